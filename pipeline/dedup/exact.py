@@ -1,0 +1,136 @@
+"""Exact duplicates: documents whose normalised text has the same 128-bit xxh3.
+
+Normalised means: every run of white space (Unicode's) is one space, none at the ends; nothing else is changed, so that case
+and punctuation still tell documents apart. Of equal documents the first in corpus order stays, whatever its domain.
+Documents without any text are all equal to one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.dedup.shuffle import buckets_for, gather, scatter
+from pipeline.dedup.verdict import group_columns, scatter_groups
+from pipeline.documents import DOCUMENTS
+from pipeline.engine import File, Stage, Summary, Task
+from pipeline.text.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
+from pipeline.verdicts import VerdictEntry, checksums, entries, kept
+
+VERSION = 1
+HASHES = "dedup/exact-hashes"
+GROUPS = "dedup/exact-groups"
+
+
+@numba.njit(cache=True, nogil=True)
+def _collapse(offsets: Offsets, data: Bytes, classes: Bytes, out: Bytes, ends: Offsets) -> None:  # pragma: no cover - compiled
+    """Write every document with its white space collapsed into `out`; document i ends at `ends[i + 1]`."""
+    size = 0
+    for document in range(len(offsets) - 1):
+        at, end, begin, gap = offsets[document], offsets[document + 1], size, False
+        while at < end:
+            code, following = decode(data, at)
+            if classes[code] == SPACE:
+                gap = True
+            else:
+                if gap and size > begin:
+                    out[size] = 32
+                    size += 1
+                gap = False
+                for byte in range(at, following):
+                    out[size] = data[byte]
+                    size += 1
+            at = following
+        ends[document + 1] = size
+
+
+def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """128-bit xxh3 of each normalised text: uint64 (documents, 2), high half first."""
+    offsets, data = utf8_view(texts)
+    out = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
+    ends = np.zeros(len(offsets), np.int64)
+    _collapse(offsets, data, tables()[0], out, ends)
+    view = out.data
+    hashes = np.empty((len(offsets) - 1, 2), np.uint64)
+    for document in range(len(offsets) - 1):
+        digest = xxhash.xxh3_128_intdigest(view[ends[document] : ends[document + 1]])
+        hashes[document] = digest >> 64, digest & 0xFFFFFFFFFFFFFFFF
+    return hashes
+
+
+@dataclass(frozen=True)
+class _HashWork:
+    partition: Partition
+    start: int
+    before: tuple[VerdictEntry, ...]
+    buckets: int
+
+
+def hash_partition(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summary]:
+    """Map: hashes of the documents that are still kept, scattered by hash."""
+    documents = workdir.read_table(DOCUMENTS, work.partition, ["text"])
+    rows = np.flatnonzero(kept(workdir, work.before, documents.num_rows))
+    hashes = text_hashes(documents["text"].take(rows))
+    columns = {"high": hashes[:, 0], "low": hashes[:, 1], "ordinal": rows.astype(np.int64) + work.start}
+    scattered = scatter(columns, (hashes[:, 0] % np.uint64(work.buckets)).astype(np.int64), work.buckets)
+    yield File(HASHES, f"{work.partition.name}.arrow", scattered, len(rows))
+    return {}
+
+
+@dataclass(frozen=True)
+class _GroupWork:
+    bucket: int
+
+
+def group_bucket(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Summary]:
+    """Reduce: within one bucket, all documents of one hash but the first are duplicates of the first."""
+    columns = gather(workdir, HASHES, work.bucket)
+    ordinal = columns["ordinal"].astype(np.int64)
+    order = np.lexsort((ordinal, columns["low"], columns["high"]))
+    high, low, ordinal = columns["high"][order], columns["low"][order], ordinal[order]
+    if len(order):
+        first = np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])])
+    else:
+        first = np.zeros(0, bool)
+    group = np.cumsum(first) - 1
+    leader = ordinal[first][group] if len(order) else ordinal
+    size = np.bincount(group)[group].astype(np.int64) if len(order) else ordinal
+    again = ~first
+    groups = group_columns(ordinal[again], leader[again], leader[again], size[again], np.ones(int(again.sum())))
+    yield File(GROUPS, f"{work.bucket:05d}.arrow", scatter_groups(groups, workdir.require(DOCUMENTS)), int(again.sum()))
+    return {}
+
+
+def hash_stage(documents: Manifest, before: Sequence[Manifest]) -> Stage:
+    """Map over the partitions of documents."""
+    buckets = buckets_for(documents.rows)
+    tasks = []
+    for partition in documents.partitions:
+        start = documents.starts[partition.name]
+        key = fingerprint(VERSION, partition.checksum, checksums(before, partition.name), start, buckets)
+        tasks.append(
+            Task(
+                partition.name,
+                key,
+                _HashWork(partition, start, entries(before, partition.name), buckets),
+                partition.bytes,
+            )
+        )
+    return Stage("exact: hash", (HASHES,), hash_partition, tuple(tasks), memory=1 << 30)
+
+
+def group_stage(hashes: Manifest, documents: Manifest) -> Stage:
+    """Reduce over the buckets."""
+    layout = list(documents.starts.items())
+    tasks = tuple(
+        Task(f"{bucket:05d}", fingerprint(VERSION, hashes.content, bucket, layout), _GroupWork(bucket))
+        for bucket in range(buckets_for(documents.rows))
+    )
+    return Stage("exact: group", (GROUPS,), group_bucket, tasks, memory=2 << 30, unit="buckets")

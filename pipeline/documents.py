@@ -1,0 +1,49 @@
+"""The tables of the pipeline: documents, what could not be read, and verdicts."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+DOCUMENTS = "documents"
+QUARANTINE = "quarantine"
+STATISTICS = "statistics"
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # SOURCE:ID, with the record's own id, or its place in the source
+        ("text", pa.string()),
+        ("domain", pa.string()),
+        ("source", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("language", pa.string()),  # as the source declares it: en, de; Python, C
+        ("license", pa.string()),
+        ("path", pa.string()),
+        ("date", pa.string()),
+        ("meta", pa.string()),  # JSON: whatever else the record had
+    ]
+)
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("location", pa.string()),  # file, member, and line or byte offset
+        ("error", pa.string()),
+        ("raw", pa.binary()),  # the record's first bytes
+    ]
+)
+
+# One row a document, beside the documents' own partition of the same name. `keep` is null where an earlier stage has
+# dropped the document, which this one therefore did not look at.
+VERDICT_SCHEMA = pa.schema(
+    [
+        ("keep", pa.bool_()),
+        ("rule", pa.string()),  # the first rule that dropped it
+        ("value", pa.float64()),  # what was measured
+        ("limit", pa.float64()),  # what was allowed
+        ("detail", pa.string()),  # in words, where a number is not enough
+        ("duplicate_of", pa.int64()),  # ordinal of the document that stays
+        ("component", pa.int64()),  # ordinal of the first member of its cluster of duplicates
+        ("component_size", pa.int64()),
+    ]
+)

@@ -1,0 +1,40 @@
+"""Gopher's quality rules (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1), with datatrove's reading of them.
+
+As in datatrove's `GopherQualityFilter`, punctuation marks are tokens: shares of tokens are taken over words and marks
+together, the word count and the mean length over words alone. Departure: words are found by Unicode classes instead of a
+tokenizer for each language.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.filters.check import Check
+
+
+class GopherQuality(BaseModel):
+    """Limits of Gopher's quality rules; the defaults are the published ones."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_words: int = Field(50, ge=0, description="Fewest words (Gopher: 50).")
+    max_words: int = Field(100_000, ge=1, description="Most words (Gopher: 100,000).")
+    min_mean_word_length: float = Field(3, ge=0, description="Least mean length of a word, in characters (Gopher: 3).")
+    max_mean_word_length: float = Field(10, ge=0, description="Greatest mean length of a word, in characters (Gopher: 10).")
+    max_symbol_ratio: float = Field(0.1, ge=0, description="Most number signs, and most ellipses, per token (Gopher: 0.1).")
+    max_bullet_lines: float = Field(0.9, ge=0, le=1, description="Greatest share of lines with a bullet (Gopher: 0.9).")
+    max_ellipsis_lines: float = Field(0.3, ge=0, le=1, description="Greatest share of lines ending in an ellipsis (Gopher: 0.3).")
+    min_alphabetic_words: float = Field(0.8, ge=0, le=1, description="Least share of tokens with a letter (Gopher: 0.8).")
+    min_stop_words: int = Field(2, ge=0, le=8, description="Fewest of the eight stop words that occur (Gopher: 2).")
+
+    def checks(self) -> list[Check]:
+        return [
+            Check("gopher_words", "words", self.min_words, self.max_words),
+            Check("gopher_mean_word_length", "mean_word_length", self.min_mean_word_length, self.max_mean_word_length),
+            Check("gopher_hash_ratio", "hashes", maximum=self.max_symbol_ratio),
+            Check("gopher_ellipsis_ratio", "ellipses", maximum=self.max_symbol_ratio),
+            Check("gopher_bullet_lines", "bullet_lines", maximum=self.max_bullet_lines),
+            Check("gopher_ellipsis_lines", "ellipsis_lines", maximum=self.max_ellipsis_lines),
+            Check("gopher_alphabetic_words", "alphabetic_words", minimum=self.min_alphabetic_words),
+            Check("gopher_stop_words", "stop_words", minimum=self.min_stop_words),
+        ]

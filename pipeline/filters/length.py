@@ -1,0 +1,19 @@
+"""Length bounds in words, for domains whose other rules set none."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.filters.check import Check
+
+
+class LengthRules(BaseModel):
+    """Bounds on a document's words."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_words: int = Field(50, ge=0, description="Fewest words (peS2o: 50 for abstracts, 500 for full texts).")
+    max_words: int = Field(1_000_000, ge=1, description="Most words.")
+
+    def checks(self) -> list[Check]:
+        return [Check("length_words", "words", self.min_words, self.max_words)]

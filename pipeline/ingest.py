@@ -1,0 +1,131 @@
+"""Ingest: raw files to documents. The only stage that writes text.
+
+A source's files are cut into chunks, one task each; a task reads its files record by record and writes partitions of
+bounded size. What cannot be read goes to `quarantine/` with its place and reason, and the rest goes through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.dataset import Workdir, fingerprint, to_parquet
+from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
+from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
+from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
+
+VERSION = 1  # of what this stage does; raised when its output changes for the same input
+
+
+class IngestConfig(BaseModel):
+    """How raw files become documents."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    chunk_bytes: int = Field(64 << 20, ge=1, description="Bytes of input files that one task reads, at least one file.")
+    partition_bytes: int = Field(
+        64 << 20,
+        ge=1 << 10,
+        le=1 << 30,
+        description="Bytes of text in one partition of documents, at most (one document more).",
+    )
+    repair: bool = Field(
+        True,
+        description="Repair text as it is written: line ends, control characters, and Unicode composition (NFC; not for code).",
+    )
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    name: str
+    source: SourceConfig
+    files: tuple[InputFile, ...]
+    partition_bytes: int
+    repair: bool
+
+
+# C0 and C1 controls but for tab and line feed; DEL; the byte order mark; lone surrogates, which UTF-8 cannot hold.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
+
+
+def repair(text: str, *, compose: bool) -> str:
+    """Line ends as `\\n`, no control characters, and with `compose` Unicode's composed form (NFC)."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _CONTROLS.sub("", text)
+    return unicodedata.normalize("NFC", text) if compose and not text.isascii() else text
+
+
+def _rows(chunk: _Chunk, record: Record) -> dict[str, Any]:
+    source = chunk.source
+    text = repair(record.text, compose=source.domain != "code") if chunk.repair else record.text
+    return {
+        "id": f"{source.name}:{record.id}",
+        "text": text,
+        "domain": source.domain,
+        "source": source.name,
+        "url": record.url,
+        "title": record.title,
+        "language": record.language or source.language,
+        "license": record.license or source.license,
+        "path": record.path,
+        "date": record.date,
+        "meta": json.dumps(record.meta, sort_keys=True, ensure_ascii=False) if record.meta else None,
+    }
+
+
+def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summary]:
+    """One task: read the chunk's files; yield partitions of documents, and one of quarantine if anything was unreadable."""
+    rows: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
+    size = documents = total = partition = 0
+
+    def flush() -> File:
+        table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+        return File(DOCUMENTS, f"{chunk.name}-{partition:03d}.parquet", to_parquet(table), len(rows))
+
+    for file in chunk.files:
+        for item in read_file(file, chunk.source):
+            if not isinstance(item, Record):
+                bad.append({"source": chunk.source.name, "location": item.location, "error": item.error, "raw": item.raw})
+                continue
+            row = _rows(chunk, item)
+            rows.append(row)
+            size += len(row["text"].encode())
+            if size >= chunk.partition_bytes:
+                yield flush()
+                documents, total, partition = documents + len(rows), total + size, partition + 1
+                rows, size = [], 0
+    if rows:
+        yield flush()
+        documents, total = documents + len(rows), total + size
+    if bad:
+        table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
+        yield File(QUARANTINE, f"{chunk.name}.parquet", to_parquet(table), len(bad))
+    counts = {"documents": documents, "bytes": total, "quarantined": len(bad)}
+    return {"sources": {chunk.source.name: counts}, "domains": {chunk.source.domain: counts}}
+
+
+def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Path) -> Stage:
+    """The stage for all sources; relative paths are relative to `base`. Raises `UserError` where a source has no files."""
+    tasks = []
+    for source in sources:
+        files = list_files(source, base)
+        for number, run in enumerate(chunks_by_size([file.bytes for file in files], config.chunk_bytes)):
+            chosen = tuple(files[index] for index in run)
+            name = f"{source.name}-{number:05d}"
+            inputs = [(file.relative, file.fingerprint) for file in chosen]
+            settings = source.model_dump(mode="json", exclude={"path"})  # where the files lie does not matter, what they hold does
+            key = fingerprint(VERSION, settings, config.partition_bytes, config.repair, inputs)
+            payload = _Chunk(name, source, chosen, config.partition_bytes, config.repair)
+            tasks.append(Task(name, key, payload, size=max(1, sum(file.bytes for file in chosen))))
+    configuration = {"ingest": config.model_dump(mode="json"), "sources": [s.model_dump(mode="json") for s in sources]}
+    return Stage("ingest", (DOCUMENTS, QUARANTINE), ingest_chunk, tuple(tasks), configuration, memory=2 << 30)

@@ -1,0 +1,21 @@
+"""Bytes to text, strictly: what is not valid in its declared charset is not guessed at."""
+
+from __future__ import annotations
+
+import codecs
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def decode(data: bytes) -> str:
+    """Text by its byte order mark, else as UTF-8. Raises `UnicodeDecodeError`, whose message has the byte's offset."""
+    for mark, charset in _MARKS:
+        if data.startswith(mark):
+            return data.decode(charset)
+    return data.decode("utf-8")

@@ -1,0 +1,128 @@
+"""JSON: one object a line, an array, an object of records, or a single record; and the mapping of fields to ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.readers.config import SourceConfig
+from pipeline.readers.decode import decode
+from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_all
+from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+
+_OURS = ("id", "text", "url", "title", "language", "license", "path", "date")
+
+
+def pick(record: dict[str, Any], path: str) -> Any:
+    """A field by its dotted path, or None. A field whose own name has dots is found first."""
+    if path in record:
+        return record[path]
+    value: Any = record
+    for part in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(part)
+    return value
+
+
+def to_record(raw: dict[str, Any], place: str, source: SourceConfig, *, key: str | None = None) -> Record | Unreadable:
+    """A mapped record. `place` is its location, and its id where it has none; `key` is its key in an object of records."""
+    ours: dict[str, Any] = {}
+    used = set()
+    for name in _OURS:
+        path = source.fields.get(name, name)
+        value = pick(raw, path)
+        used.add(path.split(".")[0])
+        if value is None:
+            continue
+        if name == "text" and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            value = "\n\n".join(value)
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            return Unreadable(place, f"field {path} is a {type(value).__name__}, not text", _raw(raw))
+        ours[name] = value if isinstance(value, str) else str(value)
+    if "text" not in ours:
+        wanted = source.fields.get("text", "text")
+        return Unreadable(place, f"no field {wanted}; it has: {', '.join(sorted(map(str, raw))[:12])}", _raw(raw))
+    ours["id"] = ours.get("id") or key or place
+    meta = {name: value for name, value in raw.items() if name not in used}
+    return Record(**ours, meta=meta)
+
+
+def _raw(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=True, default=str).encode()[:RAW_BYTES]
+
+
+def read_lines(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+    """JSON Lines. A line that is too long, not UTF-8, not JSON or not an object is unreadable, and the next one is read."""
+    offset = number = 0
+    while True:
+        try:
+            line = member.stream.readline(source.max_record_bytes + 1)
+        except STREAM_ERRORS as error:
+            yield Unreadable(f"{member.path}#{number + 1} (byte {offset})", f"the rest cannot be read: {describe(error)}")
+            return
+        if not line:
+            return
+        number += 1
+        place, begin = f"{member.path}#{number}", offset
+        offset += len(line)
+        if len(line) > source.max_record_bytes and not line.endswith(b"\n"):
+            head = line[:RAW_BYTES]
+            while line and not line.endswith(b"\n"):  # skipped in pieces, never held whole
+                line = member.stream.readline(1 << 20)
+                offset += len(line)
+            error = f"a line of {offset - begin} bytes, over max_record_bytes ({source.max_record_bytes})"
+            yield Unreadable(f"{place} (byte {begin})", error, head)
+            continue
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(decode(line))
+        except UnicodeDecodeError as error:
+            yield Unreadable(f"{place} (byte {begin + error.start})", f"not UTF-8: {error.reason}", line[:RAW_BYTES])
+            continue
+        except (ValueError, RecursionError) as error:
+            yield Unreadable(f"{place} (byte {begin})", f"not JSON: {describe(error)}", line[:RAW_BYTES])
+            continue
+        if isinstance(record, dict):
+            yield to_record(record, place, source)
+        else:
+            yield Unreadable(f"{place} (byte {begin})", f"a JSON {type(record).__name__}, not an object", line[:RAW_BYTES])
+
+
+def load(member: Member, source: SourceConfig) -> Any | Unreadable:
+    """A member's JSON, or why there is none."""
+    data = b""
+    try:
+        data = read_all(member, source)
+        return json.loads(decode(data))
+    except TooLarge as error:
+        return Unreadable(member.path, describe(error))
+    except UnicodeDecodeError as error:
+        return Unreadable(f"{member.path} (byte {error.start})", f"not UTF-8: {error.reason}", data[:RAW_BYTES])
+    except (ValueError, RecursionError) as error:
+        return Unreadable(member.path, f"not JSON: {describe(error)}", data[:RAW_BYTES])
+
+
+def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+    """A JSON file: an array of records, an object whose values are records (its keys are their ids), or one record."""
+    value = load(member, source)
+    if isinstance(value, Unreadable):
+        yield value
+    elif isinstance(value, list):
+        for index, record in enumerate(value):
+            place = f"{member.path}#{index}"
+            if isinstance(record, dict):
+                yield to_record(record, place, source)
+            else:
+                yield Unreadable(place, f"a JSON {type(record).__name__}, not an object")
+    elif isinstance(value, dict):
+        text = pick(value, source.fields.get("text", "text"))
+        if text is None and value and all(isinstance(record, dict) for record in value.values()):
+            for key, record in value.items():
+                yield to_record(record, f"{member.path}#{key}", source, key=key)
+        else:
+            yield to_record(value, member.path, source)
+    else:
+        yield Unreadable(member.path, f"a JSON {type(value).__name__}, not records")

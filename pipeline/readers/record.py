@@ -1,0 +1,32 @@
+"""What a reader yields: a record, or the fact that something could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RAW_BYTES = 1 << 16  # of an unreadable record are kept
+
+
+@dataclass(frozen=True)
+class Record:
+    """One document as its source has it. `id` is unique within the source, and stable from run to run."""
+
+    id: str
+    text: str
+    url: str | None = None
+    title: str | None = None
+    language: str | None = None
+    license: str | None = None
+    path: str | None = None
+    date: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Something that could not be read: where (file, member, line or byte offset), why, and its first bytes."""
+
+    location: str
+    error: str
+    raw: bytes = b""

@@ -1,0 +1,67 @@
+"""Tokenise: every kept document once, to ids without special tokens, to be packed for any length."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
+from pipeline.documents import DOCUMENTS
+from pipeline.engine import File, Stage, Summary, Task
+from pipeline.mixing import SPLIT
+from tokenizer import Encoder
+
+VERSION = 1
+TOKENS = "tokens"
+TOKENIZER = "tokenizer"
+
+
+def local_folder(workdir: Workdir, dataset: str) -> str:
+    """A local folder with a dataset's files: the dataset's own where the workdir is local, else a fresh copy."""
+    if workdir.is_local:
+        return workdir.path(dataset)
+    folder = Path(tempfile.mkdtemp(prefix="foundry-"))
+    for partition in workdir.require(dataset).partitions:
+        (folder / partition.name).write_bytes(workdir.read_partition(dataset, partition).to_pybytes())
+    return str(folder)
+
+
+@dataclass(frozen=True)
+class _Work:
+    partition: Partition
+    split: Partition
+
+
+def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+    """One task: ids of each kept document of a partition, with its row there."""
+    split = workdir.read_table(SPLIT, work.split)
+    rows = np.flatnonzero(np.asarray(pc.is_valid(split["split"])))
+    texts = workdir.read_table(DOCUMENTS, work.partition, ["text"])["text"].take(rows).combine_chunks()
+    ids = Encoder(local_folder(workdir, TOKENIZER)).encode(texts)
+    lengths = np.asarray(pc.list_value_length(ids), dtype=np.int64)
+    table = pa.table({"row": pa.array(rows.astype(np.int64)), "ids": ids})
+    yield File(TOKENS, f"{work.partition.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(rows))
+    domains = np.array(split["domain"].to_pylist(), object)[rows]
+    sizes = np.asarray(pc.binary_length(texts), dtype=np.int64)
+    summary: Summary = {"domains": {}}
+    for domain in sorted(set(domains)):
+        of = domains == domain
+        counts = {"documents": int(of.sum()), "tokens": int(lengths[of].sum()), "bytes": int(sizes[of].sum())}
+        summary["domains"][domain] = counts
+    return summary
+
+
+def tokenize_stage(documents: Manifest, split: Manifest, tokenizer: Manifest) -> Stage:
+    """The stage over all partitions of `documents/`."""
+    tasks = []
+    for partition in documents.partitions:
+        entry = split.by_name[partition.name]
+        key = fingerprint(VERSION, partition.checksum, entry.checksum, tokenizer.content)
+        tasks.append(Task(partition.name, key, _Work(partition, entry), partition.bytes))
+    return Stage("tokenize", (TOKENS,), tokenize_partition, tuple(tasks), memory=2 << 30)
