@@ -7,4 +7,15 @@ from tokenizer.errors import TokenizerError
 from tokenizer.layout import Layout
 from tokenizer.train import train
 
-__all__ = ["Encoder", "Layout", "SpecialIds", "TokenizerConfig", "TokenizerError", "fingerprint", "load", "special_ids", "train", "write"]
+__all__ = [
+    "Encoder",
+    "Layout",
+    "SpecialIds",
+    "TokenizerConfig",
+    "TokenizerError",
+    "fingerprint",
+    "load",
+    "special_ids",
+    "train",
+    "write",
+]

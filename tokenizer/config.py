@@ -12,13 +12,17 @@ class TokenizerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    vocab_size: int = Field(50_368, ge=512, le=1 << 20, description="Entries in all, specials included; a multiple of 64 (paper: 50,368).")
+    vocab_size: int = Field(
+        50_368, ge=512, le=1 << 20, description="Entries in all, specials included; a multiple of 64 (paper: 50,368)."
+    )
     pretokenizer: Literal["modernbert", "modern"] = Field(
         "modernbert",
         description="How text is cut before merges: `modernbert` (GPT-2's pattern) or `modern` (cl100k's pattern: a leading mark goes "
         "with its letters, digits in groups of at most three, line ends with the marks before them).",
     )
-    space_runs: int = Field(24, ge=1, le=128, description="Runs of 2 to this many spaces are tokens of their own, for code (paper: 24); 1: none.")
+    space_runs: int = Field(
+        24, ge=1, le=128, description="Runs of 2 to this many spaces are tokens of their own, for code (paper: 24); 1: none."
+    )
     unused: int = Field(83, ge=0, description="Entries `[unused0]` ... at the end, for users to give a meaning (paper: 83).")
     min_frequency: int = Field(2, ge=1, description="Fewest occurrences of a pair that is merged.")
     max_length: int = Field(8192, ge=8, description="`model_max_length` of the tokenizer (paper: 8192).")
@@ -30,5 +34,7 @@ class TokenizerConfig(BaseModel):
     @classmethod
     def _multiple_of_64(cls, size: int) -> int:
         if size % 64:
-            raise ValueError(f"is {size}, not a multiple of 64 (tensor cores want that); the nearest is {max(512, round(size / 64) * 64)}")
+            raise ValueError(
+                f"is {size}, not a multiple of 64 (tensor cores want that); the nearest is {max(512, round(size / 64) * 64)}"
+            )
         return size

@@ -12,9 +12,7 @@ from tokenizer.layout import learned_size
 
 # OpenAI's cl100k pattern (GPT-4), which Llama 3, Qwen and OLMo 2 keep: with it, spaces before line ends, a mark before
 # letters, and groups of up to three digits stay together.
-CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+CL100K = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def pretokenizer(config: TokenizerConfig) -> pre_tokenizers.PreTokenizer:

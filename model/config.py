@@ -1,0 +1,73 @@
+"""The architecture as numbers. Defaults are ModernBERT-base's (arXiv 2412.13663, table 4 and section 2.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from model.errors import ModelError
+
+
+def _described(default: Any, description: str) -> Any:
+    return field(default=default, metadata={"description": description})
+
+
+@dataclass(frozen=True)
+class ModernBertConfig:
+    """A ModernBERT of any size. Raises `ModelError` where the numbers contradict one another."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    vocab_size: int = _described(50_368, "Entries of the vocabulary, a multiple of 64 (paper: 50,368).")
+    hidden_size: int = _described(768, "Width of the residual stream (base: 768, large: 1024).")
+    layers: int = _described(22, "Number of layers (base: 22, large: 28).")
+    heads: int = _described(12, "Attention heads (base: 12, large: 16; 64 wide each).")
+    intermediate_size: int = _described(1152, "Width of the GeGLU (base: 1152, large: 2624); its input projection is twice that.")
+    max_length: int = _described(8192, "Longest segment, in tokens (paper: 8192).")
+    global_every: int = _described(3, "Layers 0, n, 2n ... attend globally, the others locally (paper: 3).")
+    window: int = _described(128, "Local attention sees window / 2 tokens to each side, both ends included (paper: 128).")
+    global_theta: float = _described(160_000.0, "Base of the rotary embedding in global layers (paper: 10,000, then 160,000).")
+    local_theta: float = _described(10_000.0, "Base of the rotary embedding in local layers (paper: 10,000).")
+    norm_eps: float = _described(1e-5, "Epsilon of the layer norms (paper: 1e-5).")
+    attention_out_dropout: float = _described(
+        0.1, "Dropout after attention's output projection, in training (paper, table 3: 0.1)."
+    )
+    init_std: float = _described(0.02, "Standard deviation of the initial weights (paper: 0.02).")
+    cls_token_id: int | None = _described(None, "Id of `[CLS]`, for exports; null: the tokenizer's.")
+    sep_token_id: int | None = _described(None, "Id of `[SEP]`, for exports; null: the tokenizer's.")
+    pad_token_id: int | None = _described(None, "Id of `[PAD]`, for exports; null: the tokenizer's.")
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_length", "global_every"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.hidden_size % self.heads:
+            raise ModelError(f"model.hidden_size {self.hidden_size} is not divisible by model.heads {self.heads}")
+        if self.head_size % 2:
+            raise ModelError(f"model: heads are {self.head_size} wide (hidden_size / heads); rotary embeddings need an even width")
+        if self.window < 2 or self.window % 2:
+            raise ModelError(f"model.window is {self.window}; it must be even, half to each side")
+        if not 0 <= self.attention_out_dropout < 1:
+            raise ModelError(f"model.attention_out_dropout is {self.attention_out_dropout}; it must be in [0, 1)")
+        for name in ("global_theta", "local_theta", "norm_eps", "init_std"):
+            if not getattr(self, name) > 0:
+                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be positive")
+
+    @classmethod
+    def base(cls, **changes: Any) -> ModernBertConfig:
+        """ModernBERT-base, 149 million parameters."""
+        return replace(cls(), **changes)
+
+    @classmethod
+    def large(cls, **changes: Any) -> ModernBertConfig:
+        """ModernBERT-large, 395 million parameters."""
+        large = cls(hidden_size=1024, layers=28, heads=16, intermediate_size=2624)
+        return replace(large, **changes)
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.heads
+
+    def is_global(self, layer: int) -> bool:
+        """Whether a layer attends to its whole segment."""
+        return layer % self.global_every == 0
