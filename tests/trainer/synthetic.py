@@ -1,0 +1,73 @@
+"""Small shard folders and run configurations for the trainer's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from pipeline.dataset import Manifest, Partition, to_ipc
+from pipeline.shards import Row, ShardInfo, record_batch, schema
+
+INFO = ShardInfo(64, 256, 251, 252, 253, 254, (0, 250), ("web", "code"), "tokenizer", "plan")
+
+
+def make_rows(rows: int, seed: int, info: ShardInfo = INFO) -> list[Row]:
+    """Rows of one to five segments of learnable text: each word follows from the one before."""
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(rows):
+        lengths = []
+        while sum(lengths) + 3 <= info.length and len(lengths) < 5:
+            lengths.append(int(random.integers(3, info.length - sum(lengths) + 1)))
+        segments = []
+        for length in lengths:
+            words = (random.integers(0, 250) + 7 * np.arange(length - 2)) % 250
+            segments.append(np.concatenate([[info.cls], words, [info.sep]]))
+        ids = np.concatenate(segments).astype(np.uint16)
+        edges = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        made.append(Row(ids, edges, np.zeros(len(lengths), np.uint8), np.arange(len(lengths), dtype=np.int64)))
+    return made
+
+
+def write_shards(folder: Path, rows: int, *, seed: int = 0, files: int = 2, info: ShardInfo = INFO) -> list[Row]:
+    """A finished shard folder; returns its rows."""
+    folder.mkdir(parents=True)
+    made = make_rows(rows, seed, info)
+    partitions = []
+    for number in range(files):
+        part = made[number * rows // files : (number + 1) * rows // files]
+        raw = to_ipc([record_batch(info, part)], schema(info))
+        name = f"part-{number:05d}-000.arrow"
+        (folder / name).write_bytes(raw)
+        partitions.append(Partition(name, len(part), raw.size, xxhash.xxh3_128_hexdigest(raw)))
+    manifest = Manifest(folder.name, "pack", f"seed {seed}", tuple(partitions))
+    (folder / "_manifest.json").write_bytes(manifest.to_json())
+    return made
+
+
+def run_config(folder: Path, **training: Any) -> dict[str, Any]:
+    """A RUN.json over shards `stable` and `validation` beside it: two phases, a few steps each."""
+    shared = {
+        "precision": "float32",
+        "micro_batch_tokens": 256,
+        "checkpoint_every": 4,
+        "evaluate_every": 100,
+        "log_every": 1,
+        **training,
+    }
+    phase = {"length": 64, "shards": str(folder / "stable"), "learning_rate": 3e-3}
+    return {
+        "run": str(folder / "run"),
+        "seed": 1,
+        "model": {"vocab_size": 256, "hidden_size": 32, "layers": 3, "heads": 2, "intermediate_size": 48, "window": 16, "max_length": 64},
+        "tokenizer": "tokenizer",
+        "phases": [
+            {**phase, "name": "stable", "tokens": 6 * 16 * 64, "batch_size": 16, "warmup_tokens": 2 * 16 * 64},
+            {**phase, "name": "decay", "tokens": 4 * 16 * 64, "batch_size": 16, "decay_tokens": 4 * 16 * 64, "global_theta": 20_000.0},
+        ],
+        "validation": str(folder / "validation"),
+        "training": shared,
+    }
