@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline.readers import code, html, jats, json_records, parquet, s2orc, text
 from pipeline.readers.config import Format, SourceConfig
-from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, list_files, members
+from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, is_archive, list_files, members
 from pipeline.readers.record import Record, Unreadable
 
 Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]
@@ -26,6 +26,8 @@ READERS: dict[Format, Reader] = {
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """Everything in one input file: records, and what could not be read."""
     reader = READERS[source.format]
+    if source.format == "code" and source.license is None and is_archive(file.relative):
+        source = source.model_copy(update={"license": code.package_license(file, source)})
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member

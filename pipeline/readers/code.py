@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
-from pipeline.readers.files import Member, read_all
+from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, members, read_all
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 # Languages by ending, as github-linguist names them.
@@ -36,6 +36,44 @@ def language_of(path: str) -> str | None:
     return NAMES.get(name) or LANGUAGES.get(name.rsplit(".", 1)[-1].lower() if "." in name else "")
 
 
+# Licences by their trove classifiers, as SPDX names them.
+_CLASSIFIERS = {
+    "MIT License": "MIT", "BSD License": "BSD-3-Clause", "Apache Software License": "Apache-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0", "ISC License (ISCL)": "ISC", "Python Software Foundation License": "PSF-2.0",
+    "GNU General Public License v3 or later (GPLv3+)": "GPL-3.0-or-later", "GNU General Public License v3 (GPLv3)": "GPL-3.0-only",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only", "The Unlicense (Unlicense)": "Unlicense",
+}  # fmt: skip
+
+
+def license_of_metadata(metadata: str) -> str | None:
+    """The licence of a Python distribution's PKG-INFO or METADATA: its expression, else its classifier, else its short name."""
+    headers = metadata.split("\n\n", 1)[0].splitlines()
+    short = None
+    for line in headers:
+        name, _, value = line.partition(": ")
+        if name == "License-Expression":
+            return value.strip()
+        if name == "Classifier" and value.startswith("License :: OSI Approved :: "):
+            return _CLASSIFIERS.get(value.rsplit(" :: ", 1)[-1], value.rsplit(" :: ", 1)[-1])
+        if name == "License" and 0 < len(value.strip()) <= 40:
+            short = value.strip()
+    return short
+
+
+def package_license(file: InputFile, source: SourceConfig) -> str | None:
+    """The licence that an archive's own metadata declares; None where it has none, or where it cannot be read."""
+    everything = source.model_copy(update={"include": ["*/PKG-INFO", "*.dist-info/METADATA"], "exclude": ["*/*/PKG-INFO"]})
+    for member in members(file, everything):
+        if isinstance(member, Member):
+            try:
+                found = license_of_metadata(decode(read_all(member, source)))
+            except (*STREAM_ERRORS, UnicodeDecodeError):  # reading its files will report the damage
+                return None
+            if found:
+                return found
+    return None
+
+
 def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """One source file, one record; files of no known language are passed over (pictures, data, binaries).
 
@@ -59,4 +97,4 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
         meta["generated"] = True
     if _VENDORED & set(parts[:-1]):
         meta["vendored"] = True
-    yield Record(member.path, text, language=language, license=tag.group(1) if tag else None, path=member.name, meta=meta)
+    yield Record(member.path, text, language=language, license=tag.group(1) if tag else source.license, path=member.name, meta=meta)

@@ -62,11 +62,26 @@ def run_config(folder: Path, **training: Any) -> dict[str, Any]:
     return {
         "run": str(folder / "run"),
         "seed": 1,
-        "model": {"vocab_size": 256, "hidden_size": 32, "layers": 3, "heads": 2, "intermediate_size": 48, "window": 16, "max_length": 64},
+        "model": {
+            "vocab_size": 256,
+            "hidden_size": 32,
+            "layers": 3,
+            "heads": 2,
+            "intermediate_size": 48,
+            "window": 16,
+            "max_length": 64,
+        },
         "tokenizer": "tokenizer",
         "phases": [
             {**phase, "name": "stable", "tokens": 6 * 16 * 64, "batch_size": 16, "warmup_tokens": 2 * 16 * 64},
-            {**phase, "name": "decay", "tokens": 4 * 16 * 64, "batch_size": 16, "decay_tokens": 4 * 16 * 64, "global_theta": 20_000.0},
+            {
+                **phase,
+                "name": "decay",
+                "tokens": 4 * 16 * 64,
+                "batch_size": 16,
+                "decay_tokens": 4 * 16 * 64,
+                "global_theta": 20_000.0,
+            },
         ],
         "validation": str(folder / "validation"),
         "training": shared,

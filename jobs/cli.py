@@ -1,0 +1,201 @@
+"""`foundry`: the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.console import console
+
+app = typer.Typer(
+    name="foundry",
+    help="Raw web, code and science text in; a deduplicated, explained, packed corpus, a tokenizer and a pretrained ModernBERT out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file.")]
+WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster's address; default: $RAY_ADDRESS, else a Ray of its own.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Workers of a Ray of its own; default: one a core.")]
+HostfileOption = Annotated[
+    Path | None, typer.Option(help="Train over these hosts with DeepSpeed's launcher (`HOST slots=N` lines).")
+]
+
+DEMO_RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
+
+
+def _recipe(path: Path, workdir: str | None):  # type: ignore[no-untyped-def]
+    from jobs.recipe import load_recipe
+
+    return load_recipe(path, {"workdir": workdir} if workdir else None)
+
+
+def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
+    from pipeline.report import write_report
+
+    from jobs import run as stages
+    from jobs.summary import show
+
+    recipe = _recipe(path, workdir)
+    engine = stages.open_engine(recipe, address=address, workers=workers)
+    curated = stages.curate(recipe, engine)
+    tokenizer = stages.build_tokenizer(recipe, engine, curated)
+    stages.pack(recipe, engine, curated, tokenizer)
+    engine.close()  # training has the machine to itself
+    stages.pretrain(recipe, engine.workdir, hostfile=hostfile)
+    stages.export(recipe, engine.workdir)
+    report = write_report(engine.workdir, recipe.name)
+    show(engine.workdir, recipe.name)
+    console.print(f"report: {report}")
+
+
+@app.command()
+def demo(
+    workdir: WorkdirOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Fetch the demo corpus and run recipes/demo.yaml: everything, in about ten minutes on two cores."""
+    _run_all(DEMO_RECIPE, workdir, address, workers, None)
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    workdir: WorkdirOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    hostfile: HostfileOption = None,
+) -> None:
+    """Run a recipe from raw files to a trained, exported model. Run again, it does what is missing or has changed."""
+    _run_all(recipe, workdir, address, workers, hostfile)
+
+
+@app.command()
+def curate(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
+    """Ingest, measure, filter, deduplicate and mix."""
+    from jobs import run as stages
+    from jobs.summary import show
+
+    loaded = _recipe(recipe, workdir)
+    engine = stages.open_engine(loaded, address=address, workers=workers)
+    stages.curate(loaded, engine)
+    show(engine.workdir, loaded.name)
+
+
+@app.command()
+def tokenizer(
+    recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None
+) -> None:
+    """Curate, and train the tokenizer."""
+    from jobs import run as stages
+
+    loaded = _recipe(recipe, workdir)
+    engine = stages.open_engine(loaded, address=address, workers=workers)
+    stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
+    console.print(f"tokenizer: {engine.workdir.path('tokenizer')}")
+
+
+@app.command()
+def pack(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
+    """Curate, train the tokenizer, tokenise and pack."""
+    from jobs import run as stages
+    from jobs.summary import show
+
+    loaded = _recipe(recipe, workdir)
+    engine = stages.open_engine(loaded, address=address, workers=workers)
+    curated = stages.curate(loaded, engine)
+    stages.pack(loaded, engine, curated, stages.build_tokenizer(loaded, engine, curated))
+    show(engine.workdir, loaded.name)
+
+
+@app.command()
+def pretrain(recipe: RecipePath, workdir: WorkdirOption = None, hostfile: HostfileOption = None) -> None:
+    """Train on shards that are there, or go on training."""
+    from jobs import run as stages
+    from jobs.recipe import resolve_workdir
+    from pipeline.dataset import Workdir
+
+    loaded = _recipe(recipe, workdir)
+    summary = stages.pretrain(loaded, Workdir(resolve_workdir(loaded.workdir)), hostfile=hostfile)
+    after = summary["validation_after"]
+    if after:
+        console.print(f"validation loss {after['loss']:.4f} after {summary['tokens']:,} tokens")
+
+
+@app.command()
+def export(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
+    """Write the trained model as a transformers folder, proved by equal logits."""
+    from jobs import run as stages
+    from jobs.recipe import resolve_workdir
+    from pipeline.dataset import Workdir
+
+    loaded = _recipe(recipe, workdir)
+    stages.export(loaded, Workdir(resolve_workdir(loaded.workdir)))
+
+
+@app.command()
+def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
+    """Write report.html for what a workdir holds, and show the summary."""
+    from pipeline.report import write_report
+
+    from jobs.recipe import resolve_workdir
+    from jobs.summary import show
+    from pipeline.dataset import Workdir
+
+    loaded = _recipe(recipe, workdir)
+    opened = Workdir(resolve_workdir(loaded.workdir))
+    show(opened, loaded.name)
+    console.print(f"report: {write_report(opened, loaded.name)}")
+
+
+@app.command()
+def inspect(path: Annotated[str, typer.Argument(help="A workdir, a dataset, a partition, a tokenizer, a run or a model.")]) -> None:
+    """Say what any artifact is, and whether it is sound."""
+    from jobs.inspect import inspect as look
+
+    look(path)
+
+
+@app.command()
+def explain(
+    workdir: Annotated[str, typer.Argument(help="The workdir.")],
+    document: Annotated[str, typer.Argument(help="A document's id, or its ordinal.")],
+) -> None:
+    """The life of one document: where it came from, what was measured, what each stage decided, where its tokens went."""
+    from jobs.explain import explain as tell
+
+    tell(workdir, document)
+
+
+def main() -> None:
+    """Run the command line. Errors of the user's making are one line and exit code 2."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from pydantic import ValidationError
+
+    from model.errors import ModelError
+    from pipeline.errors import UserError
+    from pipeline.shards import ShardError
+    from tokenizer.errors import TokenizerError
+    from trainer.errors import TrainerError
+
+    try:
+        app()
+    except (UserError, ShardError, TokenizerError, TrainerError, ModelError) as error:
+        print(f"foundry: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ValidationError as error:  # of a recipe; `load_recipe` words these, so this is a fault of ours
+        raise SystemExit(f"foundry: {error}") from error
+    except KeyboardInterrupt:
+        print("foundry: interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""A run: the stages in order, each given what the ones before it left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tokenizer
+from jobs import corpus
+from jobs.console import StageProgress, console
+from jobs.launch import launch
+from jobs.recipe import Recipe, cache_folder, resolve_workdir
+from pipeline.dataset import Manifest, Workdir, fingerprint
+from pipeline.dedup import exact, minhash
+from pipeline.dedup.verdict import duplicate_verdict_stage
+from pipeline.engine import Engine
+from pipeline.errors import UserError
+from pipeline.filters import filter_stage
+from pipeline.ingest import ingest_stage
+from pipeline.measure import measure_stage
+from pipeline.mixing import plan_stage, split_stage
+from pipeline.packing import pack_stage, shards_dataset
+from pipeline.shards import ShardInfo
+from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
+from pipeline.verdicts import verdict_dataset
+from pipeline.vocabulary import tokenizer_stage
+
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What curation leaves."""
+
+    documents: Manifest
+    statistics: Manifest
+    verdicts: tuple[Manifest, ...]
+    split: Manifest
+    plan: Manifest
+
+
+def open_engine(recipe: Recipe, *, address: str | None = None, workers: int | None = None) -> Engine:
+    """The engine over the recipe's workdir."""
+    workdir = Workdir(resolve_workdir(recipe.workdir))
+    console.print(f"workdir: {workdir.uri}")
+    return Engine(workdir, address=address, workers=workers, progress=StageProgress())
+
+
+def source_base(recipe: Recipe) -> Path:
+    """What the sources' relative paths are relative to: the fetched corpus, or the current folder."""
+    if recipe.corpus is None:
+        return Path.cwd()
+    folder = cache_folder() / "demo-corpus"
+    corpus.fetch(folder, report=console.print)
+    return folder
+
+
+def curate(recipe: Recipe, engine: Engine) -> Curated:
+    """Raw files to a plan: ingest, measure, filter, exact and near deduplication, mix."""
+    base = source_base(recipe)
+    ingested = engine.run(ingest_stage(recipe.ingest, recipe.sources, base)).manifests
+    documents = ingested["documents"]
+    if not documents.rows:
+        raise UserError(f"no document could be read from any source; see {engine.workdir.path('quarantine')} for why")
+    quarantined = ingested["quarantine"].rows
+    if quarantined:
+        console.print(
+            f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons"
+        )
+    statistics = engine.run(measure_stage(documents)).manifests["statistics"]
+    verdicts = [engine.run(filter_stage(recipe.filter, statistics)).manifests[verdict_dataset("filter")]]
+    if recipe.exact:
+        name = verdict_dataset("exact")
+        hashes = engine.run(exact.hash_stage(documents, verdicts)).manifests[exact.HASHES]
+        groups = engine.run(exact.group_stage(hashes, documents)).manifests[exact.GROUPS]
+        stage = duplicate_verdict_stage("exact", name, groups, documents, statistics, verdicts, 1.0)
+        verdicts.append(engine.run(stage).manifests[name])
+    if recipe.near is not None:
+        name = verdict_dataset("near")
+        signed = engine.run(minhash.sign_stage(recipe.near, documents, verdicts)).manifests
+        pairs = engine.run(minhash.pair_stage(recipe.near, signed[minhash.BANDS], documents)).manifests[minhash.PAIRS]
+        stage = minhash.group_stage(recipe.near, pairs, signed[minhash.SIGNATURES], documents)
+        groups = engine.run(stage).manifests[minhash.GROUPS]
+        stage = duplicate_verdict_stage("near", name, groups, documents, statistics, verdicts, recipe.near.threshold)
+        verdicts.append(engine.run(stage).manifests[name])
+    split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
+    mixes = {phase.name: phase.mix for phase in recipe.phases}
+    plan = engine.run(plan_stage(recipe.mix, recipe.seed, mixes, documents, statistics, split)).manifests["plan"]
+    return Curated(documents, statistics, tuple(verdicts), split, plan)
+
+
+def build_tokenizer(recipe: Recipe, engine: Engine, curated: Curated) -> Manifest:
+    """Train the tokenizer on the first phase's mix."""
+    stage = tokenizer_stage(recipe.tokenizer, recipe.seed, recipe.phases[0].name, curated.plan)
+    return engine.run(stage).manifests[TOKENIZER]
+
+
+def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: Manifest) -> dict[str, Manifest]:
+    """Tokenise once; pack each phase to its length, and the validation split to the first phase's."""
+    tokens = engine.run(tokenize_stage(curated.documents, curated.split, tokenizer_manifest)).manifests["tokens"]
+    folder = Path(local_folder(engine.workdir, TOKENIZER))
+    ids = tokenizer.special_ids(folder)
+    domains = tuple(sorted({source.domain for source in recipe.sources}))
+    info = ShardInfo(
+        recipe.phases[0].length,
+        ids.vocab_size,
+        ids.cls,
+        ids.sep,
+        ids.pad,
+        ids.mask,
+        ids.ordinary,
+        domains,
+        tokenizer.fingerprint(folder),
+        curated.plan.content,
+    )
+    shards = {}
+    for phase in recipe.phases:
+        dataset = shards_dataset(phase.name)
+        of_phase = replace(info, length=phase.length)
+        stage = pack_stage(recipe.pack, dataset, phase.name, of_phase, tokens, curated.plan, curated.documents)
+        shards[phase.name] = engine.run(stage).manifests[dataset]
+    dataset = shards_dataset(VALIDATION)
+    stage = pack_stage(recipe.pack, dataset, None, info, tokens, curated.plan, curated.documents)
+    shards[VALIDATION] = engine.run(stage).manifests[dataset]
+    return shards
+
+
+def run_folder(recipe: Recipe, workdir: Workdir) -> Path:
+    """Where training writes: `runs/NAME` of a local workdir."""
+    if not workdir.is_local:
+        raise UserError(
+            f"workdir {workdir.uri}: training reads and writes local files; copy `shards` and `tokenizer` to a local folder "
+            "(every node the same path) and give it with --workdir"
+        )
+    return Path(workdir.path("runs", recipe.name))
+
+
+def write_run(recipe: Recipe, workdir: Workdir) -> Path:
+    """Write what the training processes need to know: `runs/NAME/run.json`."""
+    run = run_folder(recipe, workdir)
+    folder = Path(workdir.path(TOKENIZER))
+    ids = tokenizer.special_ids(folder)
+    for phase in recipe.phases:
+        workdir.require(shards_dataset(phase.name))
+    model = replace(recipe.model, cls_token_id=ids.cls, sep_token_id=ids.sep, pad_token_id=ids.pad)
+    validation = workdir.require(shards_dataset(VALIDATION))
+    body: dict[str, Any] = {
+        "run": str(run),
+        "seed": recipe.seed,
+        "model": model.__dict__,
+        "tokenizer": tokenizer.fingerprint(folder),
+        "phases": [
+            {**phase.model_dump(mode="json", exclude={"mix"}), "shards": workdir.path(shards_dataset(phase.name))}
+            for phase in recipe.phases
+        ],
+        "validation": workdir.path(shards_dataset(VALIDATION)) if validation.rows else None,
+        "training": recipe.training.model_dump(mode="json"),
+    }
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "run.json"
+    path.write_text(json.dumps(body, indent=1, sort_keys=True), encoding="utf-8")
+    return path
+
+
+def pretrain(recipe: Recipe, workdir: Workdir, *, hostfile: Path | None = None) -> dict[str, Any]:
+    """Train, or go on training; returns the run's summary."""
+    path = write_run(recipe, workdir)
+    state = path.parent / "trained.json"
+    wanted = fingerprint(path.read_text(encoding="utf-8"), [workdir.require(shards_dataset(p.name)).content for p in recipe.phases])
+    summary = path.parent / "summary.json"
+    if summary.is_file() and state.is_file() and json.loads(state.read_text())["fingerprint"] == wanted:
+        console.print(f"{'pretrain':<16} up to date")
+    else:
+        launch(path, processes=recipe.training.processes, hostfile=hostfile)
+        state.write_text(json.dumps({"fingerprint": wanted}), encoding="utf-8")
+    result: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+    return result
+
+
+def export(recipe: Recipe, workdir: Workdir) -> Path:
+    """The trained model and its tokenizer as one transformers folder, proved by equal logits."""
+    from model import bridge
+
+    run = run_folder(recipe, workdir)
+    trained = run / "model" / "model.safetensors"
+    if not trained.is_file():
+        raise UserError(f"{trained}: not there; train first with `foundry pretrain`")
+    target, proof = run / "export", run / "export" / "proof.json"
+    made_from = fingerprint(trained.stat().st_size, trained.stat().st_mtime_ns, workdir.require(TOKENIZER).content)
+    if proof.is_file() and json.loads(proof.read_text())["made_from"] == made_from:
+        console.print(f"{'export':<16} up to date")
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    difference = bridge.export(bridge.load(run / "model"), target)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(workdir.path(TOKENIZER, name), target / name)
+    proof.write_text(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}), encoding="utf-8")
+    console.print(f"{'export':<16} {target}: transformers' logits equal ours to {difference:.1e}")
+    return target
