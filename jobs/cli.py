@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.console import console
+
+if TYPE_CHECKING:
+    from jobs.recipe import Recipe
 
 app = typer.Typer(
     name="foundry",
@@ -23,24 +26,21 @@ RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file.")]
 WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster's address; default: $RAY_ADDRESS, else a Ray of its own.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Workers of a Ray of its own; default: one a core.")]
-HostfileOption = Annotated[
-    Path | None, typer.Option(help="Train over these hosts with DeepSpeed's launcher (`HOST slots=N` lines).")
-]
+HostfileOption = Annotated[Path | None, typer.Option(help="Train over these hosts with DeepSpeed's launcher (`HOST slots=N` lines).")]
 
 DEMO_RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 
 
-def _recipe(path: Path, workdir: str | None):  # type: ignore[no-untyped-def]
+def _recipe(path: Path, workdir: str | None) -> Recipe:
     from jobs.recipe import load_recipe
 
     return load_recipe(path, {"workdir": workdir} if workdir else None)
 
 
 def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
-    from pipeline.report import write_report
-
     from jobs import run as stages
     from jobs.summary import show
+    from pipeline.report import write_report
 
     recipe = _recipe(path, workdir)
     engine = stages.open_engine(recipe, address=address, workers=workers)
@@ -90,9 +90,7 @@ def curate(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOp
 
 
 @app.command()
-def tokenizer(
-    recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None
-) -> None:
+def tokenizer(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
     """Curate, and train the tokenizer."""
     from jobs import run as stages
 
@@ -143,11 +141,10 @@ def export(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
 @app.command()
 def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     """Write report.html for what a workdir holds, and show the summary."""
-    from pipeline.report import write_report
-
     from jobs.recipe import resolve_workdir
     from jobs.summary import show
     from pipeline.dataset import Workdir
+    from pipeline.report import write_report
 
     loaded = _recipe(recipe, workdir)
     opened = Workdir(resolve_workdir(loaded.workdir))

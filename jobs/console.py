@@ -17,7 +17,7 @@ from rich.progress import (
 
 from pipeline.engine import StageResult
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def size(count: float) -> str:
@@ -82,4 +82,4 @@ class StageProgress:
             kept = f", {result.kept} kept" if result.kept else ""
             what = f"{result.ran} task{'s' * (result.ran != 1)} done{kept} in {result.seconds:.1f} s"
         rows = f"{manifest.rows:>12,} rows" if manifest.rows else " " * 17
-        console.print(f"{result.name:<16} {rows}  {size(manifest.bytes):>9}  {what}")
+        console.print(f"{result.name:<16} {rows}  {size(manifest.size):>9}  {what}")

@@ -69,9 +69,7 @@ def fetch(folder: Path, packages: tuple[Package, ...] = DEMO, report: Callable[[
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [
-        package
-        for package in packages
-        if not ((folder / package.file).is_file() and _sha256(folder / package.file) == package.sha256)
+        package for package in packages if not ((folder / package.file).is_file() and _sha256(folder / package.file) == package.sha256)
     ]
     if not missing:
         return

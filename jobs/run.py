@@ -67,9 +67,7 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         raise UserError(f"no document could be read from any source; see {engine.workdir.path('quarantine')} for why")
     quarantined = ingested["quarantine"].rows
     if quarantined:
-        console.print(
-            f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons"
-        )
+        console.print(f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons")
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage(recipe.filter, statistics)).manifests[verdict_dataset("filter")]]
     if recipe.exact:

@@ -171,7 +171,5 @@ def export(model: ModernBertForMaskedLM, folder: Path, *, tolerance: float = 1e-
     save(model, folder)
     difference = largest_difference(model, folder)
     if not difference <= tolerance:
-        raise ModelError(
-            f"{folder}: transformers' logits differ from ours by {difference:g}, more than {tolerance:g}; the export is wrong"
-        )
+        raise ModelError(f"{folder}: transformers' logits differ from ours by {difference:g}, more than {tolerance:g}; the export is wrong")
     return difference

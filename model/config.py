@@ -29,9 +29,7 @@ class ModernBertConfig:
     global_theta: float = _described(160_000.0, "Base of the rotary embedding in global layers (paper: 10,000, then 160,000).")
     local_theta: float = _described(10_000.0, "Base of the rotary embedding in local layers (paper: 10,000).")
     norm_eps: float = _described(1e-5, "Epsilon of the layer norms (paper: 1e-5).")
-    attention_out_dropout: float = _described(
-        0.1, "Dropout after attention's output projection, in training (paper, table 3: 0.1)."
-    )
+    attention_out_dropout: float = _described(0.1, "Dropout after attention's output projection, in training (paper, table 3: 0.1).")
     init_std: float = _described(0.02, "Standard deviation of the initial weights (paper: 0.02).")
     cls_token_id: int | None = _described(None, "Id of `[CLS]`, for exports; null: the tokenizer's.")
     sep_token_id: int | None = _described(None, "Id of `[SEP]`, for exports; null: the tokenizer's.")

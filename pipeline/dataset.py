@@ -75,7 +75,8 @@ class Manifest:
         return sum(partition.rows for partition in self.partitions)
 
     @cached_property
-    def bytes(self) -> int:
+    def size(self) -> int:
+        """Bytes of all partitions."""
         return sum(partition.bytes for partition in self.partitions)
 
     @cached_property
@@ -125,9 +126,7 @@ class Workdir:
         try:
             filesystem, root = pa.fs.FileSystem.from_uri(self.uri)
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"workdir {self.uri}: cannot be opened ({error}); give a folder or a URI such as s3://bucket/run"
-            ) from error
+            raise UserError(f"workdir {self.uri}: cannot be opened ({error}); give a folder or a URI such as s3://bucket/run") from error
         return filesystem, root.rstrip("/")
 
     def __getstate__(self) -> dict[str, Any]:

@@ -217,7 +217,9 @@ class Engine:
             )
         remote = ray.remote(num_cpus=1, memory=stage.memory, max_retries=3)(execute_task)
         in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        waiting, running, records = deque(tasks), {}, {}
+        waiting = deque(tasks)
+        running: dict[Any, Task] = {}
+        records: dict[str, Summary] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < in_flight:

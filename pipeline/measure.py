@@ -36,7 +36,6 @@ def measure_partition(workdir: Workdir, partition: Partition) -> Generator[File,
 def measure_stage(documents: Manifest) -> Stage:
     """The stage over all partitions of `documents/`."""
     tasks = tuple(
-        Task(partition.name, fingerprint(VERSION, partition.checksum), partition, partition.bytes)
-        for partition in documents.partitions
+        Task(partition.name, fingerprint(VERSION, partition.checksum), partition, partition.bytes) for partition in documents.partitions
     )
     return Stage("measure", (STATISTICS,), measure_partition, tasks, memory=1 << 30)

@@ -196,9 +196,14 @@ def plan_stage(
         tasks.append(Task(partition.name, key, _PlanWork(partition, entry, part, seed, epochs), partition.rows))
     settings = {
         "seed": seed,
-        "phases": {
-            name: {d.domain: {"share": d.share, "available": d.available_bytes, "bytes": d.bytes, "epochs": d.epochs} for d in plan}
+        "phases": [
+            {
+                "name": name,
+                "domains": {
+                    d.domain: {"share": d.share, "available": d.available_bytes, "bytes": d.bytes, "epochs": d.epochs} for d in plan
+                },
+            }
             for name, plan in plans.items()
-        },
+        ],
     }
     return Stage("mix", (PLAN,), plan_partition, tuple(tasks), settings, memory=512 << 20, unit="documents")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -36,9 +37,7 @@ class PackConfig(BaseModel):
         ge=1 << 10,
         description="Tokens that are packed together by one task; more pack a little tighter and need more memory.",
     )
-    shard_bytes: int = Field(
-        64 << 20, ge=1 << 12, le=1 << 30, description="Bytes of ids in one shard file, at most (one row more)."
-    )
+    shard_bytes: int = Field(64 << 20, ge=1 << 12, le=1 << 30, description="Bytes of ids in one shard file, at most (one row more).")
 
 
 def shards_dataset(phase: str) -> str:
@@ -149,11 +148,11 @@ def _write_rows(
     row_segments: Ints,
     source: Ints,
     length: Ints,
-    ids: npt.NDArray[np.unsignedinteger],  # type: ignore[type-arg]
+    ids: npt.NDArray[Any],
     cls: int,
     sep: int,
     row_tokens: Ints,
-    out: npt.NDArray[np.unsignedinteger],  # type: ignore[type-arg]
+    out: npt.NDArray[Any],
     boundaries: npt.NDArray[np.int32],
 ) -> None:  # pragma: no cover - compiled
     """Lay rows `0 .. len(row_segments) - 1` out end to end: ids into `out`, per-row boundaries into `boundaries`."""
@@ -188,9 +187,7 @@ class _Window:
     shard_bytes: int
 
 
-def _read_window(
-    workdir: Workdir, window: _Window
-) -> tuple[npt.NDArray[np.generic], Ints, Ints, Ints, Ints, npt.NDArray[np.uint8]]:
+def _read_window(workdir: Workdir, window: _Window) -> tuple[npt.NDArray[np.generic], Ints, Ints, Ints, Ints, npt.NDArray[np.uint8]]:
     """All that a window's documents are: `(ids, first, sizes, repeats, ordinal, domain)`; ids end to end."""
     parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(6)]
     base = 0
@@ -267,8 +264,7 @@ def pack_window(workdir: Workdir, window: _Window) -> Generator[File, None, Summ
             "document": (per_row, ordinal[owner[chosen]]),
         }
         arrays = [
-            pa.ListArray.from_arrays(pa.array(values[field.name][0]), pa.array(values[field.name][1]), type=field.type)
-            for field in target
+            pa.ListArray.from_arrays(pa.array(values[field.name][0]), pa.array(values[field.name][1]), type=field.type) for field in target
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=target)
         real += len(out)

@@ -36,9 +36,7 @@ def assemble(trained: Tokenizer, config: TokenizerConfig) -> tuple[Tokenizer, La
     plan = layout(config, trained.get_vocab_size())
     tokenizer = Tokenizer.from_str(trained.to_str())
     tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in plan.words])
-    tokenizer.add_special_tokens(
-        [AddedToken(word, lstrip=word == "[MASK]", normalized=False, special=True) for word in plan.specials]
-    )
+    tokenizer.add_special_tokens([AddedToken(word, lstrip=word == "[MASK]", normalized=False, special=True) for word in plan.specials])
     tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in plan.unused])
     cls, sep = plan.id_of("[CLS]"), plan.id_of("[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -135,12 +133,13 @@ def _card(config: TokenizerConfig, plan: Layout, made_from: dict[str, Any]) -> s
 def special_ids(folder: Path) -> SpecialIds:
     """The special ids of a tokenizer folder. Raises `TokenizerError` where it is not one that we can use."""
     tokenizer = load(folder)
-    ids = {word: tokenizer.token_to_id(word) for word in _ROLES.values()}
-    for word, number in ids.items():
-        if number is None:
-            raise TokenizerError(
-                f"{folder}: has no {word}; it is not a tokenizer for a masked encoder, train one or choose another"
-            )
+    ids: dict[str, int] = {}
+    for word in _ROLES.values():
+        number = tokenizer.token_to_id(word)
+        if number is not None:
+            ids[word] = number
+        else:
+            raise TokenizerError(f"{folder}: has no {word}; it is not a tokenizer for a masked encoder, train one or choose another")
     size = tokenizer.get_vocab_size()
     return SpecialIds(size, ids["[CLS]"], ids["[SEP]"], ids["[PAD]"], ids["[MASK]"], (0, ids["[UNK]"]))
 

@@ -12,9 +12,7 @@ class TokenizerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    vocab_size: int = Field(
-        50_368, ge=512, le=1 << 20, description="Entries in all, specials included; a multiple of 64 (paper: 50,368)."
-    )
+    vocab_size: int = Field(50_368, ge=512, le=1 << 20, description="Entries in all, specials included; a multiple of 64 (paper: 50,368).")
     pretokenizer: Literal["modernbert", "modern"] = Field(
         "modernbert",
         description="How text is cut before merges: `modernbert` (GPT-2's pattern) or `modern` (cl100k's pattern: a leading mark goes "
@@ -34,7 +32,5 @@ class TokenizerConfig(BaseModel):
     @classmethod
     def _multiple_of_64(cls, size: int) -> int:
         if size % 64:
-            raise ValueError(
-                f"is {size}, not a multiple of 64 (tensor cores want that); the nearest is {max(512, round(size / 64) * 64)}"
-            )
+            raise ValueError(f"is {size}, not a multiple of 64 (tensor cores want that); the nearest is {max(512, round(size / 64) * 64)}")
         return size

@@ -66,9 +66,7 @@ class Source:
         for sample, row, size in zip(samples, found, sizes, strict=True):
             key = np.uint64(derive(self.seed, "mask", int(sample)))
             span = slice(count, count + size)
-            made = mask_row(
-                row.input_ids, key, self.rate, first, end, info.mask, ids[at : at + size], positions[span], labels[span]
-            )
+            made = mask_row(row.input_ids, key, self.rate, first, end, info.mask, ids[at : at + size], positions[span], labels[span])
             positions[count : count + made] += at
             edges.append(row.cu_seqlens[1:] + np.int32(at))
             longest = max(longest, int(np.diff(row.cu_seqlens).max()))
@@ -86,15 +84,12 @@ class Source:
 def share(first: int, size: int, rank: int, world: int, micro_rows: int) -> list[npt.NDArray[np.int64]]:
     """Which samples of the batch [first, first + size) a rank has, micro-batch by micro-batch.
 
-    Samples are cut into micro-batches of `micro_rows` in order, and dealt to the ranks in turn; so which samples make up a
-    batch, and which go through the model together, does not depend on the world size. All ranks get equally many
-    micro-batches, the last of some perhaps empty.
+    The batch is cut, in order, into as few equal pieces of at most `micro_rows` as give every rank equally many, and the pieces
+    are dealt to the ranks in turn. A batch of fewer samples than ranks leaves some ranks' micro-batch empty.
     """
-    samples = np.arange(first, first + size, dtype=np.int64)
-    pieces = [samples[begin : begin + micro_rows] for begin in range(0, size, micro_rows)]
-    each = -(-len(pieces) // world)
-    mine = pieces[rank::world]
-    return mine + [samples[:0]] * (each - len(mine))
+    each = -(-size // (world * micro_rows))
+    pieces = np.array_split(np.arange(first, first + size, dtype=np.int64), each * world)
+    return pieces[rank::world]
 
 
 def load(source: Source, shares: Sequence[npt.NDArray[np.int64]], first: int) -> list[MicroBatch]:

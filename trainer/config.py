@@ -31,9 +31,7 @@ class PhaseConfig(BaseModel):
     batch_warmup: BatchWarmup | None = Field(None, description="A batch that grows at the start of the phase; null: none.")
     learning_rate: float = Field(8e-4, gt=0, description="Peak learning rate (base: 8e-4, then 3e-4).")
     warmup_tokens: int = Field(0, ge=0, description="Tokens of linear warm-up from 0 (base, first phase: 3 billion).")
-    decay_tokens: int = Field(
-        0, ge=0, description="Tokens of 1 - sqrt decay at the end of the phase (paper, last phase: all 50 billion)."
-    )
+    decay_tokens: int = Field(0, ge=0, description="Tokens of 1 - sqrt decay at the end of the phase (paper, last phase: all 50 billion).")
     final_factor: float = Field(0.001, ge=0, le=1, description="What the decay ends at, as a share of the peak (reference: 0.001).")
     weight_decay: float = Field(1e-5, ge=0, description="Fully decoupled: scaled by lr / peak lr, not by lr (base: 1e-5).")
     global_theta: float | None = Field(

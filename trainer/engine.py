@@ -103,9 +103,7 @@ class Trainee:
     def link(self) -> None:
         """Tell the optimizer what DeepSpeed's flat slices hold; after initialisation and after loading."""
         if self.stage:
-            self.optimizer.set_fragments(
-                zero_fragments(self.engine.optimizer, self.stage, None if self.world == 1 else dist.group.WORLD)
-            )
+            self.optimizer.set_fragments(zero_fragments(self.engine.optimizer, self.stage, None if self.world == 1 else dist.group.WORLD))
 
     @property
     def world(self) -> int:

@@ -15,7 +15,8 @@ def mix(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     """SplitMix64's output function (Steele et al. 2014): a bijection on 64 bits in which every bit depends on every bit."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    mixed: np.uint64 = value ^ (value >> np.uint64(31))
+    return mixed
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

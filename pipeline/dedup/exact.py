@@ -95,10 +95,8 @@ def group_bucket(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Su
     ordinal = columns["ordinal"].astype(np.int64)
     order = np.lexsort((ordinal, columns["low"], columns["high"]))
     high, low, ordinal = columns["high"][order], columns["low"][order], ordinal[order]
-    if len(order):
-        first = np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])])
-    else:
-        first = np.zeros(0, bool)
+    first = np.ones(len(order), bool)
+    first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
     group = np.cumsum(first) - 1
     leader = ordinal[first][group] if len(order) else ordinal
     size = np.bincount(group)[group].astype(np.int64) if len(order) else ordinal

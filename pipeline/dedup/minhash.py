@@ -39,9 +39,7 @@ class NearConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     shingle_words: int = Field(5, ge=1, le=64, description="Words in a shingle (FineWeb: 5).")
-    bands: int | None = Field(
-        14, ge=1, le=1024, description="Bands of the signature (FineWeb: 14); null: chosen from the threshold."
-    )
+    bands: int | None = Field(14, ge=1, le=1024, description="Bands of the signature (FineWeb: 14); null: chosen from the threshold.")
     rows: int | None = Field(8, ge=1, le=1024, description="Rows of a band (FineWeb: 8); null: chosen from the threshold.")
     permutations: int = Field(
         128,
@@ -49,9 +47,7 @@ class NearConfig(BaseModel):
         le=4096,
         description="Permutations to choose bands and rows from, where those are null (datasketch: 128).",
     )
-    threshold: float = Field(
-        0.7, gt=0, le=1, description="Jaccard similarity, to a document that stays, from which a document is dropped."
-    )
+    threshold: float = Field(0.7, gt=0, le=1, description="Jaccard similarity, to a document that stays, from which a document is dropped.")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the permutations (datasketch: 1).")
 
     @model_validator(mode="after")
@@ -167,9 +163,7 @@ def group_pairs(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Sum
     anchors, similarity = anchor(root, signature, work.threshold)
     sizes = np.bincount(root, minlength=len(members)).astype(np.int64)
     dropped = anchors != np.arange(len(members))
-    groups = group_columns(
-        members[dropped], members[anchors[dropped]], members[root[dropped]], sizes[root[dropped]], similarity[dropped]
-    )
+    groups = group_columns(members[dropped], members[anchors[dropped]], members[root[dropped]], sizes[root[dropped]], similarity[dropped])
     yield File(GROUPS, "groups.arrow", scatter_groups(groups, workdir.require(DOCUMENTS)), int(dropped.sum()))
     return {
         "pairs": len(left),

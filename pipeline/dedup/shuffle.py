@@ -8,6 +8,8 @@ every reader.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ def buckets_for(rows: int) -> int:
     return max(1, -(-rows // ROWS_IN_A_BUCKET))
 
 
-def scatter(columns: Columns, bucket: npt.NDArray[np.integer], buckets: int) -> pa.Buffer:
+def scatter(columns: Mapping[str, npt.NDArray[Any]], bucket: npt.NDArray[np.integer], buckets: int) -> pa.Buffer:
     """Rows (equally long columns) as a scattered file: batch `b` holds those with `bucket == b`, in their order."""
     order = np.argsort(bucket, kind="stable")
     ends = np.searchsorted(bucket[order], np.arange(buckets + 1))

@@ -23,10 +23,10 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     if b"\0" in data[:1024] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         yield Unreadable(member.path, "not a page: binary data", data[:RAW_BYTES])
         return
-    markup = bytes_to_str(data, detect_encoding(data, from_html_meta=True))
+    markup = bytes_to_str(data, detect_encoding(data, from_html_meta=True) or "utf-8")
     tree = HTMLTree.parse(markup)
     text = extract_plain_text(tree, main_content=True, preserve_formatting=True, list_bullets=True, alt_texts=False, links=False)
-    root = tree.document.query_selector("html")
+    root = tree.document.query_selector("html") if tree.document is not None else None
     language = root.getattr("lang") if root is not None else None
     title = " ".join((tree.title or "").split()) or None
     declared = (language or "").split("-")[0].lower() or None

@@ -72,8 +72,8 @@ def read_lines(member: Member, source: SourceConfig) -> Iterator[Record | Unread
             while line and not line.endswith(b"\n"):  # skipped in pieces, never held whole
                 line = member.stream.readline(1 << 20)
                 offset += len(line)
-            error = f"a line of {offset - begin} bytes, over max_record_bytes ({source.max_record_bytes})"
-            yield Unreadable(f"{place} (byte {begin})", error, head)
+            why = f"a line of {offset - begin} bytes, over max_record_bytes ({source.max_record_bytes})"
+            yield Unreadable(f"{place} (byte {begin})", why, head)
             continue
         if not line.strip():
             continue

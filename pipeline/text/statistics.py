@@ -140,9 +140,7 @@ def _measure(
                 if first_visible:
                     lines += 1
                     bullets += first_visible == 0x2022 or first_visible == 0x2D
-                    ellipsis_lines += last_visible == 0x2026 or (
-                        last_visible == 0x2E and before_last == 0x2E and third_last == 0x2E
-                    )
+                    ellipsis_lines += last_visible == 0x2026 or (last_visible == 0x2E and before_last == 0x2E and third_last == 0x2E)
                 longest = max(longest, line_characters)
                 all_line_characters += line_characters
                 line_characters = first_visible = last_visible = before_last = third_last = 0

@@ -67,7 +67,7 @@ def tables() -> tuple[Bytes, npt.NDArray[np.uint32]]:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def decode(data: Bytes, at: int) -> tuple[int, int]:  # pragma: no cover - compiled
+def decode(data: Bytes, at: int) -> tuple[np.int64, int]:  # pragma: no cover - compiled
     """The code point that starts at byte `at`, and where the next one starts. The text is valid UTF-8."""
     first = data[at]
     if first < 0x80:

@@ -1,0 +1,170 @@
+"""The life of one document, from its file to the rows that it is trained on."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.table import Table
+
+from jobs.console import console, size
+from jobs.recipe import resolve_workdir
+from pipeline.dataset import Manifest, Partition, Workdir
+from pipeline.documents import DOCUMENTS, STATISTICS
+from pipeline.errors import UserError
+from pipeline.mixing import PLAN, phase_column
+from pipeline.packing import shards_dataset
+from pipeline.tokens import TOKENS
+from pipeline.verdicts import ORDER, verdict_dataset
+
+SHOWN_CHARACTERS = 600
+
+
+def explain(workdir_path: str, document: str) -> None:
+    """Print all that is known of a document, by id or ordinal. Raises `UserError` where there is none of that name."""
+    workdir = Workdir(resolve_workdir(workdir_path))
+    documents = workdir.require(DOCUMENTS)
+    places = _find(workdir, documents, document)
+    for partition, row in places:
+        _explain_one(workdir, documents, partition, row)
+
+
+def _find(workdir: Workdir, documents: Manifest, document: str) -> list[tuple[Partition, int]]:
+    """Partition and row of every document of that id."""
+    if document.isdigit() and int(document) < documents.rows:
+        return [_place(documents, int(document))]
+    found: list[tuple[Partition, int]] = []
+    similar: list[str] = []
+    for partition, table in workdir.tables(DOCUMENTS, ["id"]):
+        ids = table["id"]
+        match = pc.or_(pc.equal(ids, document), pc.ends_with(ids, f":{document}"))
+        found.extend((partition, int(row)) for row in np.flatnonzero(np.asarray(match)))
+        if not found and len(similar) < 3:
+            similar.extend(ids.filter(pc.match_substring(ids, document)).to_pylist()[:3])
+    if not found:
+        hint = f"; ids like it: {', '.join(similar[:3])}" if similar else "; ids are SOURCE:PATH, see `foundry inspect` on documents/"
+        raise UserError(f"{workdir.path(DOCUMENTS)}: no document {document}{hint}")
+    return found
+
+
+def _place(documents: Manifest, ordinal: int) -> tuple[Partition, int]:
+    starts = list(documents.starts.values())
+    index = int(np.searchsorted(starts, ordinal, side="right")) - 1
+    return documents.partitions[index], ordinal - starts[index]
+
+
+def _row(workdir: Workdir, dataset: str, name: str, row: int) -> dict[str, Any] | None:
+    manifest = workdir.manifest(dataset)
+    if manifest is None or name not in manifest.by_name:
+        return None
+    table: pa.Table = workdir.read_table(dataset, manifest.by_name[name])
+    values: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
+    return values
+
+
+def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, row: int) -> None:
+    record = _row(workdir, DOCUMENTS, partition.name, row)
+    assert record is not None, "the manifest names this partition"
+    ordinal = documents.starts[partition.name] + row
+    console.rule(record["id"], align="left")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("ordinal", f"{ordinal} (row {row} of {DOCUMENTS}/{partition.name})")
+    for name in ("domain", "source", "title", "url", "language", "license", "path", "date", "meta"):
+        if record[name]:
+            table.add_row(name, str(record[name]))
+    table.add_row("text", f"{size(len(record['text'].encode()))}")
+    statistics = _row(workdir, STATISTICS, partition.name, row)
+    if statistics:
+        shown = {name: value for name, value in statistics.items() if name not in ("domain", "source", "license")}
+        table.add_row("measured", ", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
+    survives = True
+    duplicate: int | None = None
+    for name in ORDER:
+        verdict = _row(workdir, verdict_dataset(name), partition.name, row)
+        if verdict is None:
+            continue
+        text, keeps = _verdict(workdir, documents, verdict)
+        table.add_row(name, text)
+        if verdict["duplicate_of"] is not None:
+            duplicate = verdict["duplicate_of"]
+        survives &= keeps
+    plan = _row(workdir, PLAN, partition.name, row)
+    if plan and survives:
+        phases = [column for column in plan if column.startswith(phase_column(""))]
+        times = ", ".join(f"{plan[column]} x in {column.removeprefix(phase_column(''))}" for column in phases)
+        table.add_row("split", f"{plan['split']}" + (f"; {times}" if plan["split"] == "train" else ""))
+        _training_rows(workdir, documents, table, partition, row, ordinal, plan)
+    console.print(table)
+    preview = record["text"][:SHOWN_CHARACTERS]
+    console.print(preview + (" ..." if len(record["text"]) > SHOWN_CHARACTERS else ""), markup=False, style="dim")
+    if duplicate is not None:
+        _difference(workdir, documents, record["text"], duplicate)
+    console.print()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _verdict(workdir: Workdir, documents: Manifest, verdict: dict[str, Any]) -> tuple[str, bool]:
+    """A verdict in words, and whether the document survives it."""
+    if verdict["keep"] is None:
+        return "not looked at: dropped before", True
+    if verdict["keep"]:
+        return "kept", True
+    text = f"[red]dropped[/red] by {verdict['rule']}"
+    if verdict["detail"]:
+        text += f": {verdict['detail']}"
+    if verdict["value"] is not None:
+        text += f": {_short(verdict['value'])} where the limit is {_short(verdict['limit'])}"
+    if verdict["duplicate_of"] is not None:
+        partition, row = _place(documents, verdict["duplicate_of"])
+        kept = _row(workdir, DOCUMENTS, partition.name, row)
+        assert kept is not None, "ordinals lie within the documents"
+        text += f"; {kept['id']} stays, of a cluster of {verdict['component_size']}"
+    return text, False
+
+
+def _training_rows(
+    workdir: Workdir, documents: Manifest, table: Table, partition: Partition, row: int, ordinal: int, plan: dict[str, Any]
+) -> None:
+    """How many tokens the document has, and which packed rows hold its segments."""
+    tokens = workdir.manifest(TOKENS)
+    name = f"{partition.name}.arrow"
+    if tokens is None or name not in tokens.by_name:
+        return
+    ids = workdir.read_table(TOKENS, tokens.by_name[name]).filter(pc.field("row") == row)
+    table.add_row("tokens", f"{len(ids['ids'][0]):,}" if ids.num_rows else "none")
+    phases = [column.removeprefix(phase_column("")) for column in plan if column.startswith(phase_column(""))]
+    for phase in phases if plan["split"] == "train" else ["validation"]:
+        manifest = workdir.manifest(shards_dataset(phase))
+        if manifest is None:
+            continue
+        places: list[str] = []
+        for part in manifest.partitions:
+            lists = workdir.read_table(manifest.dataset, part, ["document"])["document"].combine_chunks()
+            hits = np.flatnonzero(lists.values.to_numpy() == ordinal)
+            rows = np.searchsorted(lists.offsets.to_numpy(), hits, side="right") - 1
+            places.extend(f"{part.name} row {number}" for number in rows)
+        if places:
+            more = f" and {len(places) - 4} more" if len(places) > 4 else ""
+            table.add_row(f"shards/{phase}", ", ".join(places[:4]) + more)
+
+
+def _difference(workdir: Workdir, documents: Manifest, text: str, ordinal: int) -> None:
+    """What differs between a duplicate and the copy that stays, by lines."""
+    partition, row = _place(documents, ordinal)
+    kept = _row(workdir, DOCUMENTS, partition.name, row)
+    assert kept is not None, "ordinals lie within the documents"
+    lines = list(difflib.unified_diff(kept["text"].splitlines(), text.splitlines(), kept["id"], "this document", lineterm="", n=0))
+    console.print(f"difference from the copy that stays ({len(lines)} lines of diff):" if lines else "no difference but white space")
+    for line in lines[:40]:
+        style = "green" if line.startswith("+") else "red" if line.startswith("-") else "cyan"
+        console.print(line[:200], style=style, markup=False)
+    if len(lines) > 40:
+        console.print(f"... {len(lines) - 40} lines more")

@@ -1,0 +1,191 @@
+"""What any artifact is, and whether it is sound."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+
+import tokenizer
+from jobs.console import console, number, size
+from jobs.recipe import resolve_workdir
+from pipeline.dataset import MANIFEST, TASKS, Manifest, Workdir
+from pipeline.errors import CorruptData, UserError
+from pipeline.shards import METADATA_KEY, ShardInfo
+
+
+def inspect(path: str) -> None:
+    """Print what is at a path. Raises `UserError` where it is nothing of ours, `CorruptData` where it is damaged."""
+    place = resolve_workdir(path)
+    workdir = Workdir(place)
+    if workdir.is_local and Path(place).is_file():
+        _file(Path(place))
+        return
+    sizes = workdir.sizes()
+    if not sizes and not workdir.folders():
+        raise UserError(f"{path}: nothing there")
+    if MANIFEST in sizes or TASKS in workdir.folders():
+        parent, _, name = place.rstrip("/").rpartition("/")
+        _dataset(Workdir(parent), name)
+        return
+    if "tokenizer.json" in sizes and "model.safetensors" not in sizes:
+        _tokenizer(Path(place))
+    elif "model.safetensors" in sizes:
+        _model(Path(place))
+    elif "run.json" in sizes:
+        _run(Path(place))
+    else:
+        _workdir(workdir)
+
+
+def _datasets(workdir: Workdir, prefix: str = "") -> list[str]:
+    """All datasets under a folder: folders with a manifest or task records."""
+    found = []
+    for name in workdir.folders(*filter(None, [prefix])):
+        if name == TASKS:
+            continue
+        dataset = f"{prefix}/{name}" if prefix else name
+        if MANIFEST in workdir.sizes(dataset) or TASKS in workdir.folders(dataset):
+            found.append(dataset)
+        else:
+            found.extend(_datasets(workdir, dataset))
+    return found
+
+
+def _workdir(workdir: Workdir) -> None:
+    datasets = _datasets(workdir)
+    if not datasets:
+        raise UserError(f"{workdir.uri}: neither a workdir, a dataset, a tokenizer, a run nor a model of ours")
+    console.print(f"workdir {workdir.uri}")
+    for dataset in datasets:
+        manifest = workdir.manifest(dataset)
+        if manifest is None:
+            console.print(f"  {dataset:<24} unfinished")
+        else:
+            parts = len(manifest.partitions)
+            console.print(f"  {dataset:<24} {manifest.rows:>12,} rows  {size(manifest.size):>9}  {parts} partitions")
+
+
+def _dataset(workdir: Workdir, name: str) -> None:
+    manifest = workdir.manifest(name)
+    if manifest is None:
+        console.print(f"{workdir.path(name)}: an unfinished dataset; the stage that makes it has not ended")
+        return
+    console.print(f"{manifest.dataset}: a dataset of stage {manifest.stage!r}")
+    console.print(f"  {manifest.rows:,} rows in {len(manifest.partitions)} partitions, {size(manifest.size)}")
+    console.print(f"  fingerprint {manifest.fingerprint}, content {manifest.content}")
+    damaged = []
+    for partition in manifest.partitions:
+        try:
+            workdir.read_partition(name, partition)
+        except CorruptData as error:
+            damaged.append(str(error))
+    if damaged:
+        raise CorruptData(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))
+    console.print("  sound: every partition has its checksum")
+    if "tokenizer.json" in manifest.by_name and workdir.is_local:
+        _tokenizer(Path(workdir.path(name)))
+    if not manifest.partitions:
+        return
+    first = manifest.partitions[0]
+    if first.name.endswith((".parquet", ".arrow")):
+        table = workdir.read_table(name, first)
+        if METADATA_KEY in (table.schema.metadata or {}):
+            _shard(table, first.name, manifest, workdir.path(name))
+        else:
+            columns = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+            console.print(f"  columns: {columns}")
+
+
+def _shard(table: pa.Table, name: str, manifest: Manifest, folder: str) -> None:
+    info = ShardInfo.from_metadata(table.schema.metadata, name)
+    s = manifest.summary
+    console.print(f"  packed to {info.length} tokens, vocabulary {info.vocab_size:,}, tokenizer {info.tokenizer}")
+    console.print(
+        f"  {number(s['tokens'])} tokens in {number(s['slots'])} slots ({s['tokens'] / max(1, s['slots']):.2%}), {s['segments']:,} segments"
+    )
+    if not table.num_rows:
+        return
+    lists = table["document"].slice(0, 1000).combine_chunks()
+    chosen = int(np.argmax(np.diff(lists.offsets.to_numpy())))  # the one with most to see, of the first
+    row = table.slice(chosen, 1).to_pylist()[0]
+    edges = row["cu_seqlens"]
+    console.print(f"  row {chosen} of {name}: {edges[-1]} tokens in {len(edges) - 1} segments")
+    width = 72
+    bar = ""
+    for index, (begin, end) in enumerate(pairwise(edges)):
+        cells = max(1, round((end - begin) / info.length * width))
+        bar += ("█" if index % 2 == 0 else "▒") * cells
+    console.print("  " + bar[:width] + "·" * (width - len(bar)))
+    decoder = _decoder(folder)
+    for index, (begin, end) in enumerate(pairwise(edges)):
+        if index == 6:
+            console.print(f"  ... {len(edges) - 7} segments more")
+            break
+        ids = row["input_ids"][begin:end]
+        text = decoder.tokenizer.decode(ids[1:25]) if decoder else " ".join(map(str, ids[:12]))
+        domain = info.domains[row["domain"][index]]
+        shown = " ".join(text.split())[:70]
+        console.print(f"  {domain:>8}  document {row['document'][index]:>8}  {end - begin:>5} tokens  {shown}", markup=False)
+
+
+def _decoder(folder: str) -> tokenizer.Encoder | None:
+    """The tokenizer of the workdir that a shard folder lies in, if it is there."""
+    beside = Path(folder).parents[1] / "tokenizer"
+    return tokenizer.Encoder(beside) if (beside / "tokenizer.json").is_file() else None
+
+
+def _tokenizer(folder: Path) -> None:
+    ids = tokenizer.special_ids(folder)
+    console.print(f"{folder}: a tokenizer, {ids.vocab_size:,} entries, fingerprint {tokenizer.fingerprint(folder)}")
+    console.print(
+        f"  [CLS] {ids.cls}, [SEP] {ids.sep}, [PAD] {ids.pad}, [MASK] {ids.mask}; ordinary ids {ids.ordinary[0]} to {ids.ordinary[1] - 1}",
+        markup=False,
+    )
+    report = folder / "report.json"
+    if report.is_file():
+        fast = json.loads(report.read_text(encoding="utf-8"))["fast_engine"]
+        what = f"equal but for {len(fast['different_code_points'])} code points" if fast["usable"] else f"not usable: {fast['why_not']}"
+        console.print(f"  gigatoken: {what}")
+
+
+def _model(folder: Path) -> None:
+    from model import bridge
+    from model.flops import parameters
+
+    model = bridge.load(folder)
+    c = model.config
+    console.print(f"{folder}: a ModernBERT, {parameters(c) / 1e6:.1f} M parameters; all weights are there, in their shapes")
+    shape = f"{c.layers} layers of {c.hidden_size}, {c.heads} heads, every {c.global_every} layers a global one, window {c.window}"
+    console.print(f"  {shape}, vocabulary {c.vocab_size:,}")
+    proof = folder / "proof.json"
+    if proof.is_file():
+        console.print(f"  transformers' logits equal ours to {json.loads(proof.read_text())['largest_difference_of_logits']:.1e}")
+
+
+def _run(folder: Path) -> None:
+    console.print(f"{folder}: a training run")
+    latest, summary = folder / "checkpoints" / "latest.json", folder / "summary.json"
+    if latest.is_file():
+        found = json.loads(latest.read_text())
+        console.print(f"  checkpoint at step {found['step']}, {found['world']} processes, ZeRO {found['stage']}")
+    if summary.is_file():
+        done = json.loads(summary.read_text())
+        after = done["validation_after"]
+        loss = f", validation loss {after['loss']:.4f}" if after else ""
+        console.print(f"  finished: {done['steps']} steps, {done['tokens']:,} tokens{loss}")
+    else:
+        console.print("  not finished; `foundry pretrain` goes on")
+
+
+def _file(path: Path) -> None:
+    folder = Workdir(str(path.parent))
+    manifest = folder.manifest("")
+    name = PurePosixPath(path.name).name
+    if manifest is None or name not in manifest.by_name:
+        raise UserError(f"{path}: not a partition that the manifest beside it names")
+    folder.read_partition("", manifest.by_name[name])
+    console.print(f"{path}: a partition of {manifest.dataset}, {manifest.by_name[name].rows:,} rows; sound, its checksum is right")

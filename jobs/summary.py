@@ -1,0 +1,107 @@
+"""The tables that a run ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from jobs.console import console, number, size
+from pipeline.dataset import Workdir
+from pipeline.funnel import Funnel, funnel
+
+# Sentences of the kind that the demo's corpus has, for a first look at what a model has learnt.
+SENTENCES = (
+    "The President of the United States [MASK] to the Congress.",
+    "In this paper, we propose a new [MASK] for machine translation.",
+    "import os\nfrom sqlalchemy import [MASK]\n",
+)
+
+
+def show(workdir: Workdir, run: str) -> None:
+    """Print the funnel, the reasons, the mix, the packing and the training of what a workdir holds."""
+    numbers = funnel(workdir)
+    console.print()
+    console.print(_funnel_table(numbers))
+    if numbers.reasons:
+        console.print(_reason_table(numbers))
+    if numbers.packed:
+        console.print(_packing_table(numbers))
+    if workdir.is_local:
+        _training(Path(workdir.path("runs", run)))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def _funnel_table(numbers: Funnel) -> Table:
+    table = _table("Funnel: documents kept, and their text", "stage", *numbers.domains, "all")
+    for stage, counts in numbers.stages:
+        documents = sum(count.documents for count in counts.values())
+        total = sum(count.bytes for count in counts.values())
+        cells = [f"{counts[domain].documents:,}  {size(counts[domain].bytes):>7}" if domain in counts else "" for domain in numbers.domains]
+        table.add_row(stage, *cells, f"{documents:,}  {size(total):>7}")
+    if numbers.tokens:
+        cells = [number(numbers.tokens.get(domain, {}).get("tokens", 0)) + " tokens" for domain in numbers.domains]
+        table.add_row("tokenize", *cells, number(sum(counts["tokens"] for counts in numbers.tokens.values())) + " tokens")
+    return table
+
+
+def _reason_table(numbers: Funnel) -> Table:
+    table = _table("Why documents were dropped", "rule", *numbers.domains, "all")
+    rows = sorted(numbers.reasons, key=lambda reason: -sum(reason[2].values()))
+    for _, rule, counts in rows:
+        cells = [f"{counts[domain]:,}" if domain in counts else "" for domain in numbers.domains]
+        table.add_row(rule, *cells, f"{sum(counts.values()):,}")
+    if numbers.quarantined:
+        table.add_row("unreadable (quarantine)", *["" for _ in numbers.domains], f"{numbers.quarantined:,}")
+    return table
+
+
+def _packing_table(numbers: Funnel) -> Table:
+    table = _table("Packing", "phase", "length", "rows", "segments", "tokens", "efficiency", *numbers.domains)
+    for packed in numbers.packed:
+        total = max(1, sum(packed.domains.values()))
+        shares = [f"{packed.domains.get(domain, 0) / total:.0%}" for domain in numbers.domains]
+        cells = [str(packed.length), f"{packed.rows:,}", f"{packed.segments:,}", number(packed.tokens), f"{packed.efficiency:.2%}"]
+        table.add_row(packed.phase, *cells, *shares)
+    return table
+
+
+def _training(run: Path) -> None:
+    path = run / "summary.json"
+    if not path.is_file():
+        return
+    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    before, after = summary["validation_before"], summary["validation_after"]
+    console.print(
+        f"[bold]Training[/bold]: {summary['steps']} steps, {summary['tokens']:,} tokens, {summary['tokens_per_second']:,.0f} tokens/s"
+    )
+    if before and after:
+        console.print(
+            f"  validation loss {before['loss']:.3f} -> {after['loss']:.3f}, accuracy {before['accuracy']:.1%} -> {after['accuracy']:.1%}"
+        )
+    export = run / "export"
+    if (export / "proof.json").is_file():
+        console.print("  what it fills in:")
+        for sentence, words in fill(export):
+            shown = sentence.strip().replace("\n", "; ")
+            console.print(f"    {shown}  ->  {', '.join(words)}", markup=False)
+
+
+def fill(folder: Path) -> list[tuple[str, list[str]]]:
+    """The three likeliest words for the mask in each of `SENTENCES`, by transformers' own pipeline."""
+    import transformers
+    from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    filler = pipeline("fill-mask", model=AutoModelForMaskedLM.from_pretrained(folder), tokenizer=AutoTokenizer.from_pretrained(folder))
+    return [(sentence, [answer["token_str"].strip() for answer in filler(sentence, top_k=3)]) for sentence in SENTENCES]
