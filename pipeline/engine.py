@@ -61,7 +61,7 @@ class Stage:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.name, [(task.name, task.key) for task in self.tasks])
+        return fingerprint(self.name, self.configuration, [(task.name, task.key) for task in self.tasks])
 
 
 @dataclass(frozen=True)

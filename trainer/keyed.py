@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numba
 import numpy as np
@@ -11,16 +12,15 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def mix(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
+def mix(value: np.uint64) -> Any:  # pragma: no cover - compiled
     """SplitMix64's output function (Steele et al. 2014): a bijection on 64 bits in which every bit depends on every bit."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.uint64 = value ^ (value >> np.uint64(31))
-    return mixed
+    return value ^ (value >> np.uint64(31))
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def draw(key: np.uint64, index: np.uint64) -> np.uint64:  # pragma: no cover - compiled
+def draw(key: np.uint64, index: np.uint64) -> Any:  # pragma: no cover - compiled
     """The index-th number of the stream `key`: 64 random bits."""
     return mix(key + (index + np.uint64(1)) * np.uint64(_GOLDEN))
 

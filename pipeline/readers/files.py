@@ -141,7 +141,7 @@ def is_included(source: SourceConfig, path: str) -> bool:
 def open_input(uri: str) -> BinaryIO:
     """A file as a stream, local or remote, not decompressed."""
     if "://" not in uri:
-        return Path(uri).open("rb")
+        return cast(BinaryIO, io.FileIO(uri))
     filesystem, path = pa.fs.FileSystem.from_uri(uri)
     return cast(BinaryIO, filesystem.open_input_file(path))
 
