@@ -175,7 +175,7 @@ def decompress(stream: BinaryIO, path: str, size: int, source: SourceConfig) -> 
     elif name.endswith(".bz2"):
         opened = cast(BinaryIO, bz2.BZ2File(stream))
     elif name.endswith(".xz"):
-        opened = cast(BinaryIO, lzma.LZMAFile(stream))
+        opened = cast(BinaryIO, lzma.LZMAFile(stream))  # noqa: SIM115 - the caller closes what it gave
     else:
         return stream
     return cast(BinaryIO, io.BufferedReader(_Limited(opened, max(1 << 20, size * source.max_expansion)), 1 << 16))

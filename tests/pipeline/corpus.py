@@ -1,0 +1,29 @@
+"""Small corpora for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import xxhash
+
+from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
+from pipeline.documents import DOCUMENT_SCHEMA
+
+
+def write_documents(workdir: Workdir, texts: Sequence[str], parts: int = 2, domains: Sequence[str] | None = None) -> Manifest:
+    """A finished `documents/` of the given texts, in order, over several partitions (some perhaps empty)."""
+    partitions = []
+    for number in range(parts):
+        begin, end = number * len(texts) // parts, (number + 1) * len(texts) // parts
+        rows = [
+            {"id": f"test:{index}", "text": texts[index], "domain": domains[index] if domains else "web", "source": "test"}
+            for index in range(begin, end)
+        ]
+        raw = to_parquet(pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA))
+        name = f"test-{number:05d}-000.parquet"
+        workdir.write(raw, "documents", name)
+        partitions.append(Partition(name, len(rows), raw.size, xxhash.xxh3_128_hexdigest(raw)))
+    manifest = Manifest("documents", "ingest", "test", tuple(partitions))
+    workdir.write(manifest.to_json(), "documents", "_manifest.json")
+    return manifest
