@@ -27,12 +27,13 @@ def _model() -> Any:
 def detect(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float64]]:
     """The most likely language of each text (ISO 639-1 where there is one, else 639-3) and its probability, 0 to 1.
 
-    A text without any letter the model knows has language "und" and probability 0.
+    A text of nothing but white space, or without anything that the model knows, has language "und" and probability 0.
     """
     model = _model()
     languages, scores = [], np.zeros(len(texts), np.float64)
     for index, text in enumerate(texts):
-        labels, probabilities = model.predict(text[:MAX_CHARACTERS].replace("\n", " "), 1)
+        start = text[:MAX_CHARACTERS].replace("\n", " ")
+        labels, probabilities = model.predict(start, 1) if start.strip() else ((), ())
         if labels:
             languages.append(labels[0].removeprefix("__label__"))
             scores[index] = min(1.0, float(probabilities[0]))  # the model rounds to a little over 1

@@ -12,7 +12,7 @@ from pipeline.engine import File, Stage, Summary, Task
 from pipeline.language import detect
 from pipeline.text.statistics import measure
 
-VERSION = 1
+VERSION = 2
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
 CARRIED = ("domain", "source", "license")
 

@@ -1,0 +1,286 @@
+"""ModernBERT against transformers on the same random weights, and against the paper's numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import ModelError, ModernBertConfig, ModernBertForMaskedLM, bridge
+from model.flops import forward_flops, keys_seen, parameters
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "layers": 5,
+    "heads": 4,
+    "intermediate_size": 96,
+    "window": 16,
+    "max_length": 512,
+    "attention_out_dropout": 0.0,
+}
+
+
+def batch(config: ModernBertConfig, lengths: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, int]:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=generator)
+    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    return ids, edges, max(lengths)
+
+
+def lively(model: ModernBertForMaskedLM, seed: int = 1) -> ModernBertForMaskedLM:
+    """Weights large enough that every part of the model matters to its output."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.08, generator=generator)
+            else:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model
+
+
+def twin(model: ModernBertForMaskedLM, folder: Path) -> Any:
+    """transformers' model of the same weights."""
+    from transformers import AutoModelForMaskedLM
+
+    bridge.save(model, folder)
+    return AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+
+
+@pytest.mark.parametrize("lengths", [[1], [2, 1, 3], [8, 9, 10, 17, 64], [200, 1, 33, 129, 500]])
+def test_logits_and_gradients_are_those_of_transformers(tmp_path: Path, lengths: list[int]) -> None:
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
+    theirs = twin(model, tmp_path).eval()
+    model.eval()
+    ids, edges, longest = batch(model.config, lengths)
+    labels = ids.roll(1)
+    logits = model(ids, edges, longest).logits
+    assert logits is not None
+    model(ids, edges, longest, torch.arange(len(ids)), labels).loss.backward()
+    total = torch.zeros(())
+    for begin, end in zip(edges, edges[1:], strict=False):
+        one = theirs(input_ids=ids[None, begin:end], attention_mask=torch.ones(1, int(end - begin), dtype=torch.long)).logits[0]
+        assert float((one - logits[begin:end]).detach().abs().max()) < 1e-4
+        total = total + torch.nn.functional.cross_entropy(one, labels[begin:end], reduction="sum")
+    total.backward()
+    gradients = dict(theirs.named_parameters())
+    for name, parameter in model.named_parameters():
+        other = gradients[name].grad
+        assert float((parameter.grad - other).norm() / other.norm().clamp(min=1e-6)) < 1e-3, name
+
+
+def test_base_sized_logits_are_those_of_transformers(tmp_path: Path) -> None:
+    model = ModernBertForMaskedLM(ModernBertConfig.base(cls_token_id=50281, sep_token_id=50282, pad_token_id=50283)).eval()
+    theirs = twin(model, tmp_path).eval()
+    ids, edges, longest = batch(model.config, [300, 5])
+    with torch.no_grad():
+        logits = model(ids, edges, longest).logits
+        other = theirs(input_ids=ids[None, :300], attention_mask=torch.ones(1, 300, dtype=torch.long)).logits[0]
+    assert logits is not None
+    assert float((logits[:300] - other).abs().max()) < 1e-4
+
+
+def test_initial_loss_is_that_of_a_uniform_guess() -> None:
+    config = ModernBertConfig(**{**SMALL, "vocab_size": 50_368})
+    torch.manual_seed(0)
+    ids, edges, longest = batch(config, [100, 200])
+    positions = torch.arange(0, 300, 3)
+    loss = ModernBertForMaskedLM(config).eval()(ids, edges, longest, positions, ids[positions]).loss
+    assert float(loss) / len(positions) == pytest.approx(math.log(50_368), rel=0.01)
+
+
+def test_parameters_are_counted_as_the_paper_does() -> None:
+    """149 and 395 million (arXiv 2412.13663, section 2.1)."""
+    assert round(parameters(ModernBertConfig.base()) / 1e6) in (149, 150)
+    assert round(parameters(ModernBertConfig.large()) / 1e6) in (395, 396)
+    small = ModernBertConfig(**SMALL)
+    assert parameters(small) == sum(parameter.numel() for parameter in ModernBertForMaskedLM(small).parameters())
+
+
+def test_initial_weights_have_the_published_spread() -> None:
+    torch.manual_seed(0)
+    model = ModernBertForMaskedLM(ModernBertConfig(**{**SMALL, "hidden_size": 256, "intermediate_size": 512}))
+    cut = 0.8796  # standard deviation of a unit normal cut at two
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            assert set(parameter.unique().tolist()) == ({0.0} if name.endswith("bias") else {1.0})
+            continue
+        std = 0.02 / math.sqrt(2 * 5) if name.endswith("Wo.weight") else 0.02
+        assert float(parameter.std()) == pytest.approx(cut * std, rel=0.03), name
+        assert float(parameter.abs().max()) <= 2 * std
+
+
+def test_layers_are_global_and_local_in_turn_and_the_first_has_no_norm() -> None:
+    base = ModernBertConfig.base()
+    assert [layer for layer in range(base.layers) if base.is_global(layer)] == [0, 3, 6, 9, 12, 15, 18, 21]
+    assert sum(ModernBertConfig.large().is_global(layer) for layer in range(28)) == 10
+    names = dict(ModernBertForMaskedLM(ModernBertConfig(**SMALL)).named_parameters())
+    assert "model.layers.0.attn_norm.weight" not in names
+    assert "model.layers.1.attn_norm.weight" in names
+
+
+def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from model import loss as module
+
+    monkeypatch.setattr(module, "CHUNK_LOGITS", 7 * 50)
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (torch.randn(shape, generator=generator) for shape in ((23, 16), (50, 16), (50,)))
+    labels = torch.randint(0, 50, (23,), generator=generator)
+    ours = [tensor.clone().requires_grad_() for tensor in (hidden, weight, bias)]
+    plain = [tensor.clone().requires_grad_() for tensor in (hidden, weight, bias)]
+    loss = module.cross_entropy_sum(*ours, labels)
+    other = torch.nn.functional.cross_entropy(plain[0] @ plain[1].T + plain[2], labels, reduction="sum")
+    (3 * loss).backward()
+    (3 * other).backward()
+    torch.testing.assert_close(loss, other)
+    for mine, theirs in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_nothing_to_predict_is_no_loss_and_no_gradient() -> None:
+    model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
+    ids, edges, longest = batch(model.config, [10])
+    none = torch.empty(0, dtype=torch.int64)
+    loss = model(ids, edges, longest, none, none).loss
+    assert float(loss) == 0
+    loss.backward()
+    assert all(float(parameter.grad.abs().sum()) == 0 for parameter in model.parameters() if parameter.grad is not None)
+
+
+def test_activation_checkpointing_changes_nothing() -> None:
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**{**SMALL, "attention_out_dropout": 0.1}))).train()
+    ids, edges, longest = batch(model.config, [40, 30])
+    gradients = []
+    for flag in (False, True):
+        model.model.activation_checkpointing = flag
+        model.zero_grad()
+        torch.manual_seed(5)
+        model(ids, edges, longest, torch.arange(70), ids).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_flops_count_what_is_computed_and_no_padding() -> None:
+    assert keys_seen([5, 3], None) == 34
+    for length in (1, 2, 7, 20):
+        seen = sum(abs(i - j) <= 4 for i in range(length) for j in range(length))
+        assert keys_seen([length], 8) == seen
+    config = ModernBertConfig(**SMALL)
+    one, two = (forward_flops(config, [100] * count, 30 * count) for count in (1, 2))
+    assert two == 2 * one
+    assert forward_flops(config, [50, 50], 30) < one
+
+
+# --- the bridge --------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**{**SMALL, "global_every": 2, "global_theta": 5e4})))
+    assert bridge.export(model, tmp_path) < 1e-4
+    again = bridge.load(tmp_path)
+    assert again.config == ModernBertConfig(**{**SMALL, "global_every": 2, "global_theta": 5e4, "attention_out_dropout": 0.1})
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_wrong_export_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference's exporter could write a theta of -1, and nobody noticed."""
+    right = bridge.to_transformers_config
+
+    def wrong(config: ModernBertConfig) -> dict[str, Any]:
+        body = right(config)
+        body["rope_parameters"]["sliding_attention"]["rope_theta"] = 100.0
+        return body
+
+    monkeypatch.setattr(bridge, "to_transformers_config", wrong)
+    with pytest.raises(ModelError, match="differ from ours"):
+        bridge.export(lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL))), tmp_path)
+
+
+def test_a_folder_written_by_transformers_loads(tmp_path: Path) -> None:
+    from transformers import ModernBertConfig as TheirConfig
+    from transformers import ModernBertForMaskedLM as TheirModel
+
+    torch.manual_seed(0)
+    config = TheirConfig(
+        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, local_attention=16,
+        pad_token_id=0, cls_token_id=1, bos_token_id=1, sep_token_id=2, eos_token_id=2, max_position_embeddings=512,
+    )  # fmt: skip
+    TheirModel(config).save_pretrained(tmp_path)
+    assert bridge.largest_difference(bridge.load(tmp_path), tmp_path) < 1e-4
+
+
+def test_an_older_configuration_is_understood() -> None:
+    body = {"model_type": "modernbert", "num_hidden_layers": 6, "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0,
+            "local_rope_theta": 10000.0, "hidden_size": 64, "num_attention_heads": 4}  # fmt: skip
+    config = bridge.from_transformers_config(body)
+    assert (config.layers, config.global_every, config.global_theta, config.local_theta) == (6, 3, 160_000.0, 10_000.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"norm_bias": True}, "norm_bias is True"),
+        ({"layer_types": ["sliding_attention", "full_attention"] * 2}, "every n-th layer"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn", "rope_theta": 1.0}}}, "rope_type is 'yarn'"),
+    ],
+)
+def test_what_we_do_not_do_is_named(change: dict[str, Any], message: str) -> None:
+    body = bridge.to_transformers_config(ModernBertConfig(**{**SMALL, "layers": 4}))
+    with pytest.raises(ModelError, match=message):
+        bridge.from_transformers_config({**body, **change})
+
+
+def test_damaged_checkpoints_are_named(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    with pytest.raises(ModelError, match="not there"):
+        bridge.load(tmp_path)
+    bridge.save(ModernBertForMaskedLM(ModernBertConfig(**SMALL)), tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    save_file({name: value for name, value in state.items() if name != "head.dense.weight"}, path)
+    with pytest.raises(ModelError, match=r"lacks head\.dense\.weight \(1 in all\)"):
+        bridge.load(tmp_path)
+    save_file({**state, "extra": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="has unknown extra"):
+        bridge.load(tmp_path)
+    save_file({**state, "decoder.bias": torch.zeros(3)}, path)
+    with pytest.raises(ModelError, match=r"decoder\.bias is \(3,\)"):
+        bridge.load(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelError, match="cannot be read"):
+        bridge.load(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 65}))
+    with pytest.raises(ModelError, match="not divisible"):
+        bridge.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 5}, r"model\.hidden_size 64 is not divisible by model\.heads 5"),
+        ({"layers": 0}, r"model\.layers is 0"),
+        ({"window": 15}, r"model\.window is 15"),
+        ({"attention_out_dropout": 1.0}, "attention_out_dropout"),
+        ({"local_theta": -1.0}, r"model\.local_theta is -1"),
+        ({"heads": 64}, "even width"),
+    ],
+)
+def test_a_configuration_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ModernBertConfig(**{**SMALL, **change})
+
+
+def test_a_segment_past_the_limit_is_refused() -> None:
+    model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
+    with pytest.raises(ModelError, match=r"600 tokens is longer than model\.max_length 512"):
+        model(*batch(model.config, [600]))

@@ -1,0 +1,113 @@
+"""Rules: each limit at its edge, verdicts beside documents, new thresholds without reading text."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dataset import Workdir
+from pipeline.filters import Rules, filter_stage
+from pipeline.filters.check import Check, decide
+from pipeline.filters.code import CodeRules
+from pipeline.filters.gopher import GopherQuality
+from pipeline.filters.language import LanguageRules
+from pipeline.filters.length import LengthRules
+from pipeline.language import detect
+from pipeline.measure import measure_stage
+from tests.conftest import run_task
+from tests.pipeline.corpus import write_documents
+
+PROSE = (
+    "The house stood at the end of the road, and nobody had lived in it for many years. When the first of the spring storms came, "
+    "the roof gave way with a noise that could be heard in the village. It was then that the people began to talk of it again, and "
+    "to remember those who had built it, with their own hands, to be a home for all that they loved. "
+)
+
+
+def verdicts(workdir: Workdir, texts: list[str], rules: dict[str, Rules], domains: list[str] | None = None) -> list[dict]:
+    documents = write_documents(workdir, texts, 2, domains)
+    statistics = run_task(workdir, measure_stage(documents))["statistics"]
+    run_task(workdir, filter_stage(rules, statistics))
+    return pa.concat_tables(table for _, table in workdir.tables("verdicts/filter")).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (PROSE, None),
+        ("The cat sat with the dog.", "gopher_words"),
+        ("Incomprehensibilities internationalization the to " * 30, "gopher_mean_word_length"),
+        ("a b of to " * 30, "gopher_mean_word_length"),
+        (PROSE + "# " * 40, "gopher_hash_ratio"),
+        (PROSE + "... " * 40, "gopher_ellipsis_ratio"),
+        ("\n".join(f"- {line} and the house of the people with words" for line in range(20)), "gopher_bullet_lines"),
+        ("\n".join(PROSE.replace(". ", "...\n").splitlines()), "gopher_ellipsis_lines"),
+        (PROSE + "1999 2000 " * 60, "gopher_alphabetic_words"),
+        ("Lorem ipsum dolor sit amet consectetur adipiscing elit " * 10, "gopher_stop_words"),
+    ],
+)
+def test_each_of_gophers_rules_drops_what_it_is_for(workdir: Workdir, text: str, rule: str | None) -> None:
+    (verdict,) = verdicts(workdir, [text], {"web": Rules(gopher_quality=GopherQuality())})
+    assert verdict["rule"] == rule
+    assert verdict["keep"] == (rule is None)
+    assert (verdict["value"] is None) == (rule is None)
+
+
+def test_code_rules_and_licences(workdir: Workdir) -> None:
+    rules = {"code": Rules(code=CodeRules())}
+    code = "def f(x):\n    return x + 1\n" * 10
+    texts = [code, "x = 1\n", "x = '" + "a" * 2000 + "'\n", ("a" * 150 + "\n") * 5, "+-*/=<>()[]{};:,.\n" * 20]
+    found = verdicts(workdir, texts, rules, ["code"] * 5)
+    assert [verdict["rule"] for verdict in found] == [None, "code_characters", "code_longest_line", "code_mean_line", "code_alphanumeric"]
+    licensed = decide(pa.table({"license": ["MIT", "GPL-3.0-only", None]}), CodeRules(licenses=["MIT"]).checks()[:1])
+    assert licensed["keep"].to_pylist() == [True, False, False]
+    assert licensed["detail"].to_pylist() == [None, "GPL-3.0-only", "unknown"]
+
+
+def test_language_names_what_it_found(workdir: Workdir) -> None:
+    german = "Das Haus stand am Ende der Straße, und niemand hatte seit vielen Jahren darin gewohnt, bis der Sturm kam und das Dach einstürzte."
+    found = verdicts(workdir, [PROSE, german, ""], {"web": Rules(language=LanguageRules(allow=["en"]))})
+    assert [verdict["rule"] for verdict in found] == [None, "language", "language"]
+    assert [verdict["detail"] for verdict in found] == [None, "de", "und"]
+
+
+def test_languages_and_scores_are_in_their_ranges() -> None:
+    names, scores = detect([PROSE, "漢字かな交じり文で書かれた日本語の文章です。", "   ", "\x00\n"])
+    assert names[:2] == ["en", "ja"]
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_rules_are_of_their_domain_alone(workdir: Workdir) -> None:
+    rules = {"web": Rules(length=LengthRules(min_words=10)), "code": Rules(code=CodeRules(min_characters=1))}
+    found = verdicts(workdir, ["two words"] * 4, rules, ["web", "code", "science", "web"])
+    assert [verdict["keep"] for verdict in found] == [False, True, True, False]
+
+
+def test_a_new_threshold_reads_no_text(workdir: Workdir) -> None:
+    import shutil
+
+    documents = write_documents(workdir, [PROSE, "short"])
+    statistics = run_task(workdir, measure_stage(documents))["statistics"]
+    shutil.rmtree(workdir.path("documents"))
+    for words, kept in ((0, 2), (10, 1), (10_000, 0)):
+        rules = {"web": Rules(length=LengthRules(min_words=words, max_words=100_000))}
+        summary = run_task(workdir, filter_stage(rules, statistics))["verdicts/filter"].summary
+        assert summary["domains"]["web"]["test"]["kept"].get("documents", 0) == kept
+
+
+LIMITS = st.none() | st.integers(0, 10)
+
+
+@given(st.lists(st.integers(0, 10), min_size=1), st.lists(st.tuples(LIMITS, LIMITS), max_size=4))
+def test_the_first_check_that_fails_decides(values: list[int], limits: list[tuple[int | None, int | None]]) -> None:
+    checks = [Check(f"rule{i}", "n", low, high) for i, (low, high) in enumerate(limits)]
+    rows = decide(pa.table({"n": values}), checks).to_pylist()
+    for value, row in zip(values, rows, strict=True):
+        failing = [c for c in checks if (c.minimum is not None and value < c.minimum) or (c.maximum is not None and value > c.maximum)]
+        assert row["keep"] == (not failing)
+        if failing:
+            assert row["rule"] == failing[0].rule
+            assert row["value"] == value
+            assert row["limit"] in (failing[0].minimum, failing[0].maximum)
