@@ -23,6 +23,7 @@ from trainer import checkpoint
 from trainer.batches import MicroBatch, Source, ahead, load, share
 from trainer.config import RunConfig, RunPhase
 from trainer.engine import Trainee, World, build, full_state
+from trainer.errors import TrainerError
 from trainer.keyed import derive
 from trainer.metrics import Metrics, read_metrics
 from trainer.progress import Progress
@@ -53,6 +54,12 @@ def open_data(config: RunConfig) -> Data:
         seed = derive(config.seed, "validation")
         shards = Shards(config.validation, tokenizer=config.tokenizer)
         validation = Source(shards, seed=seed, rate=settings.evaluation_mask_rate, shuffled=False)
+    for source in (*phases, *([validation] if validation else [])):
+        if source.shards.info.vocab_size > config.model.vocab_size:
+            raise TrainerError(
+                f"{source.shards.folder}: has {source.shards.info.vocab_size} words, model.vocab_size is {config.model.vocab_size}; "
+                "make the model's at least as large"
+            )
     return Data(phases, validation)
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, to_parquet
 from pipeline.errors import CorruptData, UserError
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=8
+)
 
 
 @given(st.dictionaries(st.text(), JSON))

@@ -67,7 +67,9 @@ def test_code_rules_and_licences(workdir: Workdir) -> None:
 
 
 def test_language_names_what_it_found(workdir: Workdir) -> None:
-    german = "Das Haus stand am Ende der Straße, und niemand hatte seit vielen Jahren darin gewohnt, bis der Sturm kam und das Dach einstürzte."
+    german = (
+        "Das Haus stand am Ende der Straße, und niemand hatte seit vielen Jahren darin gewohnt, bis der Sturm kam und das Dach einstürzte."
+    )
     found = verdicts(workdir, [PROSE, german, ""], {"web": Rules(language=LanguageRules(allow=["en"]))})
     assert [verdict["rule"] for verdict in found] == [None, "language", "language"]
     assert [verdict["detail"] for verdict in found] == [None, "de", "und"]

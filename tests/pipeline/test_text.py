@@ -36,9 +36,7 @@ def words_of(text: str) -> tuple[list[str], int]:
                 if classes[ord(text[end])] in (utf8.LETTER, utf8.NUMBER, utf8.MARK):
                     end += 1
                 elif (
-                    text[end] in "'\u2019_"
-                    and end + 1 < len(text)
-                    and classes[ord(text[end + 1])] in (utf8.LETTER, utf8.NUMBER, utf8.MARK)
+                    text[end] in "'\u2019_" and end + 1 < len(text) and classes[ord(text[end + 1])] in (utf8.LETTER, utf8.NUMBER, utf8.MARK)
                 ):
                     end += 2
                 else:

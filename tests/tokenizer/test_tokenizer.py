@@ -105,7 +105,9 @@ def test_the_engines_agree_on_real_documents_of_many_kinds(folder: Path, real_da
 
 
 @settings(max_examples=300)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("aZ09 \n\t'.éñ漢\u0301|[]", max_size=60), max_size=6))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("aZ09 \n\t'.éñ漢\u0301|[]", max_size=60), max_size=6)
+)
 def test_the_encoder_gives_what_tokenizers_gives(texts: list[str]) -> None:
     encoder = _encoder()
     assert encoder.encode(texts).to_pylist() == slow(encoder, texts)

@@ -1,0 +1,116 @@
+"""Masking: rates, replacements, and independence of everything but (seed, sample)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.shards import Shards
+from tests.trainer.synthetic import write_shards
+from trainer.batches import Source, ahead, load, share
+from trainer.masking import mask_row
+
+
+def mask(ids: np.ndarray, key: int, rate: float = 0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    out, positions, labels = (np.empty(len(ids), np.int64) for _ in range(3))
+    count = mask_row(ids, np.uint64(key), rate, 100, 900, 999, out, positions, labels)
+    return out, positions[:count], labels[:count]
+
+
+@given(st.lists(st.integers(0, 1000), max_size=200), st.integers(0, 2**64 - 1), st.floats(0.01, 0.99))
+def test_special_tokens_are_neither_predicted_nor_drawn(ids: list[int], key: int, rate: float) -> None:
+    row = np.array(ids, np.uint16)
+    out, positions, labels = mask(row, key, rate)
+    ordinary = (row >= 100) & (row < 900)
+    assert ordinary[positions].all()
+    np.testing.assert_array_equal(labels, row[positions])
+    untouched = np.ones(len(row), bool)
+    untouched[positions] = False
+    np.testing.assert_array_equal(out[untouched], row[untouched])
+    assert all(number == 999 or 100 <= number < 900 for number in out[positions])
+
+
+def test_rates_are_30_percent_and_80_10_10() -> None:
+    row = np.full(1_000_000, 500, np.uint16)
+    out, positions, _ = mask(row, 42)
+    n = len(positions)
+    assert abs(n / 1e6 - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 1e6)
+    masked, kept = (out[positions] == 999).mean(), (out[positions] == 500).mean()
+    assert abs(masked - 0.8) < 4 * np.sqrt(0.16 / n)
+    assert abs(kept - (0.1 + 0.1 / 800)) < 4 * np.sqrt(0.09 / n)
+    drawn = out[positions][(out[positions] != 999) & (out[positions] != 500)]
+    counts = np.bincount(drawn - 100, minlength=800)
+    counts = np.delete(counts, 400)
+    chi_square = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    assert abs(chi_square - 798) < 5 * np.sqrt(2 * 798)
+
+
+def test_a_token_is_masked_whatever_comes_after_it() -> None:
+    row = np.arange(100, 900).astype(np.uint16)
+    whole, part = mask(row, 7)[0], mask(row[:300], 7)[0]
+    np.testing.assert_array_equal(whole[:300], part)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    write_shards(tmp_path / "s", 37)
+    return Source(Shards(tmp_path / "s"), seed=5, rate=0.3)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000), st.integers(1, 6), st.integers(1, 9))
+def test_a_batch_is_dealt_to_the_ranks_whole(size: int, first: int, world: int, micro: int) -> None:
+    shares = [share(first, size, rank, world, micro) for rank in range(world)]
+    assert len({len(pieces) for pieces in shares}) == 1, "collective steps need equally many micro-batches"
+    dealt = [int(sample) for pieces in shares for piece in pieces for sample in piece]
+    assert sorted(dealt) == list(range(first, first + size))
+    assert all(len(piece) <= micro for pieces in shares for piece in pieces)
+
+
+def test_samples_are_the_same_at_every_world_size(source: Source) -> None:
+    """Which tokens are seen in a step, and how they are masked, does not depend on how many ranks share them."""
+    seen = []
+    for world in (1, 2, 3, 5):
+        rows = []
+        for rank in range(world):
+            for batch in load(source, share(100, 15, rank, world, 4), 100):
+                labels = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
+                edges = batch.cu_seqlens.tolist()
+                for begin, end in zip(edges, edges[1:], strict=False):
+                    if batch.predicted:
+                        rows.append((batch.input_ids[begin:end].tolist(), [labels.get(place) for place in range(begin, end)]))
+        seen.append(sorted(map(str, rows)))
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def test_epochs_mask_the_same_row_anew(source: Source) -> None:
+    one, other = (source.micro_batch(np.arange(37) + epoch * 37) for epoch in (0, 1))
+    assert one.tokens == other.tokens
+    assert sorted(one.labels.tolist()) != sorted(other.labels.tolist())
+
+
+def test_a_micro_batch_is_its_rows_end_to_end(source: Source) -> None:
+    batch = source.micro_batch(np.arange(6))
+    edges = batch.cu_seqlens.numpy()
+    assert edges[0] == 0
+    assert edges[-1] == batch.tokens
+    assert batch.max_seqlen == np.diff(edges).max()
+    restored = batch.input_ids.clone()
+    restored[batch.positions] = batch.labels
+    assert all(restored[edge] == 251 for edge in edges[:-1])
+    assert all(restored[edge - 1] == 252 for edge in edges[1:])
+
+
+def test_a_loader_that_fails_says_so_at_once_and_never_hangs() -> None:
+    def jobs():
+        yield lambda: 1
+        yield lambda: 1 / 0
+        yield lambda: 3
+
+    stream = ahead(jobs())
+    assert next(stream) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(stream)

@@ -1,0 +1,166 @@
+"""Whole training runs with two processes: right under every ZeRO stage, exact after every kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs.launch import launch
+from model import ModernBertForMaskedLM
+from pipeline.errors import UserError
+from tests.trainer.reference import ReferenceStableAdamW
+from tests.trainer.synthetic import run_config, write_shards
+from trainer.batches import load, share
+from trainer.config import RunConfig
+from trainer.keyed import derive
+from trainer.schedule import schedule
+from trainer.train import micro_rows, open_data, set_phase
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    write_shards(folder / "stable", 100)
+    write_shards(folder / "validation", 20, seed=5)
+    return folder
+
+
+def write(shards: Path, run: Path, **training: Any) -> Path:
+    body = {**run_config(shards, **training), "run": str(run)}
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "run.json").write_text(json.dumps(body))
+    return run / "run.json"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def losses(run: Path) -> list[tuple[str, int, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["kind"], line["step"], line["loss"]) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The same run in plain torch on one process: weights, and the loss of every step."""
+    config = RunConfig.model_validate_json(write(shards, tmp_path_factory.mktemp("plain")).read_text())
+    data, plan = open_data(config), schedule(list(config.phases))
+    torch.manual_seed(derive(config.seed, "weights"))
+    model = ModernBertForMaskedLM(config.model).train()
+    optimizer = ReferenceStableAdamW(list(model.parameters()), (0.9, 0.98), 1e-6)
+    found = []
+    for number in range(plan.steps):
+        step = plan.step(number)
+        phase = config.phases[step.phase]
+        set_phase(model, config, phase)
+        # two processes have four micro-batches of four rows between them, dealt in turn
+        pieces = [piece for rank in range(2) for piece in share(step.first_sample, step.batch_size, rank, 2, micro_rows(config, phase))]
+        batches = load(data.phases[step.phase], pieces, step.first_sample)
+        words = sum(batch.predicted for batch in batches)
+        model.zero_grad()
+        total = 0.0
+        for batch in batches:
+            torch.manual_seed(batch.key)
+            loss = model(batch.input_ids, batch.cu_seqlens, batch.max_seqlen, batch.positions, batch.labels).loss
+            (loss / words).backward()
+            total += float(loss.detach())
+        optimizer.step(step.learning_rate, phase.learning_rate, phase.weight_decay, decay_vectors=False)
+        found.append(total / words)
+    return {name: value.detach() for name, value in model.named_parameters()}, found
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_every_zero_stage_trains_as_plain_torch_does(
+    shards: Path, plain: tuple[dict[str, torch.Tensor], list[float]], tmp_path: Path, stage: int
+) -> None:
+    launch(write(shards, tmp_path / "run", zero_stage=stage), processes=2)
+    expected, expected_losses = plain
+    found = weights(tmp_path / "run")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=2e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+    trained = [loss for kind, _, loss in losses(tmp_path / "run") if kind == "train"]
+    np.testing.assert_allclose(trained, expected_losses, rtol=1e-4)
+
+
+def wait_for(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(6000):
+        if path.is_file() and len(path.read_text().splitlines()) >= lines:
+            return
+        assert process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.01)
+    raise AssertionError("training did not get going")
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_killed_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, stage: int) -> None:
+    launch(write(shards, tmp_path / "whole", zero_stage=stage), processes=2)
+    again = write(shards, tmp_path / "killed", zero_stage=stage)
+    code = f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(again)!r}), processes=2)"
+    for lines in (4, 8):  # within the first phase before a checkpoint, then after one
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+        wait_for(tmp_path / "killed" / "metrics.jsonl", lines, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_gone(again)
+    launch(again, processes=2)
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+    before = (tmp_path / "killed" / "metrics.jsonl").read_bytes()
+    launch(again, processes=2)
+    assert (tmp_path / "killed" / "metrics.jsonl").read_bytes() == before, "a finished run started again does nothing"
+
+
+def wait_gone(run_json: Path) -> None:
+    """The training processes must not outlive their launcher."""
+    for _ in range(1500):
+        there = subprocess.run(["pgrep", "-f", str(run_json)], capture_output=True, check=False).stdout
+        if not there.strip():
+            return
+        time.sleep(0.01)
+    raise AssertionError("training processes outlived their launcher")
+
+
+def test_a_run_of_other_data_or_another_model_is_not_gone_on_with(shards: Path, tmp_path: Path) -> None:
+    path = write(shards, tmp_path / "run")
+    launch(path, processes=1)
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps({**body, "seed": 2}))
+    with pytest.raises(UserError, match="was trained with another seed than the recipe now has; give the recipe another `name`"):
+        launch(path, processes=1)
+    path.write_text(json.dumps(body))
+    (tmp_path / "run" / "summary.json").unlink()
+    with pytest.raises(UserError, match="its checkpoint is of 1 processes under ZeRO 1, this is 2"):
+        launch(path, processes=2)
+
+
+def test_wrong_shards_are_an_error_before_a_step_is_trained(shards: Path, tmp_path: Path) -> None:
+    path = write(shards, tmp_path / "run")
+    body = json.loads(path.read_text())
+    body["phases"][1]["length"] = 32
+    path.write_text(json.dumps(body))
+    with pytest.raises(UserError, match="packed to 64 tokens, asked for 32"):
+        launch(path, processes=1)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer": "other", "phases": run_config(shards)["phases"]}))
+    with pytest.raises(UserError, match="another tokenizer"):
+        launch(path, processes=1)
+
+
+def test_a_hostfile_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such hostfile"):
+        launch(tmp_path / "run.json", hostfile=tmp_path / "hosts")
