@@ -141,7 +141,7 @@ def is_included(source: SourceConfig, path: str) -> bool:
 def open_input(uri: str) -> BinaryIO:
     """A file as a stream, local or remote, not decompressed."""
     if "://" not in uri:
-        return cast(BinaryIO, io.FileIO(uri))
+        return cast(BinaryIO, io.BufferedReader(io.FileIO(uri), 1 << 18))
     filesystem, path = pa.fs.FileSystem.from_uri(uri)
     return cast(BinaryIO, filesystem.open_input_file(path))
 
@@ -220,6 +220,12 @@ def _tar_members(file: InputFile, raw: BinaryIO, source: SourceConfig) -> Iterat
             stream = archive.extractfile(entry)
             assert stream is not None, "a regular member has a stream"
             yield Member(path, entry.name, decompress(cast(BinaryIO, stream), entry.name, entry.size, source))
+        # tarfile takes a damaged header for the end; what follows a real end is zeros
+        rest = cast(BinaryIO, archive.fileobj)
+        while block := rest.read(1 << 16):
+            if block.strip(b"\0"):
+                yield Unreadable(file.relative, f"damaged at byte {archive.offset} of the tar: not a header; the rest cannot be read")
+                return
 
 
 def _zip_members(file: InputFile, raw: BinaryIO, source: SourceConfig) -> Iterator[Member | Unreadable]:

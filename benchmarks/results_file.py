@@ -1,0 +1,74 @@
+"""What every benchmark writes: `benchmarks/results/NAME.json`. Python's own library alone, so that it runs anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The peer that was measured in the same run."""
+
+    name: str
+    version: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. `goal` is what was promised of the ratio to the peer, or of the value where there is no peer."""
+
+    name: str
+    unit: str
+    value: float
+    peer: Peer | None = None
+    goal: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.value / self.peer.value if self.peer is not None and self.peer.value else None
+
+    def to_dict(self) -> dict[str, Any]:
+        measured = self.ratio if self.peer is not None else self.value
+        met = None if self.goal is None or measured is None else measured >= self.goal
+        return {**asdict(self), "ratio": self.ratio, "met": met}
+
+
+def machine(gpu: str | None = None) -> dict[str, Any]:
+    """This machine, in words."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gb": round(memory, 1), "gpu": gpu}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions; packages that are not there are left out."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write(name: str, rows: list[Row], packages: tuple[str, ...], *, gpu: str | None = None, path: Path | None = None) -> Path:
+    """Write the results; returns where."""
+    body = {"benchmark": name, "machine": machine(gpu), "versions": versions(*packages), "rows": [row.to_dict() for row in rows]}
+    target = path or RESULTS / f"{name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    return target
