@@ -195,7 +195,6 @@ def transformers_rate(
     except torch.OutOfMemoryError:
         return None
     finally:
-        del theirs
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
