@@ -159,7 +159,9 @@ def write_run(recipe: Recipe, workdir: Workdir) -> Path:
     }
     run.mkdir(parents=True, exist_ok=True)
     path = run / "run.json"
-    path.write_text(json.dumps(body, indent=1, sort_keys=True), encoding="utf-8")
+    text = json.dumps(body, indent=1, sort_keys=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -1,0 +1,286 @@
+"""Whole recipes, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.integration.small import ROOT, files_of, foundry, small_recipe
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of an undisturbed run."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "work"
+    result = foundry("run", recipe, "--workdir", workdir)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for expected in ("Funnel", "Why documents were dropped", "Packing", "validation loss", "what it fills in", "report.html"):
+        assert expected in result.stdout
+    return workdir
+
+
+def kill_when(recipe: Path, workdir: Path, ready: Path, count: int) -> None:
+    """Run, and SIGKILL the command once `ready` (a folder, or a file of lines) has `count` entries."""
+    command = [sys.executable, "-m", "jobs.cli", "run", str(recipe), "--workdir", str(workdir)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(60_000):
+        entries = len(list(ready.iterdir())) if ready.is_dir() else len(ready.read_text().splitlines()) if ready.is_file() else 0
+        if entries >= count:
+            break
+        assert process.poll() is None, f"the run ended before {ready} had {count} entries"
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(1000):  # neither Ray's workers nor the training processes outlive it
+        if not subprocess.run(["pgrep", "-f", str(workdir)], capture_output=True, check=False).stdout.strip():
+            return
+        time.sleep(0.02)
+    raise AssertionError("processes outlived the killed command")
+
+
+def test_a_run_killed_in_two_stages_ends_with_the_same_bytes(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    kill_when(recipe, workdir, workdir / "documents" / "_tasks", 2)
+    assert not (workdir / "documents" / "_manifest.json").exists(), "killed in the middle of ingest"
+    kill_when(recipe, workdir, workdir / "runs" / "small" / "metrics.jsonl", 8)
+    assert not (workdir / "runs" / "small" / "summary.json").exists(), "killed in the middle of training"
+    result = foundry("run", recipe, "--workdir", workdir)
+    assert result.returncode == 0, result.stdout + result.stderr
+    one, other = files_of(finished), files_of(workdir)
+    assert one.keys() == other.keys()
+    different = [name for name in one if one[name] != other[name]]
+    assert not different
+
+
+def test_run_again_everything_is_up_to_date(recipe: Path, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != "report.html"}
+    begin = time.monotonic()
+    result = foundry("run", recipe, "--workdir", finished)
+    assert result.returncode == 0
+    assert result.stdout.count("up to date") >= 16
+    assert time.monotonic() - begin < 60
+    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != "report.html"}
+    assert {path: after[path] for path in before} == before
+
+
+def test_the_export_works_in_transformers(finished: Path) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+    folder = finished / "runs" / "small" / "export"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    filler = pipeline("fill-mask", model=AutoModelForMaskedLM.from_pretrained(folder), tokenizer=tokenizer)
+    answers = filler("import [MASK]", top_k=5)
+    assert len(answers) == 5
+    assert json.loads((folder / "proof.json").read_text())["largest_difference_of_logits"] < 1e-4
+
+
+def test_a_new_threshold_makes_only_what_depends_on_it(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    workdir = tmp_path / "work"
+    shutil.copytree(finished, workdir)
+    body = yaml.safe_load(recipe.read_text())
+    body["filter"]["web"]["gopher_quality"]["min_words"] = 90
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(body))
+    result = foundry("curate", changed, "--workdir", workdir)
+    assert result.returncode == 0, result.stderr
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert "up to date" in lines["ingest"]
+    assert "up to date" in lines["measure"]
+    assert "done" in lines["filter"]
+
+
+def document_ids(workdir: Path) -> dict[str, str]:
+    """One document of each fate."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, str] = {}
+    for path in sorted((workdir / "documents").glob("*.parquet")):
+        ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
+        keeps = {name: pq.read_table(workdir / "verdicts" / name / path.name)["keep"].to_pylist() for name in ("filter", "exact", "near")}
+        for row, identifier in enumerate(ids):
+            fate = next((name for name, keep in keeps.items() if keep[row] is False), "kept")
+            found.setdefault(fate, identifier)
+    return found
+
+
+def test_explain_tells_the_life_of_documents_of_every_fate(finished: Path) -> None:
+    ids = document_ids(finished)
+    assert set(ids) == {"kept", "filter", "exact", "near"}
+    said = {fate: foundry("explain", finished, identifier).stdout for fate, identifier in ids.items()}
+    assert "tokens" in said["kept"]
+    assert "shards/" in said["kept"]
+    assert "dropped by" in said["filter"]
+    assert "stays, of a cluster of" in said["exact"]
+    assert "where the limit is 0.7" in said["near"]
+    assert "difference from the copy that stays" in said["near"]
+    unknown = foundry("explain", finished, "nosuch")
+    assert unknown.returncode == 2
+    assert "no document nosuch" in unknown.stderr
+
+
+def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for path, expected in {
+        finished: "documents",
+        finished / "documents": "sound: every partition has its checksum",
+        finished / "shards" / "stable": "packed to 128 tokens",
+        finished / "tokenizer": "1,024 entries",
+        finished / "runs" / "small": "finished: 24 steps",
+        finished / "runs" / "small" / "export": "transformers' logits equal ours",
+    }.items():
+        result = foundry("inspect", path)
+        assert result.returncode == 0, result.stderr
+        assert expected in result.stdout
+    shutil.copytree(finished / "shards", tmp_path / "shards")
+    (part,) = (tmp_path / "shards" / "stable").glob("*.arrow")
+    raw = bytearray(part.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    part.write_bytes(raw)
+    damaged = foundry("inspect", tmp_path / "shards" / "stable")
+    assert damaged.returncode == 2
+    assert part.name in damaged.stderr
+    assert foundry("inspect", tmp_path / "nothing").returncode == 2
+
+
+def test_the_report_is_one_self_contained_file(finished: Path) -> None:
+    html = (finished / "report.html").read_text(encoding="utf-8")
+    assert html.count("<svg") == 3
+    for outside in ('src="http', 'href="http', "@import", "<script"):
+        assert outside not in html
+    for heading in ("Funnel", "Why documents were dropped", "Sources", "Document lengths", "Mix", "Packing", "Training"):
+        assert f"<h2>{heading}</h2>" in html
+
+
+def test_a_damaged_partition_stops_the_stage_that_reads_it(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    workdir = tmp_path / "work"
+    shutil.copytree(finished, workdir)
+    part = sorted((workdir / "documents").glob("*.parquet"))[0]
+    raw = bytearray(part.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    part.write_bytes(raw)
+    shutil.rmtree(workdir / "statistics")
+    result = foundry("curate", recipe, "--workdir", workdir)
+    assert result.returncode == 2
+    assert part.name in result.stderr
+    assert "checksum" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> None:
+    import gzip
+
+    data = tmp_path / "data"
+    data.mkdir()
+    good = [json.dumps({"text": f"A sentence about the {number} of things, with words and more words."}) for number in range(50)]
+    (data / "good.jsonl").write_text("\n".join(good))
+    (data / "broken.jsonl").write_text(good[0] + "\n{not json\n" + good[1])
+    (data / "bytes.jsonl").write_bytes(b'{"text": "\xff\xfe"}\n')
+    (data / "cut.jsonl.gz").write_bytes(gzip.compress("\n".join(good * 50).encode())[:-200])
+    (data / "long.jsonl").write_bytes(b'{"text": "' + b"x" * (70 << 20) + b'"}\n')
+    body = {
+        "name": "bad",
+        "workdir": str(tmp_path / "work"),
+        "sources": [{"name": "mine", "domain": "web", "format": "jsonl", "path": str(data)}],
+        "phases": [{"name": "only", "tokens": 1000}],
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(body))
+    result = foundry("curate", tmp_path / "r.yaml")
+    assert result.returncode == 0, result.stderr
+    assert "4 records could not be read" in result.stdout
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(sorted((tmp_path / "work" / "quarantine").glob("*.parquet"))).to_pylist()
+    reasons = {row["location"].split(" ")[0]: row["error"] for row in table}
+    assert set(reasons) >= {"broken.jsonl#2", "bytes.jsonl#1", "long.jsonl#1"}
+    assert any(location.startswith("cut.jsonl.gz") for location in reasons)
+    body["sources"] = [{"name": "mine", "domain": "web", "format": "jsonl", "path": str(tmp_path / "empty")}]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(body))
+    empty = foundry("curate", tmp_path / "r.yaml")
+    assert empty.returncode == 2
+    assert empty.stderr.strip().splitlines()[-1].startswith("foundry: source mine:")
+    assert "Traceback" not in empty.stderr
+
+
+def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(tmp_path: Path) -> None:
+    """`ray start --head`, `ray job submit --working-dir . -- foundry curate ...`, and the same bytes as without a cluster."""
+    recipe = small_recipe(tmp_path / "recipe")
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "FOUNDRY_HOME": str(tmp_path / "home"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+
+    def call(*arguments: str, timeout: int = 300) -> str:
+        result = subprocess.run(
+            [*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, timeout=timeout, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    working = tmp_path / "job"
+    for package in ("jobs", "pipeline", "tokenizer", "model", "trainer"):
+        import shutil
+
+        shutil.copytree(ROOT / package, working / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(recipe, working / "small.yaml")
+    call("get-auth-token", "--generate")
+    call(
+        "start",
+        "--head",
+        "--port=6399",
+        "--dashboard-port=8299",
+        "--num-cpus=2",
+        "--disable-usage-stats",
+        "--object-store-memory=100000000",
+    )
+    try:
+        said = call(
+            "job",
+            "submit",
+            "--address",
+            "http://127.0.0.1:8299",
+            "--working-dir",
+            ".",
+            "--",
+            sys.executable,
+            "-m",
+            "jobs.cli",
+            "pack",
+            "small.yaml",
+        )
+        assert "Funnel" in said
+    finally:
+        call("stop", "--force")
+    there = tmp_path / "home" / "workdir" / "demo"
+    assert (there / "shards" / "stable" / "_manifest.json").is_file()
+    result = foundry("pack", recipe, "--workdir", tmp_path / "local")
+    assert result.returncode == 0, result.stderr
+    for path in sorted((tmp_path / "local" / "shards").rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (there / "shards" / path.relative_to(tmp_path / "local" / "shards")).read_bytes()

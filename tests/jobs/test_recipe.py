@@ -1,0 +1,97 @@
+"""Recipes: what is wrong is one line that names the file, the field and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.recipe import load_recipe, resolve_workdir
+from pipeline.errors import UserError
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+LEAST: dict[str, Any] = {
+    "name": "least",
+    "workdir": "work",
+    "sources": [{"name": "mine", "domain": "web", "format": "jsonl", "path": "data/*.jsonl"}],
+    "phases": [{"name": "only", "tokens": 1000}],
+}
+
+
+def load(tmp_path: Path, change: dict[str, Any]) -> Any:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump({**LEAST, **change}))
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_recipe_of_ours_is_sound(path: Path) -> None:
+    assert load_recipe(path).name
+
+
+def test_defaults_are_modernbert_base(tmp_path: Path) -> None:
+    recipe = load(tmp_path, {})
+    assert (recipe.model.layers, recipe.model.hidden_size, recipe.tokenizer.vocab_size) == (22, 768, 50_368)
+    assert (recipe.training.mask_rate, recipe.training.beta2, recipe.near.bands, recipe.near.rows) == (0.3, 0.98, 14, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"near": {"thresold": 0.8}}, r"r\.yaml: near\.thresold: unknown key; did you mean `threshold`\?$"),
+        ({"neer": {}}, r"r\.yaml: neer: unknown key; did you mean `near`\?$"),
+        ({"model": {"layer": 3}}, r"model\.layer: unknown key; did you mean `layers`\?"),
+        ({"filter": {"web": {"gopher_quality": {"min_wrods": 3}}}}, r"min_wrods: unknown key; did you mean `min_words`\?"),
+        (
+            {"phases": [{"name": "a", "tokens": 10, "mix": {"weight": {}}}]},
+            r"phases\.0\.mix\.weight: unknown key; did you mean `weights`\?",
+        ),
+        ({"near": {"threshold": 1.5}}, r"near\.threshold: Input should be less than or equal to 1, not 1\.5"),
+        ({"sources": []}, "sources: List should have at least 1 item"),
+        ({"sources": [{"name": "a", "domain": "web", "path": "x"}]}, r"sources\.0\.format: is missing; add it"),
+        ({"model": {"heads": 7}}, r"model: model\.hidden_size 768 is not divisible by model\.heads 7"),
+        ({"tokenizer": {"vocab_size": 1000}}, r"vocab_size: is 1000, not a multiple of 64"),
+        ({"model": {"vocab_size": 64}}, r"model\.vocab_size is 64 and tokenizer\.vocab_size 50368; make them equal"),
+        ({"filter": {"wbe": {}}}, r"filter\.wbe: no source has that domain; there are: web"),
+        ({"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]}, r"weights\.math: no source has that domain"),
+        ({"phases": [{"name": "a", "tokens": 10, "length": 9000}]}, "length: 9000 is over model.max_length 8192"),
+        ({"sources": LEAST["sources"] * 2}, "two sources are named mine"),
+        ({"near": {"thresold": 0.8, "bnads": 3}}, r"\(and 1 more\)"),
+    ],
+)
+def test_what_is_wrong_is_named_with_a_remedy(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load(tmp_path, change)
+    assert "\n" not in str(caught.value)
+    assert "r.yaml" in str(caught.value)
+
+
+def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    with pytest.raises(UserError, match="no such recipe"):
+        load_recipe(path)
+    path.write_text("a: [1, 2\nb: 3")
+    with pytest.raises(UserError, match=r"r\.yaml:2: not YAML"):
+        load_recipe(path)
+    path.write_text("- a\n- b")
+    with pytest.raises(UserError, match="a recipe is a mapping"):
+        load_recipe(path)
+    path.write_text("name: !!python/object/apply:os.system ['echo unsafe']")
+    with pytest.raises(UserError, match="not YAML"):
+        load_recipe(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_recipe(path)
+
+
+def test_a_relative_workdir_in_a_ray_job_does_not_lie_in_the_copy_that_ray_deletes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_workdir("work") == str(tmp_path / "work")
+    assert resolve_workdir("s3://bucket/run") == "s3://bucket/run"
+    copy = tmp_path / "runtime_resources" / "working_dir_files"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("FOUNDRY_HOME", "/shared/home")
+    assert resolve_workdir("work") == "/shared/home/work"
