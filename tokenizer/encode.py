@@ -35,7 +35,7 @@ class Encoder:
     """Encodes documents with the tokenizer of a folder. Special tokens are never added, and never recognised in the text.
 
     One thread, unless `parallel`. The proof that gigatoken gives equal ids is the one in the folder's report; where there is
-    none, or it was made with other versions of the engines, the comparison is made here, once in a process. Where gigatoken
+    none, or it is of another tokenizer or other versions of the engines, the comparison is made here, once in a process. Where gigatoken
     cannot be used at all, `tokenizers` encodes everything, and the log says so. Raises `TokenizerError` where the folder
     holds no tokenizer that can be loaded.
     """
@@ -48,7 +48,9 @@ class Encoder:
         self.tokenizer = Tokenizer.from_str(body)
         self.vocab_size: int = tokenizer.get_vocab_size()
         self.id_type = pa.uint16() if self.vocab_size <= 1 << 16 else pa.uint32()
-        proof = _stored_proof(self.folder) or _proof(body, parallel)
+        proof = _stored_proof(self.folder)
+        if proof is None or not proof.holds(body):
+            proof = _proof(body, parallel)
         self.engine, why = fast_engine(body) if proof.usable else (None, proof.why_not)
         self.allowed = proof.allowed()
         if self.engine is None:

@@ -14,6 +14,7 @@ compared, on texts made of its own words.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import unicodedata
@@ -36,11 +37,12 @@ _PRIVATE = range(0xE000, 0xF900)  # icons of web fonts and of PDF extraction: co
 
 @dataclass(frozen=True)
 class Proof:
-    """What the comparison found, and for which versions it holds."""
+    """What the comparison found, and for what it holds."""
 
     usable: bool  # gigatoken loads the tokenizer, and differs on code points alone
     why_not: str
     different_code_points: tuple[int, ...]
+    tokenizer: str  # fingerprint of the tokenizer.json that was given
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -48,11 +50,14 @@ class Proof:
         return asdict(self) | {"different_code_points": list(self.different_code_points)}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Proof | None:
-        """A proof read from a report; None where it was made with other versions than those that run now."""
-        if value.get("versions") != _versions():
-            return None
-        return cls(value["usable"], value["why_not"], tuple(value["different_code_points"]), value["versions"])
+    def from_json(cls, value: dict[str, Any]) -> Proof:
+        """A proof as it stands in a report. Raises `KeyError` or `TypeError` where it is none."""
+        codes = tuple(int(code) for code in value["different_code_points"])
+        return cls(bool(value["usable"]), str(value["why_not"]), codes, str(value["tokenizer"]), dict(value["versions"]))
+
+    def holds(self, tokenizer_json: str) -> bool:
+        """Whether it was made for this tokenizer.json, and with the versions that run now."""
+        return self.tokenizer == _fingerprint(tokenizer_json) and self.versions == _versions()
 
     def allowed(self) -> Flags:
         """Which code points gigatoken may be given: bool (0x110000,)."""
@@ -64,6 +69,10 @@ class Proof:
 
 def _versions() -> dict[str, str]:
     return versions() | {"unicode": unicodedata.unidata_version}
+
+
+def _fingerprint(tokenizer_json: str) -> str:
+    return hashlib.sha256(tokenizer_json.encode()).hexdigest()[:32]
 
 
 @cache
@@ -97,7 +106,7 @@ def sequences() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _probe(tokenizer_json: str) -> str:
+def probe(tokenizer_json: str) -> str:
     """The same tokenizer with a vocabulary that shows every cut between two characters, as tokenizer.json."""
     body: dict[str, Any] = json.loads(tokenizer_json)
     visible = visible_bytes()
@@ -171,17 +180,17 @@ def prove(tokenizer_json: str, *, parallel: bool) -> Proof:
     """Compare the two engines on a tokenizer.json (as `folder.text_only` gives it): some seconds of one core."""
 
     def not_usable(why: str) -> Proof:
-        return Proof(False, why, (), _versions())
+        return Proof(False, why, (), _fingerprint(tokenizer_json), _versions())
 
     if not _is_byte_level_bpe(tokenizer_json):
         return not_usable("not a byte-level BPE with all 256 bytes")
     engine, why = fast_engine(tokenizer_json)
     if engine is None:
         return not_usable(why)
-    different, why = _different(_probe(tokenizer_json), parallel)
+    different, why = _different(probe(tokenizer_json), parallel)
     if different is None:
         return not_usable(why)
-    proof = Proof(True, "", different, _versions())
+    proof = Proof(True, "", different, _fingerprint(tokenizer_json), _versions())
     tokenizer, allowed = Tokenizer.from_str(tokenizer_json), proof.allowed()
     texts = [text for text in _word_texts(tokenizer) if allowed[list(map(ord, text))].all()]
     unequal = _unequal(tokenizer, engine, texts, parallel)

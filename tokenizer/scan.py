@@ -39,8 +39,11 @@ def _decode(data: Bytes, at: int, end: int) -> tuple[np.int64, int]:  # pragma: 
         if byte & 0xC0 != 0x80:
             return _REFUSED, 1
         code = (code << 6) | (byte & 0x3F)
-    overlong = (width == 3 and code < 0x800) or (width == 4 and (code < 0x10000 or code >= CODE_POINTS))
-    return (_REFUSED, 1) if overlong else (code, width)
+    if width == 3 and (code < 0x800 or 0xD800 <= code < 0xE000):  # overlong, surrogate
+        return _REFUSED, 1
+    if width == 4 and not 0x10000 <= code < CODE_POINTS:
+        return _REFUSED, 1
+    return code, width
 
 
 @numba.njit(cache=True, nogil=True)
