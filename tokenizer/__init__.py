@@ -1,9 +1,11 @@
 """Train, inspect, export and run a byte-level BPE tokenizer."""
 
-from tokenizer.artifact import SpecialIds, fingerprint, load, special_ids, write
+from tokenizer.artifact import write
 from tokenizer.config import TokenizerConfig
 from tokenizer.encode import Encoder
 from tokenizer.errors import TokenizerError
+from tokenizer.folder import SpecialIds, fingerprint, load, special_ids
+from tokenizer.inspect import Statistics, measure
 from tokenizer.layout import Layout
 from tokenizer.train import train
 
@@ -11,10 +13,12 @@ __all__ = [
     "Encoder",
     "Layout",
     "SpecialIds",
+    "Statistics",
     "TokenizerConfig",
     "TokenizerError",
     "fingerprint",
     "load",
+    "measure",
     "special_ids",
     "train",
     "write",

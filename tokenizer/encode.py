@@ -6,72 +6,119 @@ import json
 import logging
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from tokenizer.artifact import load, text_only
-from tokenizer.engines import all_safe, fast_encode, fast_engine, safe_table, single_threaded, slow_encode
+from tokenizer.engines import fast_encode, fast_engine, slow_encode
+from tokenizer.errors import TokenizerError
+from tokenizer.folder import load, text_only
+from tokenizer.proof import Proof, prove
+from tokenizer.scan import all_allowed
 
 log = logging.getLogger(__name__)
 
-
-class Encoder:
-    """Encodes documents with the tokenizer of a folder. Special tokens are never added, and never recognised in the text."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        single_threaded()
-        tokenizer = load(self.folder)
-        body = text_only(tokenizer.to_str())
-        self.tokenizer = Tokenizer.from_str(body)
-        size = tokenizer.get_vocab_size()
-        self.dtype: Any = np.uint16 if size <= 1 << 16 else np.uint32
-        self.engine, why = fast_engine(body)
-        report = self.folder / "report.json"
-        proof = json.loads(report.read_text(encoding="utf-8"))["fast_engine"] if report.is_file() else None
-        if self.engine is None:
-            log.warning("%s: gigatoken cannot load this tokenizer (%s); `tokenizers` encodes everything", self.folder, why)
-        elif proof is None or not proof["usable"]:
-            self.engine = None
-            log.warning("%s: no proof that gigatoken gives equal ids; `tokenizers` encodes everything", self.folder)
-        else:
-            self.safe = safe_table(proof["different_code_points"])
-
-    def encode(self, texts: pa.Array | pa.ChunkedArray | list[str]) -> pa.ListArray:
-        """Ids of each text: list<uint16>, or list<uint32> for vocabularies past 65,536. Nulls read as empty texts."""
-        array = pa.array(texts, pa.large_string()) if isinstance(texts, list) else texts
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        array = array.cast(pa.large_string()).fill_null("")
-        fast = all_safe(array, self.safe) if self.engine is not None else np.zeros(len(array), bool)
-        slow = np.flatnonzero(~fast)
-        if self.engine is not None and not len(slow):
-            offsets, ids = fast_encode(self.engine, array)
-            return self._lists(offsets, ids.astype(self.dtype))
-        parts: list[Any] = [None] * len(array)
-        if self.engine is not None:
-            rows = np.flatnonzero(fast)
-            offsets, ids = fast_encode(self.engine, array.take(pa.array(rows)))
-            for index, row in enumerate(rows):
-                parts[row] = ids[offsets[index] : offsets[index + 1]]
-        if len(slow):
-            encoded = slow_encode(self.tokenizer, array.take(pa.array(slow)).to_pylist())
-            for row, numbers in zip(slow, encoded, strict=True):
-                parts[row] = np.array(numbers, np.uint32)
-        lengths = np.array([len(part) for part in parts], np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        joined = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        return self._lists(offsets, joined.astype(self.dtype))
-
-    def _lists(self, offsets: Any, ids: Any) -> pa.ListArray:
-        item = pa.field("item", pa.from_numpy_dtype(self.dtype), nullable=False)
-        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(ids), type=pa.list_(item))
+Texts: TypeAlias = pa.StringArray | pa.LargeStringArray | pa.ChunkedArray | list[str]
+_MOST_IDS = 2**31 - 1  # that the 32-bit offsets of a ListArray can count
 
 
 @cache
-def encoder(folder: str) -> Encoder:
-    """The encoder of a folder, made once in a process."""
-    return Encoder(folder)
+def _warn_once(message: str) -> None:
+    log.warning(message)
+
+
+class Encoder:
+    """Encodes documents with the tokenizer of a folder. Special tokens are never added, and never recognised in the text.
+
+    One thread, unless `parallel`. The proof that gigatoken gives equal ids is the one in the folder's report; where there is
+    none, or it is of another tokenizer or other versions of the engines, the comparison is made here, once in a process. Where gigatoken
+    cannot be used at all, `tokenizers` encodes everything, and the log says so. Raises `TokenizerError` where the folder
+    holds no tokenizer that can be loaded.
+    """
+
+    def __init__(self, folder: str | Path, *, parallel: bool = False) -> None:
+        self.folder = Path(folder)
+        self.parallel = parallel
+        tokenizer = load(self.folder)
+        body = text_only(tokenizer.to_str())
+        self.tokenizer = Tokenizer.from_str(body)
+        self.vocab_size: int = tokenizer.get_vocab_size()
+        self.id_type = pa.uint16() if self.vocab_size <= 1 << 16 else pa.uint32()
+        proof = _stored_proof(self.folder)
+        if proof is None or not proof.holds(body):
+            proof = _proof(body, parallel)
+        self.engine, why = fast_engine(body) if proof.usable else (None, proof.why_not)
+        self.allowed = proof.allowed()
+        if self.engine is None:
+            _warn_once(f"{self.folder}: `tokenizers` encodes everything, slowly; gigatoken cannot be used ({why})")
+
+    def encode(self, texts: Texts) -> pa.ListArray | pa.LargeListArray:
+        """Ids of each text: list<uint16>, or list<uint32> for vocabularies past 65,536; nulls read as empty texts.
+
+        A large_list where the texts give more than 2**31 - 1 ids. Raises `TokenizerError` where a text is not UTF-8.
+        """
+        array = _large_strings(texts)
+        fast = all_allowed(array, self.allowed) if self.engine is not None else np.zeros(len(array), bool)
+        if fast.all():
+            return self._lists(*fast_encode(self.engine, array, parallel=self.parallel))
+        slow_rows, fast_rows = np.flatnonzero(~fast), np.flatnonzero(fast)
+        offsets, ids = self._slow(array, slow_rows)
+        if not len(fast_rows):
+            return self._lists(offsets, ids)
+        more, others = fast_encode(self.engine, array.take(pa.array(fast_rows)), parallel=self.parallel)
+        both = self._lists(np.concatenate([offsets, offsets[-1] + more[1:]]), np.concatenate([ids, others]))
+        place = np.empty(len(array), np.int64)
+        place[np.concatenate([slow_rows, fast_rows])] = np.arange(len(array))
+        return both.take(pa.array(place))
+
+    def _slow(self, array: pa.LargeStringArray, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+        texts = []
+        for row in rows:
+            try:
+                texts.append(array[int(row)].as_py())
+            except UnicodeDecodeError as error:
+                raise TokenizerError(
+                    f"text {row} is not UTF-8 ({error.reason} at byte {error.start}); repair it before encoding"
+                ) from error
+        encoded = slow_encode(self.tokenizer, texts, parallel=self.parallel)
+        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
+        return offsets, np.concatenate([np.array(ids, np.uint32) for ids in encoded])
+
+    def _lists(self, offsets: npt.NDArray[np.int64], ids: npt.NDArray[np.uint32]) -> pa.ListArray | pa.LargeListArray:
+        item = pa.field("item", self.id_type, nullable=False)
+        values = pa.array(ids.astype(self.id_type.to_pandas_dtype()))
+        if offsets[-1] > _MOST_IDS:
+            return pa.LargeListArray.from_arrays(pa.array(offsets), values, type=pa.large_list(item))
+        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=pa.list_(item))
+
+
+def _large_strings(texts: Texts) -> pa.LargeStringArray:
+    """Texts as one large_string array without nulls; not copied where they are one."""
+    if isinstance(texts, list):
+        try:
+            return pa.array(texts, pa.large_string()).fill_null("")
+        except UnicodeEncodeError as error:
+            raise TokenizerError(f"a text is not UTF-8 ({error.reason}: a lone surrogate); repair it before encoding") from error
+    wide = texts.cast(pa.large_string())  # before chunks are joined: small strings may be too large for one array
+    array = wide.combine_chunks() if isinstance(wide, pa.ChunkedArray) else wide
+    return pc.fill_null(array, "") if array.null_count else array
+
+
+def _stored_proof(folder: Path) -> Proof | None:
+    path = folder / "report.json"
+    if not path.is_file():
+        return None
+    try:
+        return Proof.from_json(json.loads(path.read_text(encoding="utf-8"))["fast_engine"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TokenizerError(f"{path}: not a report of ours ({error!r}); delete it, or make the tokenizer again") from error
+
+
+@cache
+def _proof(tokenizer_json: str, parallel: bool) -> Proof:
+    log.info("comparing gigatoken with `tokenizers` on this tokenizer; takes some seconds")
+    return prove(tokenizer_json, parallel=parallel)

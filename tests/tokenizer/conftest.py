@@ -1,0 +1,25 @@
+"""One trained tokenizer folder for each pre-tokenizer, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tokenizer.texts import SAMPLES, shipped
+from tokenizer import Encoder, TokenizerConfig, train, write
+
+KINDS = ("modernbert", "modern")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = TokenizerConfig(vocab_size=4096, pretokenizer=request.param)
+    target: Path = tmp_path_factory.mktemp("tokenizer") / request.param
+    write(train([*shipped(), *SAMPLES * 3], config), config, target, {"texts": "what installed packages ship"})
+    return target
+
+
+@pytest.fixture(scope="session")
+def encoder(folder: Path) -> Encoder:
+    return Encoder(folder)
