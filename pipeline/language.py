@@ -33,10 +33,8 @@ def detect(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float64]]:
     languages, scores = [], np.zeros(len(texts), np.float64)
     for index, text in enumerate(texts):
         start = text[:MAX_CHARACTERS].replace("\n", " ")
-        labels, probabilities = model.predict(start, 1) if start.strip() else ((), ())
-        if labels:
-            languages.append(labels[0].removeprefix("__label__"))
-            scores[index] = min(1.0, float(probabilities[0]))  # the model rounds to a little over 1
-        else:
-            languages.append("und")
+        found = list(zip(*model.predict(start, 1), strict=True)) if start.strip() else []
+        label, probability = found[0] if found else ("und", 0.0)
+        languages.append(label.removeprefix("__label__"))
+        scores[index] = min(1.0, float(probability))  # the model rounds to a little over 1
     return languages, scores

@@ -18,7 +18,7 @@ from pipeline.random import uniform
 from pipeline.tokens import TOKENIZER
 from tokenizer import TokenizerConfig
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
