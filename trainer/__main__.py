@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from model import ModelError
 from pipeline.shards import ShardError
 from trainer.config import RunConfig
@@ -20,11 +22,8 @@ def main() -> int:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     config = RunConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     config.run.mkdir(parents=True, exist_ok=True)
-    if "CUDA_VISIBLE_DEVICES" not in os.environ:
-        import torch
-
-        if not torch.cuda.is_available():
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     from trainer.engine import join_world
     from trainer.train import train
 
