@@ -114,14 +114,21 @@ def pack(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOpti
 
 
 @app.command()
-def pretrain(recipe: RecipePath, workdir: WorkdirOption = None, hostfile: HostfileOption = None) -> None:
+def pretrain(
+    recipe: RecipePath,
+    workdir: WorkdirOption = None,
+    hostfile: HostfileOption = None,
+    node_rank: Annotated[
+        int | None, typer.Option(min=0, help="Without ssh: this host's place in the hostfile; run the same command on every host.")
+    ] = None,
+) -> None:
     """Train on shards that are there, or go on training."""
     from jobs import run as stages
     from jobs.recipe import resolve_workdir
     from pipeline.dataset import Workdir
 
     loaded = _recipe(recipe, workdir)
-    summary = stages.pretrain(loaded, Workdir(resolve_workdir(loaded.workdir)), hostfile=hostfile)
+    summary = stages.pretrain(loaded, Workdir(resolve_workdir(loaded.workdir)), hostfile=hostfile, node_rank=node_rank)
     after = summary["validation_after"]
     if after:
         console.print(f"validation loss {after['loss']:.4f} after {summary['tokens']:,} tokens")

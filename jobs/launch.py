@@ -29,8 +29,11 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def launch(run_json: Path, *, processes: int | None = None, hostfile: Path | None = None) -> None:
+def launch(run_json: Path, *, processes: int | None = None, hostfile: Path | None = None, node_rank: int | None = None) -> None:
     """Run `python -m trainer RUN_JSON` on `processes` local ranks, or on the hosts of a DeepSpeed hostfile, to its end.
+
+    DeepSpeed reaches the hosts by ssh and starts everything from one. With `node_rank` nothing goes by ssh: the same call is made
+    on every host, each with its own place in the hostfile, and the first host is the meeting point.
 
     What the processes print goes to the console, their stderr to `stderr.log` in the run's folder. Raises `UserError` for what
     the user can mend, `TrainingFailed` with the end of that log otherwise.
@@ -43,16 +46,12 @@ def launch(run_json: Path, *, processes: int | None = None, hostfile: Path | Non
     if hostfile is not None:
         if not hostfile.is_file():
             raise UserError(f"{hostfile}: no such hostfile; each of its lines is `HOST slots=N`")
-        command = [
-            sys.executable,
-            "-m",
-            "deepspeed.launcher.runner",
-            "--hostfile",
-            str(hostfile),
-            "--module",
-            "trainer",
-            str(run_json),
-        ]
+        first = next((line.split()[0] for line in hostfile.read_text(encoding="utf-8").splitlines() if line.split()), None)
+        if first is None:
+            raise UserError(f"{hostfile}: names no host; each of its lines is `HOST slots=N`")
+        apart = [] if node_rank is None else ["--no_ssh", f"--node_rank={node_rank}", f"--master_addr={first}"]
+        runner = [sys.executable, "-m", "deepspeed.launcher.runner"]
+        command = [*runner, f"--hostfile={hostfile}", *apart, "--no_local_rank", "--module", "trainer", str(run_json)]
     else:
         count = processes or default_processes()
         environment["LOCAL_SIZE"] = str(count)

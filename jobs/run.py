@@ -165,7 +165,7 @@ def write_run(recipe: Recipe, workdir: Workdir) -> Path:
     return path
 
 
-def pretrain(recipe: Recipe, workdir: Workdir, *, hostfile: Path | None = None) -> dict[str, Any]:
+def pretrain(recipe: Recipe, workdir: Workdir, *, hostfile: Path | None = None, node_rank: int | None = None) -> dict[str, Any]:
     """Train, or go on training; returns the run's summary."""
     path = write_run(recipe, workdir)
     state = path.parent / "trained.json"
@@ -174,7 +174,7 @@ def pretrain(recipe: Recipe, workdir: Workdir, *, hostfile: Path | None = None) 
     if summary.is_file() and state.is_file() and json.loads(state.read_text())["fingerprint"] == wanted:
         console.print(f"{'pretrain':<16} up to date")
     else:
-        launch(path, processes=recipe.training.processes, hostfile=hostfile)
+        launch(path, processes=recipe.training.processes, hostfile=hostfile, node_rank=node_rank)
         state.write_text(json.dumps({"fingerprint": wanted}), encoding="utf-8")
     result: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
     return result
