@@ -182,8 +182,11 @@ def pretrain(recipe: Recipe, workdir: Workdir, *, hostfile: Path | None = None, 
 
 def export(recipe: Recipe, workdir: Workdir) -> Path:
     """The trained model and its tokenizer as one transformers folder, proved by equal logits."""
+    from transformers.utils.logging import disable_progress_bar
+
     from model import bridge
 
+    disable_progress_bar()
     run = run_folder(recipe, workdir)
     trained = run / "model" / "model.safetensors"
     if not trained.is_file():
