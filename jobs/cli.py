@@ -39,7 +39,7 @@ def _recipe(path: Path, workdir: str | None) -> Recipe:
 
 def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
     from jobs import run as stages
-    from jobs.summary import show
+    from jobs.summary import examples, show
     from pipeline.report import write_report
 
     recipe = _recipe(path, workdir)
@@ -53,6 +53,8 @@ def _run_all(path: Path, workdir: str | None, address: str | None, workers: int 
     report = write_report(engine.workdir, recipe.name)
     show(engine.workdir, recipe.name)
     console.print(f"report: {report}")
+    for fate, identifier in examples(engine.workdir).items():
+        console.print(f"{fate + ':':<8}foundry explain {engine.workdir.uri} '{identifier}'", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from jobs.console import console, number, size
 from pipeline.dataset import Workdir
+from pipeline.documents import DOCUMENTS
 from pipeline.funnel import Funnel, funnel
+from pipeline.verdicts import ORDER, verdict_dataset
 
 # Sentences of the kind that the demo's corpus has, for a first look at what a model has learnt.
 SENTENCES = (
@@ -94,6 +97,29 @@ def _training(run: Path) -> None:
         for sentence, words in fill(export):
             shown = sentence.strip().replace("\n", "; ")
             console.print(f"    {shown}  ->  {', '.join(words)}", markup=False)
+
+
+def examples(workdir: Workdir) -> dict[str, str]:
+    """The id of one document of each fate: kept, or dropped by one of the verdicts. What `foundry explain` is worth trying on."""
+    found: dict[str, str] = {}
+    documents = workdir.require(DOCUMENTS)
+    manifests = {name: manifest for name in ORDER if (manifest := workdir.manifest(verdict_dataset(name))) is not None}
+    for partition in documents.partitions:
+        rows: dict[str, int] = {}
+        survives = np.ones(partition.rows, bool)
+        for name, manifest in manifests.items():
+            keep = workdir.read_table(manifest.dataset, manifest.by_name[partition.name], ["keep"])["keep"]
+            dropped = np.flatnonzero(~np.asarray(keep.fill_null(True), dtype=bool))
+            if len(dropped):
+                rows[name] = int(dropped[-1])
+                survives[dropped] = False
+        if survives.any():
+            rows["kept"] = int(np.flatnonzero(survives)[-1])
+        wanted = [name for name in rows if name not in found]
+        if wanted:
+            ids = workdir.read_table(DOCUMENTS, partition, ["id"])["id"]
+            found.update({name: ids[rows[name]].as_py() for name in wanted})
+    return {name: found[name] for name in ("kept", *ORDER) if name in found}
 
 
 def fill(folder: Path) -> list[tuple[str, list[str]]]:

@@ -242,7 +242,7 @@ def _training(metrics: list[dict[str, Any]]) -> dict[str, str]:
         _phases(axes, boundaries)
         axes.set_title("Loss")
         axes.set_xlabel("million tokens")
-        axes.legend(loc="upper right", fontsize=9)
+        axes.legend(loc="upper center", fontsize=9)
         rate = Figure(figsize=(5.4, 3.2))
         axes = rate.add_subplot()
         axes.plot(tokens, [line["lr"] for line in train], color=PALETTE[2], linewidth=1.5, label="learning rate (left)")

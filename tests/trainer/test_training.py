@@ -140,7 +140,7 @@ def test_a_run_of_other_data_or_another_model_is_not_gone_on_with(shards: Path, 
     launch(path, processes=1)
     body = json.loads(path.read_text())
     path.write_text(json.dumps({**body, "seed": 2}))
-    with pytest.raises(UserError, match="was trained with another seed than the recipe now has; give the recipe another `name`"):
+    with pytest.raises(UserError, match="the recipe's seed changed since this run began; give the recipe another `name`"):
         launch(path, processes=1)
     path.write_text(json.dumps(body))
     (tmp_path / "run" / "summary.json").unlink()
