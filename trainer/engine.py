@@ -125,6 +125,7 @@ def deepspeed_config(config: TrainingConfig, world: World) -> dict[str, Any]:
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
+        "gradient_clipping": 0.0,  # by default DeepSpeed clips to 1; StableAdamW clips updates instead
         "steps_per_print": 1 << 60,
         "wall_clock_breakdown": False,
     }
