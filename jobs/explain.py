@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jobs.console import console, size
 from jobs.recipe import resolve_workdir
@@ -21,6 +23,7 @@ from pipeline.tokens import TOKENS
 from pipeline.verdicts import ORDER, verdict_dataset
 
 SHOWN_CHARACTERS = 600
+SHOWN_CUTS = 5
 
 
 def explain(workdir_path: str, document: str) -> None:
@@ -84,6 +87,7 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
         table.add_row("measured", ", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
     survives = True
     duplicate: int | None = None
+    cuts: list[tuple[int, int]] = []
     for name in ORDER:
         verdict = _row(workdir, verdict_dataset(name), partition.name, row)
         if verdict is None:
@@ -92,6 +96,7 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
         table.add_row(name, text)
         if verdict["duplicate_of"] is not None:
             duplicate = verdict["duplicate_of"]
+        cuts += [(span["begin"], span["end"]) for span in verdict["cuts"] or []]
         survives &= keeps
     plan = _row(workdir, PLAN, partition.name, row)
     if plan and survives:
@@ -100,11 +105,31 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
         table.add_row("split", f"{plan['split']}" + (f"; {times}" if plan["split"] == "train" else ""))
         _training_rows(workdir, documents, table, partition, row, ordinal, plan)
     console.print(table)
-    preview = record["text"][:SHOWN_CHARACTERS]
-    console.print(preview + (" ..." if len(record["text"]) > SHOWN_CHARACTERS else ""), markup=False, style="dim")
+    _show_text(record["text"], cuts)
     if duplicate is not None:
         _difference(workdir, documents, record["text"], duplicate)
     console.print()
+
+
+def _show_text(text: str, cuts: list[tuple[int, int]]) -> None:
+    """The beginning of a text, and with its cuts each of the first few struck through, with some text around."""
+    if not cuts:
+        console.print(text[:SHOWN_CHARACTERS] + (" ..." if len(text) > SHOWN_CHARACTERS else ""), markup=False, style="dim")
+        return
+    raw = text.encode()
+    shown = Text(style="dim")
+    end = 0
+    for first, last in sorted(cuts)[:SHOWN_CUTS]:
+        before = raw[max(end, first - 120) : first].decode(errors="ignore")
+        shown.append(("... " if first - 120 > end else "") + before)
+        cut = raw[max(first, end) : last].decode(errors="ignore")
+        shown.append(cut if len(cut) <= 240 else f"{cut[:120]} ... {cut[-120:]}", style="red strike")
+        end = max(end, last)
+    after = raw[end : end + 120].decode(errors="ignore")
+    shown.append(after + (" ..." if len(raw) > end + 120 else ""))
+    console.print(shown)
+    if len(cuts) > SHOWN_CUTS:
+        console.print(f"... and {len(cuts) - SHOWN_CUTS} cuts more", style="dim")
 
 
 def _short(value: Any) -> str:
@@ -116,12 +141,17 @@ def _verdict(workdir: Workdir, documents: Manifest, verdict: dict[str, Any]) -> 
     if verdict["keep"] is None:
         return "not looked at: dropped before", True
     if verdict["keep"]:
-        return "kept", True
+        if not verdict["cuts"]:
+            return "kept", True
+        cut = sum(span["end"] - span["begin"] for span in verdict["cuts"])
+        return f"kept, [red]{size(cut)} cut[/red]: {escape(verdict['detail'] or '')}", True
     text = f"[red]dropped[/red] by {verdict['rule']}"
     if verdict["detail"]:
-        text += f": {verdict['detail']}"
+        text += f": {escape(verdict['detail'])}"
     if verdict["value"] is not None:
         text += f": {_short(verdict['value'])} where the limit is {_short(verdict['limit'])}"
+    if verdict["estimate"] is not None and verdict["rule"] == "near":
+        text += f" (the signatures estimate {_short(verdict['estimate'])})"
     if verdict["duplicate_of"] is not None:
         partition, row = _place(documents, verdict["duplicate_of"])
         kept = _row(workdir, DOCUMENTS, partition.name, row)

@@ -14,7 +14,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model import ModernBertConfig
-from pipeline.dedup.minhash import NearConfig
+from pipeline.dedup.contamination import ContaminationConfig
+from pipeline.dedup.lines import LinesConfig
+from pipeline.dedup.near import NearConfig
+from pipeline.dedup.substrings import SubstringsConfig
 from pipeline.errors import UserError
 from pipeline.filters import Rules
 from pipeline.ingest import IngestConfig
@@ -47,6 +50,9 @@ class Recipe(BaseModel):
     filter: dict[str, Rules] = Field(default_factory=dict, description="Rules for each domain; one that is not named keeps all.")
     exact: bool = Field(True, description="Drop documents whose text, white space apart, occurred before.")
     near: NearConfig | None = Field(default_factory=NearConfig, description="Near deduplication; null: none.")
+    lines: LinesConfig | None = Field(None, description="Cut lines or paragraphs that occur elsewhere; null: none.")
+    substrings: SubstringsConfig | None = Field(None, description="Cut long substrings that occur elsewhere; null: none.")
+    contamination: ContaminationConfig | None = Field(None, description="Drop or cut text of evaluation sets; null: none.")
     mix: MixConfig = Field(default_factory=MixConfig, description="The validation split, and the cap on repetitions.")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="The tokenizer to train.")
     pack: PackConfig = Field(default_factory=PackConfig, description="How tokens become packed rows.")
@@ -76,6 +82,13 @@ class Recipe(BaseModel):
         for domain in self.filter:
             if domain not in domains:
                 raise ValueError(f"filter.{domain}: no source has that domain; there are: {', '.join(sorted(domains))}")
+        for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
+            for domain in (repeats.domains or []) if repeats is not None else []:
+                if domain not in domains:
+                    raise ValueError(f"{section}.domains: no source has the domain {domain}; there are: {', '.join(sorted(domains))}")
+        for name in self.near.prefer if self.near is not None else []:
+            if name not in {source.name for source in self.sources}:
+                raise ValueError(f"near.prefer: no source is named {name}; there are: {', '.join(s.name for s in self.sources)}")
         for phase in self.phases:
             for domain in phase.mix.weights or {}:
                 if domain not in domains:

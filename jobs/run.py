@@ -13,19 +13,23 @@ from jobs import corpus
 from jobs.console import StageProgress, console
 from jobs.launch import launch
 from jobs.recipe import Recipe, cache_folder, resolve_workdir
-from pipeline.dataset import Manifest, Workdir, fingerprint
-from pipeline.dedup import exact, minhash
-from pipeline.dedup.verdict import duplicate_verdict_stage
+from pipeline.dataset import MANIFEST, Manifest, Workdir, fingerprint
+from pipeline.dedup.contamination import decontaminate
+from pipeline.dedup.exact import exact_deduplicate
+from pipeline.dedup.lines import repeated_lines_as_cuts
+from pipeline.dedup.near import near_deduplicate
+from pipeline.dedup.substrings import repeated_substrings_as_cuts
 from pipeline.engine import Engine
 from pipeline.errors import UserError
 from pipeline.filters import filter_stage
+from pipeline.funnel import warnings
 from pipeline.ingest import ingest_stage
 from pipeline.measure import measure_stage
 from pipeline.mixing import plan_stage, split_stage
 from pipeline.packing import pack_stage, shards_dataset
 from pipeline.shards import ShardInfo
 from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
-from pipeline.verdicts import verdict_dataset
+from pipeline.verdicts import ORDER, verdict_dataset
 from pipeline.vocabulary import tokenizer_stage
 
 VALIDATION = "validation"
@@ -59,7 +63,7 @@ def source_base(recipe: Recipe) -> Path:
 
 
 def curate(recipe: Recipe, engine: Engine) -> Curated:
-    """Raw files to a plan: ingest, measure, filter, exact and near deduplication, mix."""
+    """Raw files to a plan: ingest, measure, filter, deduplicate, cut repeats, decontaminate, mix."""
     base = source_base(recipe)
     ingested = engine.run(ingest_stage(recipe.ingest, recipe.sources, base)).manifests
     documents = ingested["documents"]
@@ -71,28 +75,35 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage(recipe.filter, statistics)).manifests[verdict_dataset("filter")]]
     if recipe.exact:
-        name = verdict_dataset("exact")
-        hashes = engine.run(exact.hash_stage(documents, verdicts)).manifests[exact.HASHES]
-        groups = engine.run(exact.group_stage(hashes, documents)).manifests[exact.GROUPS]
-        stage = duplicate_verdict_stage("exact", name, groups, documents, statistics, verdicts, 1.0)
-        verdicts.append(engine.run(stage).manifests[name])
+        verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))
     if recipe.near is not None:
-        name = verdict_dataset("near")
-        signed = engine.run(minhash.sign_stage(recipe.near, documents, verdicts)).manifests
-        pairs = engine.run(minhash.pair_stage(recipe.near, signed[minhash.BANDS], documents)).manifests[minhash.PAIRS]
-        stage = minhash.group_stage(recipe.near, pairs, signed[minhash.SIGNATURES], documents)
-        groups = engine.run(stage).manifests[minhash.GROUPS]
-        stage = duplicate_verdict_stage("near", name, groups, documents, statistics, verdicts, recipe.near.threshold)
-        verdicts.append(engine.run(stage).manifests[name])
+        verdicts += near_deduplicate(engine, recipe.near, documents, statistics, verdicts)
+        for warning in warnings(engine.workdir, recipe.near.alarm_share):
+            console.print(f"[bold red]warning[/bold red]: {warning}", soft_wrap=True)
+    if recipe.lines is not None:
+        verdicts.append(repeated_lines_as_cuts(engine, recipe.lines, documents, statistics, verdicts))
+    if recipe.substrings is not None:
+        verdicts.append(repeated_substrings_as_cuts(engine, recipe.substrings, documents, statistics, verdicts))
+    if recipe.contamination is not None:
+        verdicts.append(decontaminate(engine, recipe.contamination, base, documents, statistics, verdicts))
+    _forget(engine.workdir, verdicts)
     split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
     mixes = {phase.name: phase.mix for phase in recipe.phases}
-    plan = engine.run(plan_stage(recipe.mix, recipe.seed, mixes, documents, statistics, split)).manifests["plan"]
+    plan = engine.run(plan_stage(recipe.mix, recipe.seed, mixes, documents, split)).manifests["plan"]
     return Curated(documents, statistics, tuple(verdicts), split, plan)
+
+
+def _forget(workdir: Workdir, verdicts: list[Manifest]) -> None:
+    """Delete the manifests of verdicts that the recipe no longer asks for, so that no report counts them."""
+    made = {manifest.dataset for manifest in verdicts}
+    for name in ORDER:
+        if verdict_dataset(name) not in made:
+            workdir.delete(verdict_dataset(name), MANIFEST)
 
 
 def build_tokenizer(recipe: Recipe, engine: Engine, curated: Curated) -> Manifest:
     """Train the tokenizer on the first phase's mix."""
-    stage = tokenizer_stage(recipe.tokenizer, recipe.seed, recipe.phases[0].name, curated.plan)
+    stage = tokenizer_stage(recipe.tokenizer, recipe.seed, recipe.phases[0].name, curated.plan, curated.split)
     return engine.run(stage).manifests[TOKENIZER]
 
 

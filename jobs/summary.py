@@ -31,6 +31,12 @@ def show(workdir: Workdir, run: str) -> None:
     console.print(_funnel_table(numbers))
     if numbers.reasons:
         console.print(_reason_table(numbers))
+    if numbers.cuts:
+        console.print(_cuts_table(numbers))
+    if numbers.contamination:
+        console.print(_contamination_table(numbers))
+    for warning in numbers.warnings:
+        console.print(f"[bold red]warning[/bold red]: {warning}", soft_wrap=True)
     if numbers.packed:
         console.print(_packing_table(numbers))
     if workdir.is_local:
@@ -65,6 +71,23 @@ def _reason_table(numbers: Funnel) -> Table:
         table.add_row(rule, *cells, f"{sum(counts.values()):,}")
     if numbers.quarantined:
         table.add_row("unreadable (quarantine)", *["" for _ in numbers.domains], f"{numbers.quarantined:,}")
+    return table
+
+
+def _cuts_table(numbers: Funnel) -> Table:
+    table = _table("Cut out of documents that are kept", "stage", *numbers.domains, "all")
+    for stage, counts in numbers.cuts:
+        cells = [f"{counts[domain].documents:,}  {size(counts[domain].bytes):>7}" if domain in counts else "" for domain in numbers.domains]
+        documents, total = sum(count.documents for count in counts.values()), sum(count.bytes for count in counts.values())
+        table.add_row(stage, *cells, f"{documents:,}  {size(total):>7}")
+    return table
+
+
+def _contamination_table(numbers: Funnel) -> Table:
+    table = _table("Evaluation sets", "set", "items", "too short", "unreadable", "n-grams", "documents with some of it")
+    for found in numbers.contamination:
+        cells = (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)
+        table.add_row(found.name, *(f"{cell:,}" for cell in cells))
     return table
 
 

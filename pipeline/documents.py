@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pipeline.cuts import CUTS
+
 DOCUMENTS = "documents"
 QUARANTINE = "quarantine"
 STATISTICS = "statistics"
@@ -40,10 +42,12 @@ VERDICT_SCHEMA = pa.schema(
         ("keep", pa.bool_()),
         ("rule", pa.string()),  # the first rule that dropped it
         ("value", pa.float64()),  # what was measured
+        ("estimate", pa.float64()),  # near duplicates: what the signatures estimate, where `value` is the true similarity
         ("limit", pa.float64()),  # what was allowed
         ("detail", pa.string()),  # in words, where a number is not enough
-        ("duplicate_of", pa.int64()),  # ordinal of the document that stays
+        ("duplicate_of", pa.int64()),  # ordinal of the document that stays; null where that one is in an index of earlier documents
         ("component", pa.int64()),  # ordinal of the first member of its cluster of duplicates
         ("component_size", pa.int64()),
+        ("cuts", CUTS),  # of a document that is kept: byte spans to leave out
     ]
 )

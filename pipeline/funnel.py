@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.dataset import Manifest, Workdir
+from pipeline.dedup.anchor import GROUPS
+from pipeline.dedup.contamination import NGRAMS
 from pipeline.documents import DOCUMENTS
 from pipeline.mixing import PLAN, SPLIT
 from pipeline.packing import shards_dataset
@@ -39,6 +41,18 @@ class Packed:
 
 
 @dataclass(frozen=True)
+class Contaminated:
+    """What was found of one evaluation set."""
+
+    name: str
+    items: int
+    too_short: int  # of them, to be looked for
+    unreadable: int
+    ngrams: int
+    documents: int  # of the corpus, that have some of it
+
+
+@dataclass(frozen=True)
 class Funnel:
     """The stages in order, each with what it left of each domain; and all that there is to say about drops, tokens, packing."""
 
@@ -47,6 +61,9 @@ class Funnel:
     reasons: tuple[tuple[str, str, dict[str, int]], ...]  # stage, rule, documents by domain
     sources: dict[str, tuple[str, Count, Count]]  # source -> domain, in, out
     quarantined: int
+    cuts: tuple[tuple[str, dict[str, Count]], ...]  # stage, and by domain the documents and bytes that it cut
+    contamination: tuple[Contaminated, ...]
+    warnings: tuple[str, ...]
     split: dict[str, dict[str, Count]]  # domain -> train, validation
     mix: dict[str, dict[str, dict[str, float]]]  # phase -> domain -> share, epochs, bytes
     tokenizer: dict[str, int] = field(default_factory=dict)
@@ -62,6 +79,7 @@ def funnel(workdir: Workdir) -> Funnel:
     }
     stages: list[tuple[str, dict[str, Count]]] = [("ingest", ingested)]
     reasons: list[tuple[str, str, dict[str, int]]] = []
+    cuts: list[tuple[str, dict[str, Count]]] = []
     final: Manifest | None = None
     for name in ORDER:
         manifest = workdir.manifest(verdict_dataset(name))
@@ -70,6 +88,9 @@ def funnel(workdir: Workdir) -> Funnel:
         final = manifest
         sums = totals(manifest.summary)
         stages.append((name, {domain: Count(sums[domain]["kept"], sums[domain]["kept_bytes"]) for domain in sorted(sums)}))
+        cut = {domain: Count(sums[domain]["cut"], sums[domain]["cut_bytes"]) for domain in sorted(sums) if sums[domain]["cut"]}
+        if cut:
+            cuts.append((name, cut))
         rules = sorted({rule for counts in sums.values() for rule in counts["rules"]})
         for rule in rules:
             by_domain = {domain: counts["rules"][rule] for domain, counts in sorted(sums.items()) if rule in counts["rules"]}
@@ -84,6 +105,9 @@ def funnel(workdir: Workdir) -> Funnel:
         reasons=tuple(reasons),
         sources=_sources(documents, final),
         quarantined=sum(counts["quarantined"] for counts in documents.summary.get("sources", {}).values()),
+        cuts=tuple(cuts),
+        contamination=_contamination(workdir),
+        warnings=tuple(warnings(workdir)),
         split={
             domain: {name: Count(counts["documents"], counts["bytes"]) for name, counts in parts.items()}
             for domain, parts in sorted((split.summary if split else {}).get("domains", {}).items())
@@ -92,6 +116,47 @@ def funnel(workdir: Workdir) -> Funnel:
         tokenizer=tokenizer.summary if tokenizer else {},
         tokens=tokens.summary.get("domains", {}) if tokens else {},
         packed=_packed(workdir),
+    )
+
+
+LEAST_DOCUMENTS = 20  # of a source, for its losses to be called unusual
+
+
+def warnings(workdir: Workdir, alarm_share: float | None = None) -> list[str]:
+    """What near deduplication did that deserves a look: sources that lose an unusual share, comparisons left out.
+
+    `alarm_share`: of a source's documents; by default the one that the run was made with.
+    """
+    manifest = workdir.manifest(verdict_dataset("near"))
+    if manifest is None:
+        return []
+    limit = alarm_share if alarm_share is not None else manifest.configuration.get("alarm_share", 0.5)
+    found = []
+    for name, counts in sorted(totals(manifest.summary, by="source").items()):
+        looked_at = counts["kept"] + counts["dropped"]
+        if looked_at >= LEAST_DOCUMENTS and counts["dropped"] > limit * looked_at:
+            found.append(
+                f"near deduplication drops {counts['dropped']:,} of {looked_at:,} documents of source {name} "
+                f"({counts['dropped'] / looked_at:.0%}, over near.alarm_share = {limit:g}); look at some with `foundry explain`"
+            )
+    groups = workdir.manifest(GROUPS)
+    left_out = groups.summary.get("left_out", 0) if groups is not None else 0
+    if left_out:
+        found.append(
+            f"near deduplication: {left_out:,} documents that stay share a band with more than near.compare others that stay, and "
+            "were not all compared with what came after; raise near.compare to compare them"
+        )
+    return found
+
+
+def _contamination(workdir: Workdir) -> tuple[Contaminated, ...]:
+    index, verdict = workdir.manifest(NGRAMS), workdir.manifest(verdict_dataset("contamination"))
+    if index is None or verdict is None:
+        return ()
+    hits = verdict.summary.get("sets", {})
+    return tuple(
+        Contaminated(name, s["items"], s["too_short"], s["unreadable"], s["ngrams"], hits.get(name, {}).get("documents", 0))
+        for name, s in sorted(index.summary["sets"].items())
     )
 
 

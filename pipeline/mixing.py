@@ -1,6 +1,7 @@
 """Mix: which documents train, which are held out, and how often each is seen in each phase.
 
-The plan lies row for row beside the documents. Shares are of UTF-8 bytes of text, since the tokenizer is trained on the mix
+The split, and the plan, lie row for row beside the documents. The split also carries the union of all verdicts' cuts, so that
+what reads text after it needs no verdict. Shares are of UTF-8 bytes of text, since the tokenizer is trained on the mix
 and so comes after it. A document of a domain that is wanted `e` times over is taken floor(e) times, and once more with
 probability e - floor(e), by a number keyed by (seed, phase, id).
 """
@@ -19,9 +20,9 @@ from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.errors import UserError
 from pipeline.random import uniform
-from pipeline.verdicts import VerdictEntry, checksums, entries, kept
+from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept
 
-VERSION = 1
+VERSION = 2
 SPLIT = "split"
 PLAN = "plan"
 TRAIN, VALIDATION = "train", "validation"
@@ -75,16 +76,22 @@ class _SplitWork:
 
 
 def split_partition(workdir: Workdir, work: _SplitWork) -> Generator[File, None, Summary]:
-    """One task: `split` (train, validation, or null where dropped) for each document of a partition."""
+    """One task: for each document of a partition `split` (train, validation, or null where dropped), its cuts, and its bytes."""
     statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "bytes"])
     ids = workdir.read_table(DOCUMENTS, work.partition, ["id"])["id"].to_pylist()
     keep = kept(workdir, work.before, len(ids))
     held_out = uniform(work.seed, "validation", ids) < work.validation_share
     split = np.where(held_out, VALIDATION, TRAIN).astype(object)
-    table = pa.table({"domain": statistics["domain"], "split": pa.array(split.tolist(), pa.string(), mask=~keep)})
-    yield File(SPLIT, work.partition.name, to_parquet(table), len(ids))
+    cuts = cuts_of(workdir, work.before, len(ids))
+    sizes = statistics["bytes"].to_numpy() - cuts.sizes
+    columns = {
+        "domain": statistics["domain"],
+        "split": pa.array(split.tolist(), pa.string(), mask=~keep),
+        "bytes": pa.array(sizes),
+        "cuts": cuts.to_column(),
+    }
+    yield File(SPLIT, work.partition.name, to_parquet(pa.table(columns)), len(ids))
     summary: Summary = {}
-    sizes = statistics["bytes"].to_numpy()
     domains = np.array(statistics["domain"].to_pylist(), object)
     for domain in sorted(set(domains)):
         for name, mask in ((TRAIN, keep & ~held_out), (VALIDATION, keep & held_out)):
@@ -141,7 +148,6 @@ def plan_phase(name: str, mix: PhaseMix, config: MixConfig, split: Summary) -> l
 @dataclass(frozen=True)
 class _PlanWork:
     partition: Partition
-    statistics: Partition
     split: Partition
     seed: int
     epochs: dict[str, dict[str, float]]  # phase -> domain -> times over
@@ -154,13 +160,13 @@ def phase_column(phase: str) -> str:
 
 def plan_partition(workdir: Workdir, work: _PlanWork) -> Generator[File, None, Summary]:
     """One task: split and repetitions in each phase (uint16) for each document of a partition."""
-    split = workdir.read_table(SPLIT, work.split)["split"]
-    statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "bytes"])
+    table = workdir.read_table(SPLIT, work.split, ["domain", "split", "bytes"])
+    split = table["split"]
     ids = workdir.read_table(DOCUMENTS, work.partition, ["id"])["id"].to_pylist()
-    domains = statistics["domain"].to_pylist()
-    sizes = statistics["bytes"].to_numpy()
+    domains = table["domain"].to_pylist()
+    sizes = table["bytes"].to_numpy()
     train = np.array([value == TRAIN for value in split.to_pylist()], bool)
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {"domain": statistics["domain"], "split": split}
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {"domain": table["domain"], "split": split}
     summary: Summary = {}
     for phase, epochs in work.epochs.items():
         wanted = np.array([epochs.get(domain, 0.0) for domain in domains])
@@ -183,7 +189,6 @@ def plan_stage(
     seed: int,
     phases: dict[str, PhaseMix],
     documents: Manifest,
-    statistics: Manifest,
     split: Manifest,
 ) -> Stage:
     """The stage that writes the plan. Raises `UserError` for a mix that the corpus cannot give, before any work."""
@@ -191,9 +196,9 @@ def plan_stage(
     epochs = {name: {domain.domain: domain.epochs for domain in plan} for name, plan in plans.items()}
     tasks = []
     for partition in documents.partitions:
-        entry, part = statistics.by_name[partition.name], split.by_name[partition.name]
-        key = fingerprint(VERSION, seed, epochs, partition.checksum, entry.checksum, part.checksum)
-        tasks.append(Task(partition.name, key, _PlanWork(partition, entry, part, seed, epochs), partition.rows))
+        part = split.by_name[partition.name]
+        key = fingerprint(VERSION, seed, epochs, partition.checksum, part.checksum)
+        tasks.append(Task(partition.name, key, _PlanWork(partition, part, seed, epochs), partition.rows))
     settings = {
         "seed": seed,
         "phases": [

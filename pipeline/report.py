@@ -15,6 +15,7 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from pipeline.dataset import Workdir
+from pipeline.dedup.contamination import REPORT
 from pipeline.documents import STATISTICS
 from pipeline.funnel import Count, Funnel, funnel
 from pipeline.verdicts import ORDER, entries, kept, verdict_dataset
@@ -40,6 +41,20 @@ def write_report(workdir: Workdir, run: str) -> str:
         reasons=_reasons(numbers),
         quarantined=f"{numbers.quarantined:,}" if numbers.quarantined else "",
         sources=_sources(numbers),
+        warnings=numbers.warnings,
+        cuts=[
+            {
+                "stage": stage,
+                "cells": [f"{_size(counts[d].bytes)} of {counts[d].documents:,}" if d in counts else "" for d in numbers.domains],
+                "total": _size(sum(count.bytes for count in counts.values())),
+            }
+            for stage, counts in numbers.cuts
+        ],
+        contamination=[
+            (found.name, *(f"{n:,}" for n in (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)))
+            for found in numbers.contamination
+        ],
+        contaminated=_contaminated(workdir),
         lengths=_lengths(workdir, numbers.domains, colours),
         mix=_mix(numbers),
         packed=[
@@ -57,6 +72,21 @@ def write_report(workdir: Workdir, run: str) -> str:
     )
     workdir.write(html.encode(), "report.html")
     return workdir.path("report.html")
+
+
+SHOWN_CONTAMINATED = 20
+
+
+def _contaminated(workdir: Workdir) -> list[dict[str, str]]:
+    """The first documents of the contamination report, with the matched spans."""
+    if workdir.manifest(REPORT) is None or workdir.manifest(verdict_dataset("contamination")) is None:
+        return []
+    rows: list[dict[str, str]] = []
+    for _, table in workdir.tables(REPORT):
+        rows += table.slice(0, SHOWN_CONTAMINATED - len(rows)).to_pylist()
+        if len(rows) >= SHOWN_CONTAMINATED:
+            break
+    return rows
 
 
 def _size(count: float) -> str:

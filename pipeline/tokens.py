@@ -6,20 +6,32 @@ import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cuts import apply, from_column
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.documents import DOCUMENTS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.mixing import SPLIT
+from pipeline.text.utf8 import utf8_view
 from tokenizer import Encoder
 
-VERSION = 1
+VERSION = 2
 TOKENS = "tokens"
 TOKENIZER = "tokenizer"
+
+
+def cut_texts(
+    workdir: Workdir, partition: Partition, cuts: pa.ChunkedArray, rows: npt.NDArray[np.integer[Any]]
+) -> pa.Array | pa.ChunkedArray:
+    """The texts of some rows of a partition of documents, without what the split's `cuts` leave out."""
+    texts = workdir.read_table(DOCUMENTS, partition, ["text"])["text"].take(pa.array(rows)).combine_chunks()
+    return texts if cuts.null_count == len(cuts) else apply(texts, from_column(cuts).take(rows))
 
 
 def local_folder(workdir: Workdir, dataset: str) -> str:
@@ -42,13 +54,13 @@ def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, S
     """One task: ids of each kept document of a partition, with its row there."""
     split = workdir.read_table(SPLIT, work.split)
     rows = np.flatnonzero(np.asarray(pc.is_valid(split["split"])))
-    texts = workdir.read_table(DOCUMENTS, work.partition, ["text"])["text"].take(rows).combine_chunks()
+    texts = cut_texts(workdir, work.partition, split["cuts"], rows)
     ids = Encoder(local_folder(workdir, TOKENIZER)).encode(texts)
     lengths = np.asarray(pc.list_value_length(ids), dtype=np.int64)
     table = pa.table({"row": pa.array(rows.astype(np.int64)), "ids": ids})
     yield File(TOKENS, f"{work.partition.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(rows))
     domains = np.array(split["domain"].to_pylist(), object)[rows]
-    sizes = np.asarray(pc.binary_length(texts), dtype=np.int64)
+    sizes = np.diff(utf8_view(texts)[0])
     summary: Summary = {"domains": {}}
     for domain in sorted(set(domains)):
         of = domains == domain

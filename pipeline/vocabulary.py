@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import tokenizer
 from pipeline.dataset import Manifest, Workdir, fingerprint
 from pipeline.documents import DOCUMENTS
 from pipeline.engine import File, Stage, Summary, Task
-from pipeline.mixing import PLAN, phase_column
+from pipeline.mixing import PLAN, SPLIT, phase_column
 from pipeline.random import uniform
-from pipeline.tokens import TOKENIZER
+from pipeline.tokens import TOKENIZER, cut_texts
 from tokenizer import TokenizerConfig
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,14 @@ class _Work:
 
 def _texts(workdir: Workdir, work: _Work, seen: dict[str, int]) -> Iterator[str]:
     """The training texts of the mix, each as often as the plan has it; one partition in memory at a time."""
-    documents = workdir.require(DOCUMENTS)
+    documents, split = workdir.require(DOCUMENTS), workdir.require(SPLIT)
     for partition, plan in workdir.tables(PLAN, [phase_column(work.phase)]):
         repeats = plan[phase_column(work.phase)].to_numpy()
         rows = np.flatnonzero(repeats)
-        table = workdir.read_table(DOCUMENTS, documents.by_name[partition.name], ["id", "text"]).take(rows)
-        chosen = uniform(work.seed, "tokenizer", table["id"].to_pylist()) < work.share
-        for row, text in enumerate(table["text"]):
+        ids = workdir.read_table(DOCUMENTS, documents.by_name[partition.name], ["id"])["id"].take(pa.array(rows))
+        chosen = uniform(work.seed, "tokenizer", ids.to_pylist()) < work.share
+        cuts = workdir.read_table(SPLIT, split.by_name[partition.name], ["cuts"])["cuts"]
+        for row, text in enumerate(cut_texts(workdir, documents.by_name[partition.name], cuts, rows)):
             if chosen[row]:
                 for _ in range(int(repeats[rows[row]])):
                     value = text.as_py()
@@ -58,10 +60,10 @@ def train_tokenizer(workdir: Workdir, work: _Work) -> Generator[File, None, Summ
     return {**seen, "learned": plan.learned, "unused": len(plan.unused)}
 
 
-def tokenizer_stage(config: TokenizerConfig, seed: int, phase: str, plan: Manifest) -> Stage:
+def tokenizer_stage(config: TokenizerConfig, seed: int, phase: str, plan: Manifest, split: Manifest) -> Stage:
     """The stage; one task. Merges are learnt from the mix of `phase`, at most `sample_bytes` of it."""
     size = sum(counts["bytes"] for counts in plan.summary["phases"][phase].values())
     share = min(1.0, config.sample_bytes / max(1, size))
-    key = fingerprint(VERSION, config, seed, phase, share, plan.content)
+    key = fingerprint(VERSION, config, seed, phase, share, plan.content, split.content)
     task = Task("tokenizer", key, _Work(config, phase, seed, share), max(1, int(size * share)))
     return Stage("tokenizer", (TOKENIZER,), train_tokenizer, (task,), config.model_dump(mode="json"), memory=3 << 30)

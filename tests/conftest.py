@@ -48,6 +48,15 @@ def engine(workdir: Workdir, ray_session: None) -> Engine:
     return Engine(workdir)
 
 
+class HereEngine(Engine):
+    """An engine that runs every task in this process, one after the other, without Ray."""
+
+    def _execute(self, stage: Any, tasks: list[Any]) -> dict[str, Any]:
+        from pipeline.engine import execute_task
+
+        return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
+
+
 def run_task(workdir: Workdir, stage: Any) -> dict[str, Any]:
     """All tasks of a stage in this process, then its manifests: what the engine does, without Ray."""
     from pipeline.engine import execute_task

@@ -17,14 +17,13 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.dedup.shuffle import buckets_for, gather, scatter
-from pipeline.dedup.verdict import group_columns, scatter_groups
-from pipeline.documents import DOCUMENTS
-from pipeline.engine import File, Stage, Summary, Task
+from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
+from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns, scatter_groups
+from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.text.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
-from pipeline.verdicts import VerdictEntry, checksums, entries, kept
+from pipeline.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
 
-VERSION = 1
+VERSION = 2
 HASHES = "dedup/exact-hashes"
 GROUPS = "dedup/exact-groups"
 
@@ -75,24 +74,31 @@ class _HashWork:
 
 def hash_partition(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summary]:
     """Map: hashes of the documents that are still kept, scattered by hash."""
-    documents = workdir.read_table(DOCUMENTS, work.partition, ["text"])
-    rows = np.flatnonzero(kept(workdir, work.before, documents.num_rows))
-    hashes = text_hashes(documents["text"].take(rows))
-    columns = {"high": hashes[:, 0], "low": hashes[:, 1], "ordinal": rows.astype(np.int64) + work.start}
-    scattered = scatter(columns, (hashes[:, 0] % np.uint64(work.buckets)).astype(np.int64), work.buckets)
-    yield File(HASHES, f"{work.partition.name}.arrow", scattered, len(rows))
+    left = remaining(workdir, work.partition, work.before)
+    hashes = text_hashes(left.texts)
+    columns = {"high": hashes[:, 0], "low": hashes[:, 1], "ordinal": left.rows.astype(np.int64) + work.start}
+    scattered = scatter(columns, bucket_of(hashes[:, 0], work.buckets), work.buckets)
+    yield File(HASHES, f"{work.partition.name}.arrow", scattered, len(left.rows))
     return {}
 
 
 @dataclass(frozen=True)
 class _GroupWork:
+    hashes: Manifest
     bucket: int
+    buckets: int
+    documents: Manifest
 
 
 def group_bucket(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Summary]:
     """Reduce: within one bucket, all documents of one hash but the first are duplicates of the first."""
-    columns = gather(workdir, HASHES, work.bucket)
-    ordinal = columns["ordinal"].astype(np.int64)
+    name = f"{work.bucket:05d}.arrow"
+    table = gather(workdir, work.hashes, work.bucket, work.buckets)
+    if table is None:
+        yield File(GROUPS, name, scatter_groups(group_columns(), work.documents), 0)
+        return {}
+    columns = {column: table[column].to_numpy() for column in table.column_names}
+    ordinal = columns["ordinal"]
     order = np.lexsort((ordinal, columns["low"], columns["high"]))
     high, low, ordinal = columns["high"][order], columns["low"][order], ordinal[order]
     first = np.ones(len(order), bool)
@@ -101,8 +107,8 @@ def group_bucket(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Su
     leader = ordinal[first][group] if len(order) else ordinal
     size = np.bincount(group)[group].astype(np.int64) if len(order) else ordinal
     again = ~first
-    groups = group_columns(ordinal[again], leader[again], leader[again], size[again], np.ones(int(again.sum())))
-    yield File(GROUPS, f"{work.bucket:05d}.arrow", scatter_groups(groups, workdir.require(DOCUMENTS)), int(again.sum()))
+    groups = group_columns(ordinal[again], leader[again], leader[again], size[again])
+    yield File(GROUPS, name, scatter_groups(groups, work.documents), int(again.sum()))
     return {}
 
 
@@ -127,8 +133,17 @@ def hash_stage(documents: Manifest, before: Sequence[Manifest]) -> Stage:
 def group_stage(hashes: Manifest, documents: Manifest) -> Stage:
     """Reduce over the buckets."""
     layout = list(documents.starts.items())
+    buckets = buckets_for(documents.rows)
     tasks = tuple(
-        Task(f"{bucket:05d}", fingerprint(VERSION, hashes.content, bucket, layout), _GroupWork(bucket))
-        for bucket in range(buckets_for(documents.rows))
+        Task(f"{bucket:05d}", fingerprint(VERSION, hashes.content, bucket, layout), _GroupWork(hashes, bucket, buckets, documents))
+        for bucket in range(buckets)
     )
-    return Stage("exact: group", (GROUPS,), group_bucket, tasks, memory=2 << 30, unit="buckets")
+    return Stage("exact: group", (GROUPS,), group_bucket, tasks, memory=1 << 30, unit="buckets")
+
+
+def exact_deduplicate(engine: Engine, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]) -> Manifest:
+    """Run all stages; returns `verdicts/exact`."""
+    hashes = engine.run(hash_stage(documents, before)).manifests[HASHES]
+    groups = engine.run(group_stage(hashes, documents)).manifests[GROUPS]
+    name = verdict_dataset("exact")
+    return engine.run(duplicate_verdict_stage("exact", name, groups, documents, statistics, before, 1.0)).manifests[name]

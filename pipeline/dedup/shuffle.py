@@ -8,61 +8,114 @@ every reader.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
-from pipeline.dataset import Workdir, to_ipc
+from pipeline.dataset import Manifest, Workdir, to_ipc
 from pipeline.errors import CorruptData
 
-Columns = dict[str, npt.NDArray[np.generic]]
+Columns = Mapping[str, npt.NDArray[Any] | pa.Array | pa.ChunkedArray]
 
 # Rows that a gathered bucket holds, about, over the whole corpus: what bounds the memory of the task that reads it.
-ROWS_IN_A_BUCKET = 1 << 24
+ROWS_IN_A_BUCKET = 1 << 21
+MOST_BUCKETS = 1 << 12  # past that a bucket grows: a file with more batches than this is mostly headers
 
 
 def buckets_for(rows: int) -> int:
-    """How many buckets keep each at a bounded size; a function of the corpus alone, so that the output is too."""
-    return max(1, -(-rows // ROWS_IN_A_BUCKET))
+    """How many buckets keep each at a bounded size: a power of two, and a function of the corpus alone, so that output is too."""
+    buckets = 1
+    while buckets * ROWS_IN_A_BUCKET < rows and buckets < MOST_BUCKETS:
+        buckets *= 2
+    return buckets
 
 
-def scatter(columns: Mapping[str, npt.NDArray[Any]], bucket: npt.NDArray[np.integer], buckets: int) -> pa.Buffer:
-    """Rows (equally long columns) as a scattered file: batch `b` holds those with `bucket == b`, in their order."""
+def bucket_of(hashes: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.int64]:
+    """The bucket of each hash, by its highest bits: with twice the buckets, each is split in two."""
+    bits = buckets.bit_length() - 1
+    if bits == 0:
+        return np.zeros(len(hashes), np.int64)
+    return (hashes >> np.uint64(64 - bits)).astype(np.int64)
+
+
+def hash_ordinals(ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """A well mixed 64-bit hash of each number: Fibonacci hashing, and its high half folded in."""
+    value = ordinals.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    value ^= value >> np.uint64(32)
+    return value * np.uint64(0xFF51AFD7ED558CCD)
+
+
+def scatter(columns: Columns, bucket: npt.NDArray[np.integer[Any]], buckets: int) -> pa.Buffer:
+    """Rows (equally long columns, of numbers or lists of numbers) as a scattered file: batch `b` has those with `bucket == b`.
+
+    Within a batch the rows keep their order.
+    """
     order = np.argsort(bucket, kind="stable")
     ends = np.searchsorted(bucket[order], np.arange(buckets + 1))
-    batches, checksums = [], []
-    for number in range(buckets):
-        rows = order[ends[number] : ends[number + 1]]
-        arrays = {name: np.ascontiguousarray(values[rows]) for name, values in columns.items()}
-        digest = xxhash.xxh3_128()
-        for values in arrays.values():
-            digest.update(values.view(np.uint8).data)
-        checksums.append(digest.hexdigest())
-        batches.append(pa.RecordBatch.from_pydict({name: pa.array(values) for name, values in arrays.items()}))
-    schema = batches[0].schema.with_metadata({"checksums": json.dumps(checksums)})
+    arrays = []
+    for values in columns.values():
+        if isinstance(values, np.ndarray):
+            arrays.append(pa.array(values[order]))
+        else:
+            taken = values.take(pa.array(order))
+            arrays.append(taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken)
+    whole = pa.RecordBatch.from_arrays(arrays, list(columns))
+    batches = [whole.slice(ends[number], ends[number + 1] - ends[number]) for number in range(buckets)]
+    schema = whole.schema.with_metadata({"checksums": json.dumps([_checksum(batch) for batch in batches])})
     return to_ipc([batch.replace_schema_metadata(schema.metadata) for batch in batches], schema)
 
 
-def gather(workdir: Workdir, dataset: str, bucket: int) -> Columns:
-    """One bucket of every scattered file of a finished dataset, in the order of its partitions. Raises `CorruptData`."""
-    manifest = workdir.require(dataset)
-    parts: dict[str, list[npt.NDArray[np.generic]]] = {}
+def _numbers(column: pa.Array) -> Iterator[npt.NDArray[Any]]:
+    """All numbers of a column, as flat arrays."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        yield np.asarray(pc.list_value_length(column), dtype=np.int64)
+        yield from _numbers(column.flatten())
+    elif pa.types.is_fixed_size_list(column.type):
+        yield from _numbers(column.flatten())
+    else:
+        yield column.to_numpy(zero_copy_only=True)
+
+
+def _checksum(batch: pa.RecordBatch) -> str:
+    digest = xxhash.xxh3_128()
+    for column in batch.columns:
+        for values in _numbers(column):
+            digest.update(values.view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _batches(workdir: Workdir, manifest: Manifest, first: int, last: int, buckets: int) -> Iterator[pa.RecordBatch]:
     for partition in manifest.partitions:
         raw = workdir.read(manifest.dataset, partition.name)
         path = workdir.path(manifest.dataset, partition.name)
         if raw is None or raw.size != partition.bytes:
             raise CorruptData(f"{path}: missing or of another size than its manifest says; delete it and run again")
         reader = pa.ipc.open_file(pa.BufferReader(raw))
-        batch = reader.get_batch(bucket)
-        digest = xxhash.xxh3_128()
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            values = column.to_numpy(zero_copy_only=True)
-            digest.update(values.view(np.uint8).data)
-            parts.setdefault(name, []).append(values)
-        if digest.hexdigest() != json.loads(reader.schema.metadata[b"checksums"])[bucket]:
-            raise CorruptData(f"{path}: bucket {bucket} is not what was written (checksum differs); delete it and run again")
-    return {name: np.concatenate(values) for name, values in parts.items()}
+        checksums = json.loads(reader.schema.metadata[b"checksums"])
+        if len(checksums) != buckets:
+            raise CorruptData(f"{path}: has {len(checksums)} buckets where {buckets} are expected; delete its folder and run again")
+        for bucket in range(first, last):
+            batch = reader.get_batch(bucket)
+            if _checksum(batch) != checksums[bucket]:
+                raise CorruptData(f"{path}: bucket {bucket} is not what was written (checksum differs); delete it and run again")
+            yield batch.replace_schema_metadata(None)
+
+
+def gather(workdir: Workdir, dataset: str | Manifest, bucket: int, buckets: int, *, of: int | None = None) -> pa.Table | None:
+    """One of `buckets` buckets, from every scattered file of a finished dataset, in the order of its partitions.
+
+    Columns are chunked and memory-mapped where the workdir is local. None where the dataset has no files. `of`: the number
+    of buckets of the dataset, where that is another one: a larger one is read bucket by bucket, of a smaller one the whole
+    bucket is returned, of which the caller takes its part. Raises `CorruptData`.
+    """
+    manifest = workdir.require(dataset) if isinstance(dataset, str) else dataset
+    theirs = of or buckets
+    first = bucket * theirs // buckets
+    last = max(first + 1, (bucket + 1) * theirs // buckets)
+    batches = list(_batches(workdir, manifest, first, last, theirs))
+    return pa.Table.from_batches(batches) if batches else None

@@ -1,28 +1,31 @@
 """From groups of duplicates to verdicts: the last step of exact and near deduplication alike.
 
 A *group file* (see `shuffle`) has one bucket for each partition of documents, and a row for each duplicate found there:
-its ordinal, the ordinal of the copy that stays, the component, its size, and the measured similarity.
+its ordinal, the ordinal of the copy that stays, the component, its size, and the similarity, measured and estimated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
-from pipeline.dedup.shuffle import Columns, gather, scatter
-from pipeline.documents import STATISTICS, VERDICT_SCHEMA
+from pipeline.dedup.index import Prior
+from pipeline.dedup.shuffle import gather, scatter
+from pipeline.documents import STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
-from pipeline.verdicts import VerdictEntry, checksums, entries, kept, tally
+from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_table
 
-VERSION = 1
+VERSION = 2
+_NONE = np.zeros(0, np.int64)
 
 
-def scatter_groups(groups: Columns, documents: Manifest) -> pa.Buffer:
+def scatter_groups(groups: dict[str, npt.NDArray[Any]], documents: Manifest) -> pa.Buffer:
     """Rows with an `ordinal` column, scattered over the partitions of documents that hold them."""
     starts = np.fromiter(documents.starts.values(), np.int64)
     bucket = np.searchsorted(starts, groups["ordinal"], side="right") - 1
@@ -30,19 +33,21 @@ def scatter_groups(groups: Columns, documents: Manifest) -> pa.Buffer:
 
 
 def group_columns(
-    ordinal: npt.NDArray[np.int64],
-    duplicate_of: npt.NDArray[np.int64],
-    component: npt.NDArray[np.int64],
-    size: npt.NDArray[np.int64],
-    similarity: npt.NDArray[np.float64],
-) -> Columns:
-    """The columns of a group file."""
+    ordinal: npt.NDArray[np.int64] = _NONE,
+    duplicate_of: npt.NDArray[np.int64] = _NONE,
+    component: npt.NDArray[np.int64] = _NONE,
+    size: npt.NDArray[np.int64] = _NONE,
+    similarity: npt.NDArray[np.float64] | None = None,
+    estimate: npt.NDArray[np.float64] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a group file. `duplicate_of` is negative where that document is an index's."""
     return {
         "ordinal": ordinal,
         "duplicate_of": duplicate_of,
         "component": component,
         "component_size": size,
-        "similarity": similarity,
+        "similarity": np.ones(len(ordinal)) if similarity is None else similarity,
+        "estimate": np.ones(len(ordinal)) if estimate is None else estimate,
     }
 
 
@@ -50,12 +55,29 @@ def group_columns(
 class _Work:
     rule: str
     dataset: str  # that it writes
-    groups: str  # dataset of group files
+    groups: Manifest  # group files
     bucket: int
+    buckets: int
     start: int
     statistics: Partition
     before: tuple[VerdictEntry, ...]
     limit: float
+    prior: tuple[Prior, ...]
+
+
+def _details(duplicate_of: npt.NDArray[np.int64], prior: Sequence[Prior]) -> list[str | None]:
+    """For those that are duplicates of an index's documents, which one, in words."""
+    details: list[str | None] = [None] * len(duplicate_of)
+    starts = np.array([each.start for each in prior], np.int64)
+    where = np.searchsorted(starts, duplicate_of, side="right") - 1
+    for place in np.unique(where[duplicate_of < 0]):
+        each = prior[place]
+        table = each.workdir.read_table(each.dataset, each.partition, ["row", "id"])
+        hits = np.flatnonzero((where == place) & (duplicate_of < 0))
+        rows = np.searchsorted(table["row"].to_numpy(), duplicate_of[hits] - each.start)
+        for hit, name in zip(hits, table["id"].take(rows).to_pylist(), strict=True):
+            details[hit] = f"seen before as {name}, in {each.workdir.uri}"
+    return details
 
 
 def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
@@ -63,31 +85,41 @@ def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, S
     statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "source", "bytes"])
     rows = statistics.num_rows
     looked_at = kept(workdir, work.before, rows)
-    groups = gather(workdir, work.groups, work.bucket)
-    local = groups["ordinal"].astype(np.int64) - work.start
+    groups = gather(workdir, work.groups, work.bucket, work.buckets)
+    columns = (
+        {name: column.to_numpy() for name, column in zip(groups.column_names, groups.columns, strict=True)} if groups else group_columns()
+    )
+    local = columns["ordinal"] - work.start
     dropped = np.zeros(rows, bool)
     dropped[local] = True
 
-    def spread(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    def spread(values: npt.NDArray[Any], kind: pa.DataType, present: npt.NDArray[np.bool_] | None = None) -> pa.Array:
         column = np.zeros(rows, values.dtype)
         column[local] = values
-        return pa.array(column, kind, mask=~dropped)
+        mask = ~dropped
+        if present is not None:
+            mask[local[~present]] = True
+        return pa.array(column, kind, mask=mask)
 
-    verdict = pa.table(
+    details = np.full(rows, None, object)
+    details[local] = _details(columns["duplicate_of"], work.prior)
+    verdict = verdict_table(
+        rows,
         {
             "keep": pa.array(~dropped, mask=~looked_at),
             "rule": pa.array(np.where(dropped, work.rule, ""), pa.string(), mask=~dropped),
-            "value": spread(groups["similarity"], pa.float64()),
+            "value": spread(columns["similarity"], pa.float64()),
+            "estimate": spread(columns["estimate"], pa.float64()),
             "limit": pa.array(np.full(rows, work.limit), mask=~dropped),
-            "detail": pa.nulls(rows, pa.string()),
-            "duplicate_of": spread(groups["duplicate_of"], pa.int64()),
-            "component": spread(groups["component"], pa.int64()),
-            "component_size": spread(groups["component_size"], pa.int64()),
+            "detail": pa.array(details.tolist(), pa.string()),
+            "duplicate_of": spread(columns["duplicate_of"], pa.int64(), columns["duplicate_of"] >= 0),
+            "component": spread(columns["component"], pa.int64()),
+            "component_size": spread(columns["component_size"], pa.int64()),
         },
-        schema=VERDICT_SCHEMA,
     )
     yield File(work.dataset, work.statistics.name, to_parquet(verdict), rows)
-    return tally(verdict, statistics)
+    sizes = np.asarray(statistics["bytes"], dtype=np.int64) - cuts_of(workdir, work.before, rows).sizes
+    return tally(verdict, statistics, sizes=sizes)
 
 
 def duplicate_verdict_stage(
@@ -98,13 +130,18 @@ def duplicate_verdict_stage(
     statistics: Manifest,
     before: Sequence[Manifest],
     limit: float,
+    prior: Sequence[Prior] = (),
+    configuration: dict[str, Any] | None = None,
 ) -> Stage:
     """The stage that writes `verdicts/NAME`; `limit` is the similarity from which a document counts as a duplicate."""
     tasks = []
+    buckets = len(documents.partitions)
+    ids = [each.partition.checksum for each in prior]
     for bucket, partition in enumerate(documents.partitions):
         start = documents.starts[partition.name]
-        key = fingerprint(VERSION, name, limit, groups.content, bucket, start, checksums((*before, statistics), partition.name))
+        key = fingerprint(VERSION, name, limit, groups.content, bucket, start, ids, checksums((*before, statistics), partition.name))
         entry = statistics.by_name[partition.name]
-        work = _Work(name, dataset, groups.dataset, bucket, start, entry, entries(before, partition.name), limit)
+        verdicts = entries(before, partition.name)
+        work = _Work(name, dataset, groups, bucket, buckets, start, entry, verdicts, limit, tuple(prior))
         tasks.append(Task(partition.name, key, work, partition.rows))
-    return Stage(name, (dataset,), duplicate_verdicts, tuple(tasks), {"limit": limit}, memory=512 << 20, unit="documents")
+    return Stage(name, (dataset,), duplicate_verdicts, tuple(tasks), configuration or {"limit": limit}, memory=512 << 20, unit="documents")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.documents import VERDICT_SCHEMA
+from pipeline.verdicts import verdict_table
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,4 @@ def decide(statistics: pa.Table, checks: Sequence[Check]) -> pa.Table:
         "limit": pa.array(limit, from_pandas=True),
         "detail": pa.array(detail.tolist(), pa.string()),
     }
-    empty = pa.nulls(rows, pa.int64())
-    return pa.table([columns.get(field.name, empty) for field in VERDICT_SCHEMA], schema=VERDICT_SCHEMA)
+    return verdict_table(rows, columns)

@@ -11,13 +11,24 @@ from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.documents import DOCUMENT_SCHEMA
 
 
-def write_documents(workdir: Workdir, texts: Sequence[str], parts: int = 2, domains: Sequence[str] | None = None) -> Manifest:
+def write_documents(
+    workdir: Workdir,
+    texts: Sequence[str],
+    parts: int = 2,
+    domains: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
+) -> Manifest:
     """A finished `documents/` of the given texts, in order, over several partitions (some perhaps empty)."""
     partitions = []
     for number in range(parts):
         begin, end = number * len(texts) // parts, (number + 1) * len(texts) // parts
         rows = [
-            {"id": f"test:{index}", "text": texts[index], "domain": domains[index] if domains else "web", "source": "test"}
+            {
+                "id": f"test:{index}",
+                "text": texts[index],
+                "domain": domains[index] if domains else "web",
+                "source": sources[index] if sources else "test",
+            }
             for index in range(begin, end)
         ]
         raw = to_parquet(pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA))

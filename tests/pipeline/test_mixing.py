@@ -75,7 +75,7 @@ def make_plan(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], document
     verdict = run_task(workdir, filter_stage({}, statistics))["verdicts/filter"]
     config = MixConfig(validation_share=0.1)
     split = run_task(workdir, split_stage(config, 3, manifest, statistics, [verdict]))["split"]
-    run_task(workdir, plan_stage(config, 3, mixes, manifest, statistics, split))
+    run_task(workdir, plan_stage(config, 3, mixes, manifest, split))
     return pa.concat_tables(table for _, table in workdir.tables("plan")).to_pylist()
 
 

@@ -1,0 +1,410 @@
+"""Which documents of a component stay: each one that is not similar enough to one that stays already.
+
+The members of a component are walked in order of preference. Each is compared with the documents that stay and share a band
+with it; where the true Jaccard similarity of their shingle sets (or, unverified, the signatures' estimate) reaches the
+threshold, it is a duplicate of the most similar one, else it stays itself. So a chain in which each link resembles the next
+does not pull in what no longer resembles its beginning.
+
+Transitive instead: all that hangs together by similar enough pairs is one cluster, and the preferred member stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.dedup.index import Prior
+from pipeline.dedup.shuffle import MOST_BUCKETS, bucket_of, gather, hash_ordinals, scatter
+from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
+from pipeline.dedup.verdict import group_columns, scatter_groups
+from pipeline.documents import STATISTICS
+from pipeline.engine import File, Stage, Summary, Task
+from pipeline.errors import UserError
+from pipeline.text.shingles import U32, shingle_sets
+from pipeline.text.utf8 import Offsets
+from pipeline.verdicts import VerdictEntry, checksums, entries, remaining
+
+VERSION = 1
+MEMBERS = "dedup/near-members"
+GROUPS = "dedup/near-groups"
+BYTES_IN_A_BUCKET = 256 << 20
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which copy is preferred: by source, then by length or a statistic, then by place in the corpus."""
+
+    keep: str
+    statistic: str | None
+    prefer: tuple[str, ...]
+
+    @property
+    def column(self) -> str | None:
+        """The column of statistics/ that decides, with its sign."""
+        return "bytes" if self.keep == "longest" else self.statistic
+
+    def check(self, workdir: Workdir, statistics: Manifest) -> None:
+        """Raises `UserError` where there is no such statistic."""
+        if self.column is None or not statistics.partitions:
+            return
+        schema = workdir.read_table(STATISTICS, statistics.partitions[0]).schema
+        numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
+        if self.column.removeprefix("-") not in numbers:
+            raise UserError(f"near.statistic: statistics/ has no numbers {self.column.removeprefix('-')}; there are: {', '.join(numbers)}")
+
+    def scores(self, statistics: pa.Table) -> tuple[npt.NDArray[np.int32], Floats]:
+        """For each row two numbers to sort by, the smaller first: the source's place, and the statistic."""
+        sources = statistics["source"].to_pylist()
+        places = {name: place for place, name in enumerate(self.prefer)}
+        source = np.array([places.get(name, len(places)) for name in sources], np.int32)
+        if self.column is None:
+            return source, np.zeros(len(source))
+        values = np.asarray(statistics[self.column.removeprefix("-")], dtype=np.float64)
+        values = np.nan_to_num(values if self.column.startswith("-") else -values, nan=np.inf)
+        return source, values
+
+
+# --- the members' sets, by component ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _MembersWork:
+    place: int  # of the partition, among all
+    places: int
+    components: Manifest
+    start: int
+    signing: Signing
+    ranking: Ranking
+    buckets: int
+    prior: Prior | None
+    partition: Partition | None
+    signatures: Partition | None
+    statistics: Partition | None
+    before: tuple[VerdictEntry, ...]
+
+
+def members_of_partition(workdir: Workdir, work: _MembersWork) -> Generator[File, None, Summary]:
+    """Signature, shingle set and rank of the members of one partition, scattered by component."""
+    name = f"{work.place:06d}.arrow"
+    signing = work.signing
+    found = gather(workdir, work.components, work.place, work.places)
+    ordinal = np.zeros(0, np.int64) if found is None else found["ordinal"].to_numpy()
+    root = np.zeros(0, np.int64) if found is None else found["root"].to_numpy()
+    order = np.argsort(ordinal)
+    ordinal, root = ordinal[order], root[order]
+    rows = ordinal - work.start
+    if len(rows) == 0:
+        signature = np.zeros((0, signing.permutations), np.uint32)
+        lists = pa.LargeListArray.from_arrays(pa.array([0], pa.int64()), pa.array([], pa.uint32()))
+        source, score = np.zeros(0, np.int32), np.zeros(0)
+    elif work.prior is not None:
+        table = work.prior.workdir.read_table(work.prior.dataset, work.prior.partition, ["row", "signature", "shingles"])
+        table = table.take(np.searchsorted(table["row"].to_numpy(), rows))
+        signature, lists = matrix(table["signature"]), table["shingles"].combine_chunks()
+        source, score = np.zeros(len(rows), np.int32), np.zeros(len(rows))
+    else:
+        assert work.partition is not None, "a partition is the index's or the documents'"
+        assert work.signatures is not None, "signed before"
+        assert work.statistics is not None, "measured before"
+        left = remaining(workdir, work.partition, work.before)
+        texts = left.texts.take(pa.array(np.searchsorted(left.rows, rows)))
+        ends, sets = shingle_sets(texts, signing.width, signing.shingles)
+        lists = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(sets))
+        signed = workdir.read_table(SIGNATURES, work.signatures, ["row", "signature"])
+        signature = matrix(signed["signature"])[np.searchsorted(signed["row"].to_numpy(), rows)]
+        source, score = work.ranking.scores(workdir.read_table(STATISTICS, work.statistics).take(rows))
+    columns = {
+        "ordinal": ordinal,
+        "root": root,
+        "source": source,
+        "score": score,
+        "signature": signature_column(signature),
+        "shingles": lists,
+    }
+    yield File(MEMBERS, name, scatter(columns, bucket_of(hash_ordinals(root), work.buckets), work.buckets), len(rows))
+    return {}
+
+
+def members_stage(
+    signing: Signing,
+    ranking: Ranking,
+    components: Manifest,
+    signed: Manifest,
+    documents: Manifest,
+    statistics: Manifest,
+    before: Sequence[Manifest],
+    prior: Sequence[Prior],
+) -> Stage:
+    """Map over the partitions of documents, and of indexes."""
+    mean = signed.summary.get("shingles", 0) / max(1, signed.summary.get("documents", 0))
+    size, buckets = components.rows * (4 * mean + 4 * signing.permutations + 32), 1
+    while buckets * BYTES_IN_A_BUCKET < size and buckets < MOST_BUCKETS:
+        buckets *= 2
+    places = len(prior) + len(documents.partitions)
+    shared = (VERSION, components.content, buckets, places, ranking)
+    tasks = []
+    for place, each in enumerate(prior):
+        work = _MembersWork(place, places, components, each.start, signing, ranking, buckets, each, None, None, None, ())
+        key = fingerprint(shared, place, each.partition.checksum, each.start)
+        tasks.append(Task(f"{place:06d}", key, work, each.partition.bytes))
+    for place, partition in enumerate(documents.partitions, len(prior)):
+        signatures, numbers = signed.by_name[f"{partition.name}.arrow"], statistics.by_name[partition.name]
+        start, verdicts = documents.starts[partition.name], entries(before, partition.name)
+        inputs = (partition.checksum, signatures.checksum, numbers.checksum, checksums(before, partition.name))
+        work = _MembersWork(place, places, components, start, signing, ranking, buckets, None, partition, signatures, numbers, verdicts)
+        tasks.append(Task(f"{place:06d}", fingerprint(shared, place, start, inputs), work, partition.bytes))
+    return Stage("near: members", (MEMBERS,), members_of_partition, tuple(tasks), {"buckets": buckets}, memory=1 << 30)
+
+
+# --- who stays -------------------------------------------------------------------------------------------------------
+
+
+@numba.njit(cache=True, nogil=True)
+def jaccard(sets: U32, a: int, a_end: int, b: int, b_end: int) -> float:  # pragma: no cover - compiled
+    """Jaccard similarity of two sorted sets, `sets[a:a_end]` and `sets[b:b_end]`; 0 where both are empty."""
+    total, both = (a_end - a) + (b_end - b), 0
+    while a < a_end and b < b_end:
+        x, y = sets[a], sets[b]
+        both += x == y
+        a += x <= y
+        b += y <= x
+    similarity: float = both / max(1, total - both)
+    return similarity
+
+
+@numba.njit(cache=True, nogil=True)
+def _agreement(signatures: U32, a: int, b: int) -> float:  # pragma: no cover - compiled
+    equal = 0
+    for k in range(signatures.shape[1]):
+        equal += signatures[a, k] == signatures[b, k]
+    share: float = equal / signatures.shape[1]
+    return share
+
+
+@numba.njit(cache=True, nogil=True)
+def _anchor(
+    order: Offsets,
+    fixed: Flags,
+    bands: Offsets,
+    signatures: U32,
+    begin: Offsets,
+    end: Offsets,
+    sets: U32,
+    threshold: float,
+    floor: float,
+    verify: bool,
+    transitive: bool,
+    compare: int,
+    anchor: Offsets,
+    similarity: Floats,
+    estimate: Floats,
+) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Fill `anchor`, `similarity`, `estimate`; returns comparisons of sets, and documents left out of a full band's list.
+
+    `order`: the members, each component's together, the preferred first. `bands` (members, bands): the number of each band,
+    -1 where no other member has it.
+    """
+    members, width = bands.shape
+    lists = bands.max() + 1 if bands.size else 0
+    head, tail = np.full(lists, -1, np.int64), np.full(lists, -1, np.int64)
+    length = np.zeros(lists, np.int64)
+    entry = np.empty(1024, np.int64)  # members in the bands' lists
+    following = np.empty(1024, np.int64)
+    entries_used = 0
+    looked_at = np.full(members, -1, np.int64)
+    parent = np.arange(members)  # transitive: places in `order`
+    place = np.empty(members, np.int64)
+    compared = left_out = 0
+    for position in range(members):
+        node = order[position]
+        place[node] = position
+        anchor[node] = node
+        if not fixed[node]:
+            best, best_similarity, best_estimate = np.int64(-1), -1.0, 0.0
+            for band in range(width):
+                at = head[bands[node, band]] if bands[node, band] >= 0 else -1
+                while at >= 0:
+                    other = entry[at]
+                    at = following[at]
+                    if looked_at[other] == node:
+                        continue
+                    looked_at[other] = node
+                    if transitive:
+                        one, two = position, place[other]
+                        while parent[one] != one:
+                            parent[one] = parent[parent[one]]
+                            one = parent[one]
+                        while parent[two] != two:
+                            parent[two] = parent[parent[two]]
+                            two = parent[two]
+                        if one == two:
+                            continue
+                    guess = _agreement(signatures, node, other)
+                    if guess < floor:
+                        continue
+                    value = guess
+                    if verify:
+                        value = jaccard(sets, begin[node], end[node], begin[other], end[other])
+                        compared += 1
+                    if transitive:
+                        if value >= threshold:
+                            parent[max(one, two)] = min(one, two)
+                    elif value > best_similarity:
+                        best, best_similarity, best_estimate = other, value, guess
+            if best >= 0 and best_similarity >= threshold:
+                anchor[node], similarity[node], estimate[node] = best, best_similarity, best_estimate
+        if anchor[node] == node:  # it stays, or (transitive) its cluster is not known yet: later ones are compared with it
+            full = False
+            for band in range(width):
+                number = bands[node, band]
+                if number < 0:
+                    continue
+                if length[number] >= compare:
+                    full = True
+                    continue
+                if entries_used == len(entry):
+                    entry = np.append(entry, np.empty(len(entry), np.int64))
+                    following = np.append(following, np.empty(len(following), np.int64))
+                entry[entries_used], following[entries_used] = node, -1
+                if tail[number] >= 0:
+                    following[tail[number]] = entries_used
+                else:
+                    head[number] = entries_used
+                tail[number] = entries_used
+                length[number] += 1
+                entries_used += 1
+            left_out += full
+    if transitive:
+        for position in range(members):
+            node, root = order[position], position
+            while parent[root] != root:
+                root = parent[root]
+            if root != position and not fixed[node]:
+                leader = order[root]
+                anchor[node] = leader
+                estimate[node] = _agreement(signatures, node, leader)
+                similarity[node] = estimate[node]
+                if verify:
+                    similarity[node] = jaccard(sets, begin[node], end[node], begin[leader], end[leader])
+    return compared, left_out
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How members are compared; see `NearConfig`."""
+
+    threshold: float
+    verify: bool
+    transitive: bool
+    compare: int
+
+    def floor(self, permutations: int) -> float:
+        """The estimate under which sets are not compared: four deviations under the threshold, of a binomial estimate."""
+        if not self.verify:
+            return self.threshold
+        deviation = math.sqrt(self.threshold * (1 - self.threshold) / permutations)
+        return max(0.0, self.threshold - 4 * deviation - 1 / permutations)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """For each member: the one it is a duplicate of (itself where it stays), and how similar they are; and two counts."""
+
+    anchor: Offsets
+    similarity: Floats
+    estimate: Floats
+    compared: int
+    left_out: int
+
+
+def decide(
+    order: Offsets,
+    fixed: Flags,
+    hashes: npt.NDArray[np.uint64],
+    signatures: U32,
+    begin: Offsets,
+    end: Offsets,
+    sets: U32,
+    rule: Rule,
+) -> Decided:
+    """Who stays, of some whole components.
+
+    Args: `order` int64 (members,): each component's members together, the preferred first; `fixed` (members,): stays whatever
+    it resembles, and comes first in its component; `hashes` uint64 (members, bands); `signatures` uint32 (members,
+    permutations); the set of member `i` is `sets[begin[i]:end[i]]`, sorted.
+    """
+    _, numbers, counts = np.unique(hashes.reshape(-1), return_inverse=True, return_counts=True)
+    shared = np.cumsum(counts > 1) - 1
+    bands = np.where(counts[numbers] > 1, shared[numbers], -1).reshape(hashes.shape).astype(np.int64)
+    members = len(order)
+    anchor, similarity, estimate = np.empty(members, np.int64), np.zeros(members), np.zeros(members)
+    floor = rule.floor(signatures.shape[1])
+    compared, left_out = _anchor(
+        order, fixed, bands, signatures, begin, end, sets,
+        rule.threshold, floor, rule.verify, rule.transitive, rule.compare, anchor, similarity, estimate,
+    )  # fmt: skip
+    return Decided(anchor, similarity, estimate, compared, left_out)
+
+
+@dataclass(frozen=True)
+class _AnchorWork:
+    rule: Rule
+    signing: Signing
+    members: Manifest
+    bucket: int
+    buckets: int
+    documents: Manifest
+
+
+def anchor_bucket(workdir: Workdir, work: _AnchorWork) -> Generator[File, None, Summary]:
+    """The components of one bucket."""
+    name = f"{work.bucket:05d}.arrow"
+    table = gather(workdir, work.members, work.bucket, work.buckets)
+    if table is None or table.num_rows == 0:
+        yield File(GROUPS, name, scatter_groups(group_columns(), work.documents), 0)
+        return {}
+    ordinal, root = table["ordinal"].to_numpy(), table["root"].to_numpy()
+    order = np.lexsort((ordinal, table["score"].to_numpy(), table["source"].to_numpy(), ordinal >= 0, root))
+    signature = matrix(table["signature"])
+    lists = table["shingles"].combine_chunks()
+    offsets = lists.offsets.to_numpy()
+    del table
+    hashes = band_hashes(signature, work.signing.bands, work.signing.rows)
+    decided = decide(order, ordinal < 0, hashes, signature, offsets[:-1], offsets[1:], lists.values.to_numpy(), work.rule)
+    _, place, counts = np.unique(root, return_inverse=True, return_counts=True)
+    size = counts[place]
+    dropped = decided.anchor != np.arange(len(ordinal))
+    groups = group_columns(
+        ordinal[dropped],
+        ordinal[decided.anchor[dropped]],
+        root[dropped],
+        size[dropped].astype(np.int64),
+        decided.similarity[dropped],
+        decided.estimate[dropped],
+    )
+    yield File(GROUPS, name, scatter_groups(groups, work.documents), int(dropped.sum()))
+    return {"members": len(ordinal), "dropped": int(dropped.sum()), "compared": decided.compared, "left_out": decided.left_out}
+
+
+def anchor_stage(rule: Rule, signing: Signing, members: Manifest, documents: Manifest) -> Stage:
+    """Reduce over the buckets of components."""
+    buckets = members.configuration["buckets"]
+    layout = list(documents.starts.items())
+    tasks = tuple(
+        Task(
+            f"{bucket:05d}",
+            fingerprint(VERSION, rule, signing, members.content, bucket, layout),
+            _AnchorWork(rule, signing, members, bucket, buckets, documents),
+        )
+        for bucket in range(buckets)
+    )
+    return Stage("near: anchor", (GROUPS,), anchor_bucket, tasks, memory=1536 << 20, unit="buckets")

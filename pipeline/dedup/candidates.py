@@ -1,0 +1,82 @@
+"""Candidates: documents that share a band, each paired with the first of the band. All of a band so end in one component."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.dataset import Manifest, Workdir, fingerprint, to_ipc
+from pipeline.dedup.index import Index
+from pipeline.dedup.shuffle import bucket_of, gather
+from pipeline.engine import File, Stage, Summary, Task
+
+VERSION = 2
+PAIRS = "dedup/near-pairs"
+
+
+def pair_up(hashes: npt.NDArray[np.uint64], ordinal: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Pairs (first of a band, another of it), each once, in order: int64 (pairs, 2).
+
+    Negative ordinals are documents of an index: a band of them alone gives no pair.
+    """
+    order = np.lexsort((ordinal, hashes))
+    hashes, ordinal = hashes[order], ordinal[order]
+    if not len(order):
+        return np.zeros((0, 2), np.int64)
+    first = np.ones(len(order), bool)
+    first[1:] = hashes[1:] != hashes[:-1]
+    group = np.cumsum(first) - 1
+    last = ordinal[np.append(np.flatnonzero(first)[1:] - 1, len(order) - 1)]  # of each band: its largest ordinal
+    chosen = ~first & (last[group] >= 0)
+    left, right = ordinal[first][group[chosen]], ordinal[chosen]
+    if not len(left):
+        return np.zeros((0, 2), np.int64)
+    order = np.lexsort((right, left))
+    left, right = left[order], right[order]
+    new = np.ones(len(left), bool)
+    new[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
+    return np.stack([left[new], right[new]], axis=1)
+
+
+@dataclass(frozen=True)
+class _Work:
+    bands: Manifest
+    bucket: int
+    buckets: int
+    indexes: tuple[Index, ...]
+
+
+def pair_bucket(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+    """One bucket of band hashes, of this run's documents and of the indexes'."""
+    hashes, ordinals = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    own = gather(workdir, work.bands, work.bucket, work.buckets)
+    if own is not None:
+        hashes.append(own["hash"].to_numpy())
+        ordinals.append(own["ordinal"].to_numpy())
+    start = -sum(index.rows for index in work.indexes)
+    for index in work.indexes:
+        table = gather(index.workdir, index.bands, work.bucket, work.buckets, of=index.buckets)
+        if table is not None:
+            theirs = table["hash"].to_numpy()
+            mine = bucket_of(theirs, work.buckets) == work.bucket
+            hashes.append(theirs[mine])
+            ordinals.append(table["ordinal"].to_numpy()[mine] + start)
+        start += index.rows
+    pairs = pair_up(np.concatenate(hashes), np.concatenate(ordinals))
+    table = pa.table({"left": pairs[:, 0].copy(), "right": pairs[:, 1].copy()})
+    yield File(PAIRS, f"{work.bucket:05d}.arrow", to_ipc(table.to_batches(), table.schema), len(pairs))
+    return {"pairs": len(pairs)}
+
+
+def pair_stage(bands: Manifest, buckets: int, indexes: Sequence[Index]) -> Stage:
+    """Reduce over the buckets of band hashes."""
+    contents = [index.content for index in indexes]
+    tasks = tuple(
+        Task(f"{bucket:05d}", fingerprint(VERSION, bands.content, contents, bucket, buckets), _Work(bands, bucket, buckets, tuple(indexes)))
+        for bucket in range(buckets)
+    )
+    return Stage("near: pair", (PAIRS,), pair_bucket, tasks, memory=1 << 30, unit="buckets")

@@ -1,0 +1,182 @@
+"""Lines or paragraphs that occur elsewhere in the corpus, as cuts (Wenzek et al. 2020, CCNet, arXiv 1911.00359, section 3.1).
+
+Two are equal whose words are, in lower case and with every digit a 0; punctuation and spacing do not count. CCNet also strips
+accents, which ours keeps, since they tell words apart; its hash has 64 bits, as ours has. Which occurrence stays is decided
+over the whole corpus, where CCNet decides within a shard and Dolma by a Bloom filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from pipeline.cuts import original
+from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
+from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, rows_of_domains, span_file
+from pipeline.engine import Engine, File, Stage, Summary, Task
+from pipeline.text.shingles import mix
+from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables, utf8_view
+from pipeline.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
+
+VERSION = 1
+HASHES = "dedup/line-hashes"
+SPANS = "dedup/line-spans"
+BYTES_A_LINE = 32  # fewer than lines have on average: for the number of buckets
+
+
+class LinesConfig(RepeatConfig):
+    """Repeated lines or paragraphs."""
+
+    unit: Literal["line", "paragraph"] = Field("line", description="line, or paragraph: lines between blank ones (CCNet, Dolma).")
+    min_words: int = Field(5, ge=1, description="Shorter lines are never cut.")
+    occurrences: int = Field(2, ge=2, description="From how many occurrences in the corpus on a line is repeated.")
+
+
+@numba.njit(cache=True, nogil=True)
+def _lines(
+    offsets: Offsets,
+    data: Bytes,
+    classes: Bytes,
+    lower: npt.NDArray[np.uint32],
+    paragraphs: bool,
+    least: int,
+    hashes: npt.NDArray[np.uint64],
+    document: Offsets,
+    begin: Offsets,
+    end: Offsets,
+) -> int:  # pragma: no cover - compiled
+    """Hash and place of each line of at least `least` words; returns how many. `end` is past the line end."""
+    prime, basis = np.uint64(0x100000001B3), np.uint64(0xCBF29CE484222325)
+    count = 0
+    for index in range(len(offsets) - 1):
+        at, stop = offsets[index], offsets[index + 1]
+        start, words, value = at, 0, basis
+        inside, blank, ended = False, True, False  # in a word; only white space in this line; a blank line after the paragraph
+        while at <= stop:
+            if at < stop:
+                code, following = decode(data, at)
+                kind = classes[code]
+            else:
+                code, following, kind = 10, at + 1, SPACE
+            in_word = kind == LETTER or kind == NUMBER or kind == MARK
+            if paragraphs and ended and kind != SPACE:  # the next paragraph begins
+                if words >= least:
+                    hashes[count], document[count] = mix(value), index
+                    begin[count], end[count] = start - offsets[index], at - offsets[index]
+                    count += 1
+                start, words, value, ended = at, 0, basis, False
+            if in_word:
+                if not inside:
+                    value = (value ^ np.uint64(32)) * prime
+                    words += 1
+                inside = True
+                value = (value ^ np.uint64(48 if kind == NUMBER else lower[code])) * prime
+            else:
+                inside = False
+                if kind == IDEOGRAPH:
+                    value = (value ^ np.uint64(32)) * prime
+                    value = (value ^ np.uint64(code)) * prime
+                    words += 1
+            blank &= kind == SPACE
+            if code == 10:
+                if paragraphs:
+                    ended |= blank
+                    ended |= at >= stop
+                if not paragraphs or at >= stop:
+                    if words >= least:
+                        hashes[count], document[count] = mix(value), index
+                        begin[count], end[count] = start - offsets[index], min(following, stop) - offsets[index]
+                        count += 1
+                    start, words, value = following, 0, basis
+                blank = True
+            at = following
+    return count
+
+
+@dataclass(frozen=True)
+class _HashWork:
+    partition: Partition
+    statistics: Partition
+    start: int
+    before: tuple[VerdictEntry, ...]
+    config: LinesConfig
+    buckets: int
+
+
+def hash_lines(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summary]:
+    """Map: the hash of each line, and where it lies in its document, scattered by hash."""
+    left = remaining(workdir, work.partition, work.before)
+    wanted = rows_of_domains(workdir, work.statistics, work.config.domains, left.rows)
+    offsets, data = utf8_view(left.texts.filter(wanted) if not wanted.all() else left.texts)
+    cuts, rows = left.cuts.take(np.flatnonzero(wanted)), left.rows[wanted]
+    most = int((data[offsets[0] : offsets[-1]] == 10).sum()) + len(offsets)
+    hashes = np.empty(most, np.uint64)
+    document, begin, end = (np.empty(most, np.int64) for _ in range(3))
+    config = work.config
+    count = _lines(offsets, data, *tables(), config.unit == "paragraph", config.min_words, hashes, document, begin, end)
+    hashes, document = hashes[:count], document[:count]
+    columns = {
+        "hash": hashes,
+        "ordinal": rows[document].astype(np.int64) + work.start,
+        "begin": original(cuts, document, begin[:count]),
+        "end": original(cuts, document, end[:count], is_end=True),
+    }
+    yield File(HASHES, f"{work.partition.name}.arrow", scatter(columns, bucket_of(hashes, work.buckets), work.buckets), count)
+    return {"lines": count}
+
+
+@dataclass(frozen=True)
+class _RepeatWork:
+    hashes: Manifest
+    bucket: int
+    buckets: int
+    documents: Manifest
+    least: int
+    keep: int
+
+
+def repeated_lines(workdir: Workdir, work: _RepeatWork) -> Generator[File, None, Summary]:
+    """Reduce: the spans of the lines of one bucket that are repeated."""
+    table = gather(workdir, work.hashes, work.bucket, work.buckets)
+    assert table is not None, "there is a file for each partition of documents"
+    ordinal, begin, end = (table[name].to_numpy() for name in ("ordinal", "begin", "end"))
+    rows, occurrences, first = repeated(table["hash"].to_numpy(), ordinal, begin, work.least, work.keep)
+    raw = span_file(work.documents, ordinal[rows], begin[rows], end[rows], occurrences, first)
+    yield File(SPANS, f"{work.bucket:05d}.arrow", raw, len(rows))
+    return {"spans": len(rows)}
+
+
+def repeated_lines_as_cuts(
+    engine: Engine, config: LinesConfig, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
+) -> Manifest:
+    """Run all stages; returns `verdicts/lines`."""
+    size = sum(counts["bytes"] for counts in documents.summary.get("domains", {}).values()) or documents.size
+    buckets = buckets_for(size // BYTES_A_LINE)
+    tasks = []
+    for partition in documents.partitions:
+        start, entry = documents.starts[partition.name], statistics.by_name[partition.name]
+        shape = (config.unit, config.min_words, config.domains, buckets)
+        key = fingerprint(VERSION, shape, partition.checksum, entry.checksum, start, checksums(before, partition.name))
+        tasks.append(
+            Task(partition.name, key, _HashWork(partition, entry, start, entries(before, partition.name), config, buckets), partition.bytes)
+        )
+    hashes = engine.run(Stage("lines: hash", (HASHES,), hash_lines, tuple(tasks), memory=1 << 30)).manifests[HASHES]
+    layout = list(documents.starts.items())
+    reduce = tuple(
+        Task(
+            f"{bucket:05d}",
+            fingerprint(VERSION, hashes.content, bucket, config.occurrences, config.keep, layout),
+            _RepeatWork(hashes, bucket, buckets, documents, config.occurrences, config.keep),
+        )
+        for bucket in range(buckets)
+    )
+    spans = engine.run(Stage("lines: repeats", (SPANS,), repeated_lines, reduce, memory=1 << 30, unit="buckets")).manifests[SPANS]
+    stage = cut_verdict_stage("lines", config, spans, documents, statistics, before)
+    return engine.run(stage).manifests[verdict_dataset("lines")]

@@ -1,0 +1,160 @@
+"""Near duplicates by MinHash and locality-sensitive hashing (Broder 1997; Leskovec et al., Mining of Massive Datasets, ch. 3).
+
+1. sign: MinHash of each document's shingles; each band of a signature is hashed, and band hashes are scattered (`sign`).
+2. pair: documents that share a band are candidates: each is paired with the first of the band (`candidates`).
+3. components of the graph of candidates (`components`).
+4. members: the shingle sets of the members alone, scattered by component (`anchor`).
+5. anchor: within each component, which documents stay, by the true Jaccard similarity (`anchor`).
+6. verdicts (`verdict`).
+
+Text is read in 1, and in 4 for the members of a component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from datasketch.lsh import _optimal_param
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.dataset import Manifest
+from pipeline.dedup import anchor, candidates, index, sign
+from pipeline.dedup.components import Layout, find_components
+from pipeline.dedup.verdict import duplicate_verdict_stage
+from pipeline.engine import Engine
+from pipeline.text.shingles import Unit
+from pipeline.verdicts import verdict_dataset
+
+# (width, bands, rows) where the recipe names neither these nor a threshold.
+PRESETS: dict[Unit, tuple[int, int, int]] = {
+    "words": (5, 14, 8),  # FineWeb (Penedo et al. 2024, arXiv 2406.17557, section 3.4)
+    "characters": (24, 20, 13),  # NeMo Curator's fuzzy deduplication
+}
+
+
+class NearConfig(BaseModel):
+    """Near deduplication by MinHash LSH; the defaults are FineWeb's, with every pair verified."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shingles: Unit = Field("words", description="What shingles are made of: words, or characters.")
+    width: int | None = Field(None, ge=1, le=256, description="Words or characters in a shingle; null: 5 (FineWeb) or 24 (NeMo Curator).")
+    threshold: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Jaccard similarity, to a document that stays, from which a document is dropped (FineWeb: 0.75). Given "
+        "without `bands` and `rows`, it chooses them too: datasketch's optimum for it.",
+    )
+    bands: int | None = Field(
+        None, ge=1, le=1024, description="Bands of the signature; null: 14 (FineWeb), or 20 for characters (NeMo Curator)."
+    )
+    rows: int | None = Field(None, ge=1, le=1024, description="Rows of a band; null: 8 (FineWeb), or 13 for characters (NeMo Curator).")
+    permutations: int = Field(
+        128, ge=2, le=4096, description="Permutations that datasketch's optimum for a threshold is chosen from (datasketch: 128)."
+    )
+    seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the permutations (datasketch: 1).")
+    verify: bool = Field(
+        True, description="Decide by the true Jaccard similarity of the shingle sets; false: by the signatures' estimate of it."
+    )
+    cluster: Literal["anchored", "transitive"] = Field(
+        "anchored",
+        description="anchored: drop what is similar enough to the copy that stays; transitive: keep one of each chain of "
+        "duplicates, however little it resembles the others.",
+    )
+    keep: Literal["first", "longest", "best"] = Field(
+        "first", description="Which copy stays: the first in the corpus, the longest, or the one with the best `statistic`."
+    )
+    statistic: str | None = Field(None, description="With `keep: best`: a column of statistics/, the highest stays; `-name`: the lowest.")
+    prefer: list[str] = Field(default_factory=list, description="Sources whose copies stay before those of others, in this order.")
+    compare: int = Field(
+        256, ge=1, description="Documents that stay, of one band, which a candidate is compared with at most; more are counted and told."
+    )
+    alarm_share: float = Field(
+        0.5, gt=0, le=1, description="A source of which a larger share of documents is dropped is reported as a warning."
+    )
+    pairs_in_memory: int = Field(
+        50_000_000, ge=0, description="Up to so many candidate pairs, components are found by one task; beyond, by rounds over partitions."
+    )
+    against: list[str] = Field(
+        default_factory=list,
+        description="Indexes of earlier runs (their workdirs, or copies of their `index/near`): what is in them stays, what "
+        "resembles it is dropped.",
+    )
+    save_index: bool = Field(False, description="Save an index of what stays, for later runs' `against`: `index/near` in the workdir.")
+    seen: list[str] = Field(
+        default_factory=list,
+        description="Bloom indexes of earlier runs (their workdirs, or copies of their `index/seen`): what shares a band with "
+        "anything in them is dropped, without verification.",
+    )
+    save_seen: bool = Field(False, description="Save a Bloom index of all documents, for later runs' `seen`: `index/seen` in the workdir.")
+    seen_false_positives: float = Field(
+        1e-3, gt=0, lt=1, description="Share of new documents that a saved Bloom index takes for seen, by chance."
+    )
+
+    @model_validator(mode="after")
+    def _choose(self) -> NearConfig:
+        width, bands, rows = PRESETS[self.shingles]
+        if self.width is None:
+            self.width = width
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError("give both `bands` and `rows`, or neither")
+        if self.bands is None:
+            if "threshold" in self.model_fields_set:
+                bands, rows = (int(number) for number in _optimal_param(self.threshold, self.permutations, 0.5, 0.5))
+            self.bands, self.rows = bands, rows
+        if (self.keep == "best") != (self.statistic is not None):
+            raise ValueError("`keep: best` and `statistic` go together: name the column of statistics/ that decides")
+        return self
+
+    @property
+    def layout(self) -> tuple[int, int]:
+        """(bands, rows)."""
+        assert self.bands is not None, "chosen when the configuration was made"
+        assert self.rows is not None, "chosen when the configuration was made"
+        return self.bands, self.rows
+
+    @property
+    def signing(self) -> sign.Signing:
+        """What determines signatures and bands: indexes can be compared only where it is equal."""
+        bands, rows = self.layout
+        assert self.width is not None, "chosen when the configuration was made"
+        return sign.Signing(self.shingles, self.width, bands, rows, self.seed)
+
+
+def near_deduplicate(
+    engine: Engine, config: NearConfig, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
+) -> list[Manifest]:
+    """Run all stages; returns the verdicts `near`, and `seen` before it where Bloom indexes are given."""
+    signing = config.signing
+    indexes = [index.open_index(uri, signing) for uri in config.against]
+    blooms = [index.open_seen(uri, signing) for uri in config.seen]
+    verdicts = list(before)
+    made: list[Manifest] = []
+    signed = engine.run(sign.sign_stage(signing, blooms, documents, before)).manifests
+    if blooms:
+        stage = index.seen_stage(signed[sign.SIGNATURES], documents, statistics, before)
+        made.append(engine.run(stage).manifests[index.SEEN_VERDICT])
+        verdicts.append(made[-1])
+    bands = signed[sign.BANDS]
+    buckets = sign.band_buckets(signing, documents)
+    starts, prior = index.place(indexes, documents)
+    pairs = engine.run(candidates.pair_stage(bands, buckets, indexes)).manifests[candidates.PAIRS]
+    found = find_components(engine, pairs, Layout(starts), config.pairs_in_memory)
+    rank = anchor.Ranking(config.keep, config.statistic, tuple(config.prefer))
+    rank.check(engine.workdir, statistics)
+    stage = anchor.members_stage(signing, rank, found, signed[sign.SIGNATURES], documents, statistics, before, prior)
+    members = engine.run(stage).manifests[anchor.MEMBERS]
+    rule = anchor.Rule(config.threshold, config.verify, config.cluster == "transitive", config.compare)
+    groups = engine.run(anchor.anchor_stage(rule, signing, members, documents)).manifests[anchor.GROUPS]
+    name = verdict_dataset("near")
+    stage = duplicate_verdict_stage(
+        "near", name, groups, documents, statistics, verdicts, config.threshold, prior, config.model_dump(mode="json")
+    )
+    made.append(engine.run(stage).manifests[name])
+    if config.save_index:
+        engine.run(index.index_stage(signing, signed[sign.SIGNATURES], documents, [*verdicts, made[-1]]))
+    if config.save_seen:
+        engine.run(index.save_seen_stage(signing, config.seen_false_positives, bands, buckets))
+    return made

@@ -1,0 +1,164 @@
+"""Spans of text that occur elsewhere, and the verdict that cuts them: what repeated lines and substrings have in common.
+
+A *span file* (see `shuffle`) has one bucket for each partition of documents, and a row for each span to cut: the document's
+ordinal, the bytes where it begins and ends in `documents/`, how often it occurs, and the ordinal of the first document that
+has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.cuts import unite
+from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.dedup.shuffle import gather
+from pipeline.dedup.verdict import scatter_groups
+from pipeline.documents import STATISTICS
+from pipeline.engine import File, Stage, Summary, Task
+from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_dataset, verdict_table
+
+VERSION = 1
+Ordinals = npt.NDArray[np.int64]
+
+
+class RepeatConfig(BaseModel):
+    """What is common to all repeated spans."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    domains: list[str] | None = Field(None, description="Domains that are looked at; null: all. Lines of code repeat for good reasons.")
+    keep: int = Field(1, ge=0, description="How many occurrences stay, the first in corpus order; 0: none.")
+    drop_share: float = Field(
+        1.0, gt=0, le=1, description="A document is dropped, not cut, where this share of its bytes or more would be cut."
+    )
+
+
+def repeated(
+    hashes: npt.NDArray[np.uint64], ordinal: Ordinals, begin: Ordinals, least: int, keep: int
+) -> tuple[npt.NDArray[np.intp], Ordinals, Ordinals]:
+    """Which rows occur at least `least` times, all but the first `keep` of each: `(rows, occurrences, first ordinal)`."""
+    order = np.lexsort((begin, ordinal, hashes))
+    if not len(order):
+        return order, np.zeros(0, np.int64), np.zeros(0, np.int64)
+    value = hashes[order]
+    first = np.ones(len(order), bool)
+    first[1:] = value[1:] != value[:-1]
+    starts = np.flatnonzero(first)
+    group = np.cumsum(first) - 1
+    counts = np.diff(np.append(starts, len(order)))
+    rank = np.arange(len(order)) - starts[group]
+    chosen = (counts[group] >= least) & (rank >= keep)
+    return order[chosen], counts[group[chosen]].astype(np.int64), ordinal[order][starts[group[chosen]]]
+
+
+def span_file(documents: Manifest, ordinal: Ordinals, begin: Ordinals, end: Ordinals, occurrences: Ordinals, first: Ordinals) -> pa.Buffer:
+    """A span file."""
+    columns: dict[str, npt.NDArray[Any]] = {"ordinal": ordinal, "begin": begin, "end": end, "occurrences": occurrences, "first": first}
+    return scatter_groups(columns, documents)
+
+
+@dataclass(frozen=True)
+class _Work:
+    name: str
+    spans: Manifest
+    bucket: int
+    buckets: int
+    start: int
+    statistics: Partition
+    before: tuple[VerdictEntry, ...]
+    drop_share: float
+    keep: int
+
+
+def cut_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+    """One task: the verdicts of one partition. A document keeps what is not cut, or is dropped where too much would be."""
+    statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "source", "bytes"])
+    rows = statistics.num_rows
+    looked_at = kept(workdir, work.before, rows)
+    sizes = np.asarray(statistics["bytes"], dtype=np.int64) - cuts_of(workdir, work.before, rows).sizes
+    spans = gather(workdir, work.spans, work.bucket, work.buckets)
+    details = np.full(rows, None, object)
+    if spans is None or spans.num_rows == 0:
+        cuts = unite(rows, *[np.zeros(0, np.int64)] * 3)
+    else:
+        local = spans["ordinal"].to_numpy() - work.start
+        begin, end = spans["begin"].to_numpy(), spans["end"].to_numpy()
+        cuts = unite(rows, local, begin, end)
+        order = np.lexsort((begin, begin - end, local))  # the longest span of each document, the first of equal ones
+        for span in order[np.unique(local[order], return_index=True)[1]]:
+            row = local[span]
+            count = int(cuts.offsets[row + 1] - cuts.offsets[row])
+            occurrences, first = spans["occurrences"][span].as_py(), spans["first"][span].as_py()
+            elsewhere = f"in document {first}" if first != row + work.start else "earlier in it"
+            what = f"{count} span{'s' * (count > 1)} of {int(cuts.sizes[row]):,} bytes"
+            details[row] = f"{what}; one occurs {occurrences:,} times, first {elsewhere}"
+    cut = np.minimum(cuts.sizes, sizes)
+    share = cut / np.maximum(1, sizes)
+    dropped = (cut > 0) & (share >= work.drop_share) & looked_at
+    cuts = cuts.take(np.arange(rows)) if not dropped.any() else _without(cuts, dropped)
+    touched = cut > 0
+    verdict = verdict_table(
+        rows,
+        {
+            "keep": pa.array(~dropped, mask=~looked_at),
+            "rule": pa.array(np.where(dropped, work.name, ""), pa.string(), mask=~dropped),
+            "value": pa.array(share, mask=~touched),
+            "limit": pa.array(np.full(rows, work.drop_share), mask=~touched),
+            "detail": pa.array(details.tolist(), pa.string()),
+            "cuts": cuts.to_column(),
+        },
+    )
+    yield File(verdict_dataset(work.name), work.statistics.name, to_parquet(verdict), rows)
+    return tally(verdict, statistics, sizes=sizes)
+
+
+def _without(cuts: Any, rows: npt.NDArray[np.bool_]) -> Any:
+    """The cuts of the other rows alone."""
+    owner = np.repeat(np.arange(cuts.documents), np.diff(cuts.offsets))
+    left = ~rows[owner]
+    return unite(cuts.documents, owner[left], cuts.begin[left], cuts.end[left])
+
+
+def cut_verdict_stage(
+    name: str, config: RepeatConfig, spans: Manifest, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
+) -> Stage:
+    """The stage that writes `verdicts/NAME`."""
+    tasks = []
+    for bucket, partition in enumerate(documents.partitions):
+        start, entry = documents.starts[partition.name], statistics.by_name[partition.name]
+        parts = checksums((*before, statistics), partition.name)
+        key = fingerprint(VERSION, name, config.drop_share, config.keep, spans.content, bucket, start, parts)
+        work = _Work(
+            name,
+            spans,
+            bucket,
+            len(documents.partitions),
+            start,
+            entry,
+            entries(before, partition.name),
+            config.drop_share,
+            config.keep,
+        )
+        tasks.append(Task(partition.name, key, work, partition.rows))
+    settings = config.model_dump(mode="json")
+    return Stage(name, (verdict_dataset(name),), cut_verdicts, tuple(tasks), settings, memory=512 << 20, unit="documents")
+
+
+def rows_of_domains(
+    workdir: Workdir, statistics: Partition, domains: Sequence[str] | None, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which of some rows of a partition are of one of the domains: bool (rows,)."""
+    if domains is None:
+        return np.ones(len(rows), bool)
+    column = workdir.read_table(STATISTICS, statistics, ["domain"])["domain"]
+    chosen = np.asarray(pc.is_in(column, value_set=pa.array(list(domains), pa.string())), dtype=bool)
+    wanted: npt.NDArray[np.bool_] = chosen[rows]
+    return wanted
