@@ -24,21 +24,30 @@ class Peer:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `goal` is what was promised of the ratio to the peer, or of the value where there is no peer."""
+    """One figure. `goal` is what was promised of the ratio to the peer, or of the value where there is no peer.
+
+    A ratio says how many times better ours is, so it is always to be at least its goal; a value is, too, unless `at_most`.
+    """
 
     name: str
     unit: str
     value: float
     peer: Peer | None = None
     goal: float | None = None
+    at_most: bool = False  # the value is better the smaller it is
 
     @property
     def ratio(self) -> float | None:
-        return self.value / self.peer.value if self.peer is not None and self.peer.value else None
+        if self.peer is None or not self.peer.value or not self.value:
+            return None
+        return self.peer.value / self.value if self.at_most else self.value / self.peer.value
 
     def to_dict(self) -> dict[str, Any]:
         measured = self.ratio if self.peer is not None else self.value
-        met = None if self.goal is None or measured is None else measured >= self.goal
+        if self.goal is None or measured is None:
+            met = None
+        else:
+            met = measured <= self.goal if self.at_most and self.peer is None else measured >= self.goal
         return {**asdict(self), "ratio": self.ratio, "met": met}
 
 
@@ -63,6 +72,19 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def show(rows: list[Row]) -> None:
+    """Print the figures as a table."""
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        line = f"{row.name:<{width}}  {row.value:>12,.4g} {row.unit:<12}"
+        if row.peer is not None:
+            line += f" {row.peer.name} {row.peer.version}: {row.peer.value:,.4g}, {row.ratio:,.1f} times"
+        if row.goal is not None:
+            sign = "<=" if row.at_most and row.peer is None else ">="
+            line += f"  (goal {sign} {row.goal:g}: {'met' if row.to_dict()['met'] else 'NOT MET'})"
+        print(line)
 
 
 def write(name: str, rows: list[Row], packages: tuple[str, ...], *, gpu: str | None = None, path: Path | None = None) -> Path:
