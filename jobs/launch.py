@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from pipeline.errors import UserError
+from trainer.watch import LAUNCHER, launcher_name
 
 
 class TrainingFailed(Exception):
@@ -43,6 +44,7 @@ def launch(run_json: Path, *, processes: int | None = None, hostfile: Path | Non
     error.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    environment[LAUNCHER] = launcher_name()
     if hostfile is not None:
         if not hostfile.is_file():
             raise UserError(f"{hostfile}: no such hostfile; each of its lines is `HOST slots=N`")

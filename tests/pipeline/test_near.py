@@ -17,15 +17,19 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.dataset import Workdir
 from pipeline.dedup import components as components_module
-from pipeline.dedup.anchor import GROUPS
+from pipeline.dedup.anchor import GROUPS, Rule, decide
 from pipeline.dedup.components import large_star, small_star
 from pipeline.dedup.index import Seen, bloom_size, open_index
-from pipeline.dedup.near import NearConfig
+from pipeline.dedup.near import NearConfig, near_deduplicate
 from pipeline.dedup.shuffle import buckets_for
 from pipeline.dedup.sign import SIGNATURES, matrix
+from pipeline.engine import Engine
 from pipeline.errors import CorruptData, UserError
 from pipeline.funnel import warnings
+from pipeline.measure import measure_stage
 from pipeline.text.shingles import shingle_hashes, shingle_sets
+from tests.conftest import HereEngine
+from tests.pipeline.corpus import write_documents
 from tests.pipeline.test_dedup import document, edited, jaccard, judge, run_dedup, verdicts_of
 
 ALL = {"bands": 64, "rows": 1}  # nearly every pair with anything in common is a candidate
@@ -294,6 +298,53 @@ def test_a_bloom_filters_false_positives_are_as_promised(workdir: Workdir) -> No
         assert seen.count(strange[:, None]).mean() < 1.3 * rate
 
 
+# --- on real text, and on Ray ----------------------------------------------------------------------------------------
+
+
+def test_recall_of_revised_abstracts_follows_the_lsh_curve(real_data: Path, workdir: Workdir) -> None:
+    """Natural near-duplicates: pairs of an abstract before and after its authors revised it."""
+    import io
+    import json
+
+    import zstandard
+
+    with (real_data / "dedup" / "arxiv-abstract-revisions.jsonl.zst").open("rb") as file:
+        raw = zstandard.ZstdDecompressor().stream_reader(file)
+        pairs = [json.loads(line) for line in io.TextIOWrapper(raw, encoding="utf-8")]
+    one, other = (name for name in pairs[0] if isinstance(pairs[0][name], str) and len(pairs[0][name]) > 200)
+    texts = [pair[one] for pair in pairs] + [pair[other] for pair in pairs]
+    exact, near = run_dedup(workdir, texts, NearConfig(threshold=0.02, bands=14, rows=8))
+
+    def shingles(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"[^\W_]+", text.lower())
+        return {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))}
+
+    true, found = [], []
+    for number in range(len(pairs)):
+        if exact[len(pairs) + number]["keep"] and exact[number]["keep"]:
+            a, b = shingles(texts[number]), shingles(texts[len(pairs) + number])
+            true.append(len(a & b) / len(a | b))
+            found.append(near[len(pairs) + number]["duplicate_of"] == number)
+    expected = 1 - (1 - np.array(true) ** 8) ** 14
+    deviation = np.sqrt((expected * (1 - expected)).sum())
+    assert len(true) > 1000
+    assert abs(sum(found) - expected.sum()) < 4 * deviation
+
+
+def test_workers_of_a_cluster_write_the_bytes_that_one_process_writes(tmp_path: Path, ray_session: None) -> None:
+    texts = crawl(range(60)) + crawl(range(30, 90), 0.02) + [" ".join(words) for words in chain(20)]
+    contents = []
+    for name, kind in (("here", HereEngine), ("ray", Engine)):
+        engine = kind(Workdir(str(tmp_path / name)))
+        documents = write_documents(engine.workdir, texts, 7)
+        statistics = engine.run(measure_stage(documents)).manifests["statistics"]
+        config = NearConfig(save_index=True, pairs_in_memory=0, bands=32, rows=4)
+        near_deduplicate(engine, config, documents, statistics, [])
+        names = (SIGNATURES, GROUPS, "dedup/near-members", "verdicts/near", "index/near/entries", "index/near/bands")
+        contents.append([engine.workdir.require(dataset).content for dataset in names])
+    assert contents[0] == contents[1]
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +366,33 @@ def test_a_lost_or_damaged_partition_is_found_and_made_again(workdir: Workdir) -
         workdir.delete("dedup/near-members", "_tasks", task)
     with pytest.raises(CorruptData, match=re.escape(name)):
         judge(engine.workdir, texts, NearConfig())
+
+
+def test_two_documents_of_a_hundred_megabytes_are_compared(workdir: Workdir) -> None:
+    generator = np.random.default_rng(0)
+    words = generator.integers(0, 10**6, 14_000_000)
+    text = " ".join(np.char.mod("%06d", words))
+    assert len(text) > 97_000_000
+    _, near = run_dedup(workdir, [text, "a stranger", text[:-7_000_000]], NearConfig(), parts=1)
+    assert near[2]["duplicate_of"] == 0
+    assert near[2]["value"] == pytest.approx(13 / 14, abs=0.001)
+
+
+def test_a_million_members_are_walked_once_each() -> None:
+    """What `anchor` does with one component of a million: near-copies of one document, and a stranger among every hundred."""
+    members = 1_000_000
+    generator = np.random.default_rng(0)
+    sets = np.sort(generator.integers(0, 2**32, (3, 60), dtype=np.uint32), axis=1)
+    kind = np.where(np.arange(members) % 100 == 7, 1 + np.arange(members) % 2, 0)
+    hashes = np.zeros((members, 4), np.uint64)
+    hashes[:, 1:] = kind[:, None]
+    begin = kind.astype(np.int64) * 60
+    everyone, nobody = np.arange(members), np.zeros(members, bool)
+    decided = decide(
+        everyone, nobody, hashes, np.zeros((members, 4), np.uint32), begin, begin + 60, sets.reshape(-1), Rule(0.7, True, False, 256)
+    )
+    assert np.array_equal(np.flatnonzero(decided.anchor == everyone), [0, 7])
+    assert decided.compared < 3 * members
 
 
 def test_nothing_to_compare_is_no_error(workdir: Workdir) -> None:

@@ -171,6 +171,33 @@ def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, tmp_path: P
         assert torch.equal(one[name], other[name]), name
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_training_over_a_hostfile_ends_with_who_started_it(shards: Path, tmp_path: Path, number: signal.Signals) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost slots=2\n")
+    run = write(shards, tmp_path / "run")
+    code = (
+        f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(run)!r}), hostfile=Path({str(hosts)!r}), node_rank=0)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+    wait_for(tmp_path / "run" / "metrics.jsonl", 2, process)
+    process.send_signal(number)
+    process.wait()
+    wait_gone(run)
+
+
+def test_a_training_process_without_a_launcher_is_a_world_of_one(shards: Path, tmp_path: Path) -> None:
+    launch(write(shards, tmp_path / "launched"), processes=1)
+    run = write(shards, tmp_path / "alone")
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    subprocess.run([sys.executable, "-m", "trainer", str(run)], cwd=Path(__file__).parents[2], env=environment, check=True)
+    one, other = weights(tmp_path / "launched"), weights(tmp_path / "alone")
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+    wrong = subprocess.run([sys.executable, "-m", "trainer"], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 def test_a_hostfile_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such hostfile"):
         launch(tmp_path / "run.json", hostfile=tmp_path / "hosts")

@@ -1,0 +1,79 @@
+"""`docs/performance.md`, from the committed results: `python -m benchmarks.performance`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_file import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+# The benchmarks, in the order of the page: what each is about, in words.
+ABOUT = {
+    "dedup": (
+        "Near deduplication",
+        "Real documents (English Wikipedia, 29,000 articles) and corpora planted from them: 60 % originals, 36 % copies of which 0, "
+        "1, 5, 10, 20 or 40 % of the words are exchanged, 4 % strangers that share boilerplate. 5-grams of words, 14 bands of 8, "
+        "threshold 0.75, every pair verified. A whole run goes from `documents/` to `verdicts/near`, Ray's start included, on two "
+        "workers; the peers' runs from JSON Lines to the documents that stay, with two processes. datatrove and text-dedup do not "
+        "verify pairs. A peer that runs for minutes was run once.",
+        "dedup-quality.svg",
+        "Left: the share of planted pairs that become candidates, against the LSH curve. Right: how similar what is dropped is to "
+        "the copy that stays, with and without verification.",
+    ),
+    "contamination": (
+        "Contamination",
+        "Documents of English Wikipedia, every fiftieth with a planted evaluation item, searched for 13-grams.",
+        None,
+        None,
+    ),
+}
+
+
+def _number(value: float) -> str:
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    peer, ratio, goal = "", "", ""
+    if row["peer"]:
+        peer = f"{row['peer']['name']} {row['peer']['version']}: {_number(row['peer']['value'])}"
+        ratio = f"{_number(row['ratio'])} x"
+    if row["goal"] is not None:
+        lower = row.get("at_most") and not row["peer"]
+        sense, unit, judged = "at most" if lower else "at least", " x" if row["peer"] else "", "met" if row["met"] else "**not met**"
+        goal = f"{sense} {_number(row['goal'])}{unit}: {judged}"
+    return f"| {row['name'].strip()} | {_number(row['value'])} {row['unit']} | {peer} | {ratio} | {goal} |"
+
+
+def page() -> str:
+    """The page's text. A benchmark without committed results is left out."""
+    parts = [
+        "# Performance\n",
+        "Every figure is measured beside the peer in one run, on the same data, and written by the benchmark itself "
+        "(`benchmarks/results/*.json`); this page is made from those files by `python -m benchmarks.performance`. Figures are "
+        "medians. A ratio says how many times better ours is.\n",
+    ]
+    for name, (title, about, plot, caption) in ABOUT.items():
+        path = RESULTS / f"{name}.json"
+        if not path.is_file():
+            continue
+        result = json.loads(path.read_text(encoding="utf-8"))
+        machine = result["machine"]
+        versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
+        parts.append(f"## {title}\n\n{about}\n")
+        where = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB"
+        parts.append(f"`python -m benchmarks.{name}` on {where}; {versions}.\n")
+        parts.append("| | ours | peer | ratio | goal |\n|---|---|---|---|---|\n" + "\n".join(_line(row) for row in result["rows"]) + "\n")
+        if plot:
+            parts.append(f"![{title}](../benchmarks/results/{plot})\n\n{caption}\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
