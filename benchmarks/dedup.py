@@ -335,7 +335,7 @@ def plot_quality(edges: Any, measured: Any, expected: Any, counts: Any, shown: d
         shown[False], bins, color="#d55e00", alpha=0.8, label=f"by the estimate alone: {(shown[False] >= 0.75).mean():.1%} are right"
     )
     right.hist(shown[True], bins, color="#009e73", alpha=0.9, label=f"verified: {(shown[True] >= 0.75).mean():.1%} are right")
-    right.axvline(0.75, color="#333333", linewidth=1, linestyle="--")
+    right.axvline(0.75, ymax=0.76, color="#333333", linewidth=1, linestyle="--")
     right.set_yscale("log")
     right.set_ylim(0.7, max(np.histogram(shown[True], bins)[0].max(), 1) * 30)
     right.set_xlabel("true similarity to the copy that stays")

@@ -74,7 +74,7 @@ def write_report(workdir: Workdir, run: str) -> str:
     return workdir.path("report.html")
 
 
-SHOWN_CONTAMINATED = 20
+SHOWN_CONTAMINATED = 8
 
 
 def _contaminated(workdir: Workdir) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.errors import UserError
 from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
-from pipeline.text.ngrams import NgramSet, count_words, find_ngrams, lines_around, ngram_hashes
+from pipeline.text.ngrams import NgramSet, count_words, find_ngrams, lines_around, ngram_hashes, ngrams_with_letters
 from pipeline.text.utf8 import utf8_view
 from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
 
@@ -95,6 +95,8 @@ class ContaminationConfig(BaseModel):
         description="N-grams in more documents of the corpus than this are common phrases, and no match (GPT-3: 10); null: none.",
     )
 
+    numbers: bool = Field(False, description="Look for n-grams of numbers alone, too: page numbers and counting match everywhere.")
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
@@ -126,6 +128,7 @@ class _IndexWork:
     sets: tuple[tuple[EvaluationSet, tuple[InputFile, ...]], ...]
     ngram: int
     shortest: int
+    numbers: bool
 
 
 def index_sets(workdir: Workdir, work: _IndexWork) -> Generator[File, None, Summary]:
@@ -152,7 +155,10 @@ def index_sets(workdir: Workdir, work: _IndexWork) -> Generator[File, None, Summ
                     if words < work.shortest:
                         counts["too_short"] += 1
                         continue
-                    found = np.unique(ngram_hashes(record.text, work.ngram))
+                    found = ngram_hashes(record.text, work.ngram)
+                    if not work.numbers:
+                        found = found[ngrams_with_letters(record.text, work.ngram)]
+                    found = np.unique(found)
                     counts["ngrams"] += len(found)
                     hashes.append(found)
                     owners.append(np.full(len(found), len(items)))
@@ -426,7 +432,8 @@ def decontaminate(
     """Run all stages; returns `verdicts/contamination`. Raises `UserError` where a set has no files, or none that can be read."""
     sets = tuple((each, tuple(list_files(each, base))) for each in config.sets)
     inputs = [(each.model_dump(mode="json", exclude={"path"}), [(f.relative, f.fingerprint) for f in files]) for each, files in sets]
-    task = Task("index", fingerprint(VERSION, inputs, config.ngram, config.shortest), _IndexWork(sets, config.ngram, config.shortest))
+    index_work = _IndexWork(sets, config.ngram, config.shortest, config.numbers)
+    task = Task("index", fingerprint(VERSION, inputs, config.ngram, config.shortest, config.numbers), index_work)
     made = engine.run(Stage("contamination: index", (NGRAMS, ITEMS), index_sets, (task,), memory=2 << 30, unit="tasks")).manifests
     ngrams = made[NGRAMS]
     by_line = config.unit == "line"

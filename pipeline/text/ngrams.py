@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.shingles import BASE, mix, power, shingles_of, word_spans, word_units
-from pipeline.text.utf8 import Bytes, Offsets, tables, utf8_view
+from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
 
 U64 = npt.NDArray[np.uint64]
 
@@ -30,6 +30,40 @@ def count_words(text: str) -> int:
     data = np.frombuffer(text.encode(), np.uint8)
     count: int = word_units(data, 0, len(data), *tables(), np.empty(len(data) // 2 + 2, np.uint64))
     return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> int:  # pragma: no cover - compiled
+    """For each word (as `word_units` has them) whether it has a letter; returns how many."""
+    count, at, inside = 0, 0, False
+    out[0] = False
+    while at < len(data):
+        code, at = decode(data, at)
+        kind = classes[code]
+        if kind == LETTER or kind == NUMBER or kind == MARK:
+            inside = True
+            out[count] |= kind == LETTER
+        else:
+            if inside:
+                count += 1
+                out[count] = False
+                inside = False
+            if kind == IDEOGRAPH:
+                out[count] = True
+                count += 1
+                out[count] = False
+    return count + inside
+
+
+def ngrams_with_letters(text: str, length: int) -> npt.NDArray[np.bool_]:
+    """For each of `ngram_hashes` whether any of its words has a letter: counting to 15 is in many texts, and copied from none."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    flags = np.empty(len(data) // 2 + 3, bool)
+    count = _word_letters(data, tables()[0], flags)
+    span = min(length, count)
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags[:count])])
+    some: npt.NDArray[np.bool_] = total[span:] > total[: len(total) - span] if count else np.zeros(0, bool)
+    return some
 
 
 @dataclass(frozen=True)

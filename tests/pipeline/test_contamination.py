@@ -19,7 +19,7 @@ from pipeline.dedup.contamination import REPORT, ContaminationConfig, decontamin
 from pipeline.errors import UserError
 from pipeline.filters import filter_stage
 from pipeline.measure import measure_stage
-from pipeline.text.ngrams import NgramSet, find_ngrams, ngram_hashes
+from pipeline.text.ngrams import NgramSet, find_ngrams, ngram_hashes, ngrams_with_letters
 from pipeline.verdicts import entries, remaining
 from tests.conftest import HereEngine
 from tests.pipeline.corpus import write_documents
@@ -73,7 +73,8 @@ def test_documents_with_any_known_ngram_are_dropped_and_no_others(seed: int, ngr
         found = words(item)
         if len(found) >= shortest:
             width = min(len(found), ngram)
-            known |= {tuple(found[start : start + width]) for start in range(len(found) - width + 1)}
+            runs = (tuple(found[start : start + width]) for start in range(len(found) - width + 1))
+            known |= {run for run in runs if not all(word.isdigit() for word in run)}
     widths = {len(each) for each in known}
     for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
         found = words(text)
@@ -182,6 +183,20 @@ def test_every_ngram_of_a_text_is_found_in_it(texts: list[str], length: int) -> 
         of_text = every[found.ngram[found.document == number]]
         if len(words_of(text)) >= length:
             assert of_text.tolist() == hashes[number].tolist()
+
+
+@given(st.lists(st.sampled_from(["12", "ab", "中", "3c", "é"]), max_size=9), st.integers(1, 4))
+def test_ngrams_with_letters_are_those_with_a_word_that_is_no_number(found: list[str], length: int) -> None:
+    span = min(length, len(found))
+    runs = [found[start : start + span] for start in range(len(found) - span + 1)] if found else []
+    assert ngrams_with_letters(" ".join(found), length).tolist() == [any(not word.isdigit() for word in run) for run in runs]
+
+
+def test_counting_is_no_contamination_unless_asked_for(tmp_path: Path) -> None:
+    counting = " ".join(map(str, range(20)))
+    for numbers in (False, True):
+        rows, _, _ = run(Workdir(str(tmp_path / str(numbers))), [counting, "a"], {"s": [{"text": f"Go on: {counting}"}]}, numbers=numbers)
+        assert rows[0]["keep"] is not numbers
 
 
 def words_of(text: str) -> list[str]:
