@@ -32,7 +32,7 @@ Words = npt.NDArray[np.int32]
 def read_texts(path: Path | None) -> list[str]:
     """Real documents: a JSON Lines file with `text` (.zst or not), or the demo corpus, where it has been fetched."""
     if path is None:
-        return _demo_texts()
+        return demo_texts()
     if path.suffix == ".zst":
         import zstandard
 
@@ -41,7 +41,7 @@ def read_texts(path: Path | None) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _demo_texts() -> list[str]:
+def demo_texts(*, code: bool = False) -> list[str]:
     from jobs.corpus import fetch
     from jobs.recipe import cache_folder, load_recipe
     from pipeline.readers import Record, list_files, read_file
@@ -51,10 +51,10 @@ def _demo_texts() -> list[str]:
     recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "demo.yaml")
     texts = []
     for source in recipe.sources:
-        if source.domain != "code":
+        if code or source.domain != "code":
             for file in list_files(source, folder):
                 texts += [record.text for record in read_file(file, source) if isinstance(record, Record)]
-    return [text for text in texts if len(text) >= 200]
+    return texts if code else [text for text in texts if len(text) >= 200]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tokenizer
 from jobs import corpus
 from jobs.console import StageProgress, console
@@ -113,6 +115,7 @@ def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: M
     folder = Path(local_folder(engine.workdir, TOKENIZER))
     ids = tokenizer.special_ids(folder)
     domains = tuple(sorted({source.domain for source in recipe.sources}))
+    flags = tokenizer.break_flags(folder)
     info = ShardInfo(
         recipe.phases[0].length,
         ids.vocab_size,
@@ -124,15 +127,16 @@ def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: M
         domains,
         tokenizer.fingerprint(folder),
         curated.plan.content,
+        np.packbits((flags & tokenizer.CONTINUES_WORD) == 0, bitorder="little").tobytes().hex(),
     )
     shards = {}
     for phase in recipe.phases:
         dataset = shards_dataset(phase.name)
         of_phase = replace(info, length=phase.length)
-        stage = pack_stage(recipe.pack, dataset, phase.name, of_phase, tokens, curated.plan, curated.documents)
+        stage = pack_stage(recipe.pack, dataset, phase.name, of_phase, flags, tokens, curated.plan, curated.documents)
         shards[phase.name] = engine.run(stage).manifests[dataset]
     dataset = shards_dataset(VALIDATION)
-    stage = pack_stage(recipe.pack, dataset, None, info, tokens, curated.plan, curated.documents)
+    stage = pack_stage(recipe.pack, dataset, None, info, flags, tokens, curated.plan, curated.documents)
     shards[VALIDATION] = engine.run(stage).manifests[dataset]
     return shards
 

@@ -101,6 +101,12 @@ class Manifest:
         body = {"format": FORMAT, "content": self.content, **asdict(self)}
         return json.dumps(body, indent=1, sort_keys=True, default=_plain).encode()
 
+    def to_index(self) -> bytes:
+        """What a reader of the partitions needs, without how they came to be: `index.json` of shards."""
+        files = [{"name": p.name, "rows": p.rows, "bytes": p.bytes, "xxh3_128": p.checksum} for p in self.partitions]
+        body = {"format": FORMAT, "rows": self.rows, "files": files, "info": self.configuration, "fingerprint": self.fingerprint}
+        return json.dumps(body, indent=1, sort_keys=True, default=_plain).encode()
+
     @classmethod
     def from_json(cls, raw: bytes, path: str) -> Manifest:
         try:

@@ -58,6 +58,7 @@ class Stage:
     configuration: dict[str, Any] = field(default_factory=dict)
     memory: int = 1 << 30  # bytes that one task needs at most
     unit: str = "bytes"  # what the tasks' sizes count
+    index: str | None = None  # a file that lists the dataset's partitions for readers that know no manifests
 
     @property
     def fingerprint(self) -> str:
@@ -205,6 +206,8 @@ class Engine:
         manifests = {dataset: self.workdir.manifest(dataset) for dataset in stage.datasets}
         if any(manifest is None or manifest.fingerprint != stage.fingerprint for manifest in manifests.values()):
             return None
+        if stage.index is not None and any(stage.index not in self.workdir.sizes(dataset) for dataset in stage.datasets):
+            return None
         return cast(dict[str, Manifest], manifests)
 
     def _execute(self, stage: Stage, tasks: list[Task]) -> dict[str, Summary]:
@@ -257,10 +260,12 @@ class Engine:
         for dataset in stage.datasets:
             parts = tuple(sorted(partitions[dataset], key=lambda partition: partition.name))
             manifest = Manifest(dataset, stage.name, stage.fingerprint, parts, stage.configuration, summary)
-            keep = {partition.name for partition in parts} | {MANIFEST}
+            keep = {partition.name for partition in parts} | {MANIFEST, stage.index}
             for name in self.workdir.sizes(dataset):
                 if name not in keep:
                     self.workdir.delete(dataset, name)
+            if stage.index is not None:
+                self.workdir.write(manifest.to_index(), dataset, stage.index)
             self.workdir.write(manifest.to_json(), dataset, MANIFEST)
             manifests[dataset] = manifest
         for name in self.workdir.sizes(stage.datasets[0], TASKS):

@@ -1,14 +1,13 @@
 """Pack: tokenised documents into rows of exactly L tokens, nothing cut away, nothing padded.
 
 A document becomes a segment `[CLS] ids [SEP]`; one of more than L - 2 ids becomes several segments, so that every id is kept.
-Segments of a window (some partitions' worth of tokens) are packed by best-fit decreasing: longest first, each into the
-fullest row that still has room. With many short segments about, almost every row comes out full.
+Rows are filled from the segments of a window, some partitions' worth of tokens (see `pipeline.fill`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numba
@@ -19,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
+from pipeline.fill import fill_rows
 from pipeline.mixing import VALIDATION, phase_column
-from pipeline.shards import ShardInfo, schema
+from pipeline.shards import CHECKSUM, INDEX, ShardInfo, row_checksums, schema
 from pipeline.tokens import TOKENS
 
-VERSION = 1
+VERSION = 3
 Ints = npt.NDArray[np.int64]
 
 
@@ -43,103 +43,6 @@ class PackConfig(BaseModel):
 def shards_dataset(phase: str) -> str:
     """The folder of a phase's shards."""
     return f"shards/{phase}"
-
-
-@numba.njit(cache=True, nogil=True)
-def _best_fit(lengths: Ints, capacity: int, bins: Ints) -> int:  # pragma: no cover - compiled
-    """Bin of each item; items come longest first. Returns how many bins.
-
-    A complete binary tree over the room left (0 .. capacity) holds in each node whether any bin below it has that room; the
-    least sufficient room is found by one climb and one descent, O(log capacity). Bins of equal room form a stack.
-    """
-    leaves = 1
-    while leaves < capacity + 1:
-        leaves *= 2
-    filled = np.zeros(2 * leaves, np.bool_)
-    top = np.full(capacity + 1, -1, np.int64)  # the last bin with that much room
-    below = np.empty(len(lengths), np.int64)  # the next bin in its stack
-    count = 0
-    for item in range(len(lengths)):
-        need = lengths[item]
-        node = leaves + need
-        found = filled[node]
-        while not found and node > 1:
-            if node % 2 == 0 and filled[node + 1]:
-                node += 1
-                found = True
-            else:
-                node //= 2
-        if found:
-            while node < leaves:
-                node *= 2
-                if not filled[node]:
-                    node += 1
-            room = node - leaves
-            chosen = top[room]
-            top[room] = below[chosen]
-            if top[room] < 0:
-                filled[node] = False
-                node //= 2
-                while node >= 1:
-                    filled[node] = filled[2 * node] or filled[2 * node + 1]
-                    if filled[node]:
-                        break
-                    node //= 2
-        else:
-            room = capacity
-            chosen = count
-            count += 1
-        bins[item] = chosen
-        left = room - need
-        if left > 0:
-            below[chosen] = top[left]
-            top[left] = chosen
-            node = leaves + left
-            while node >= 1 and not filled[node]:
-                filled[node] = True
-                node //= 2
-    return count
-
-
-def best_fit_decreasing(lengths: Ints, capacity: int) -> tuple[Ints, Ints, int]:
-    """Pack items of the given lengths (1 .. capacity each) into bins of `capacity`.
-
-    Returns `(order, bins, count)`: `order` int64 (items,) sorts the items longest first, ties in their order; `bins` int64
-    (items,) is the bin of each item of that order; `count` is how many bins there are. Johnson 1973: at most 11/9 of the
-    optimum; in practice nearly all bins are full, since short items fill the gaps.
-    """
-    order = np.argsort(-lengths, kind="stable").astype(np.int64)
-    bins = np.empty(len(lengths), np.int64)
-    return order, bins, _best_fit(lengths[order], capacity, bins)
-
-
-@numba.njit(cache=True, nogil=True)
-def _split(sizes: Ints, repeats: Ints, longest: int, owner: Ints, start: Ints, length: Ints) -> int:  # pragma: no cover - compiled
-    """Segments of each document (ids only), each repetition anew; with empty arrays, only counts them."""
-    count = 0
-    for document in range(len(sizes)):
-        for _ in range(repeats[document]):
-            at = 0
-            while at < sizes[document]:
-                take = min(longest, sizes[document] - at)
-                if len(owner):
-                    owner[count], start[count], length[count] = document, at, take
-                at += take
-                count += 1
-    return count
-
-
-def split_documents(sizes: Ints, repeats: Ints, longest: int) -> tuple[Ints, Ints, Ints]:
-    """Segments of documents: `(owner, start, length)`, int64 (segments,): which document, from which id, how many ids.
-
-    A document of `sizes` ids gives ceil(sizes / longest) segments in each of its repetitions; an empty one gives none.
-    """
-    none = np.empty(0, np.int64)
-    count = _split(sizes, repeats, longest, none, none, none)
-    owner, start, length = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
-    if count:
-        _split(sizes, repeats, longest, owner, start, length)
-    return owner, start, length
 
 
 @numba.njit(cache=True, nogil=True)
@@ -185,6 +88,7 @@ class _Window:
     starts: tuple[int, ...]
     info: ShardInfo
     shard_bytes: int
+    flags: bytes  # of each id: where segments may end
 
 
 def _read_window(workdir: Workdir, window: _Window) -> tuple[npt.NDArray[np.generic], Ints, Ints, Ints, Ints, npt.NDArray[np.uint8]]:
@@ -227,25 +131,22 @@ def pack_window(workdir: Workdir, window: _Window) -> Generator[File, None, Summ
     """One task: pack one window of documents for one phase; yield shard files."""
     info = window.info
     ids, first, sizes, repeats, ordinal, domain = _read_window(workdir, window)
-    owner, start, length = split_documents(sizes, repeats, info.length - 2)
-    order, bins, rows = best_fit_decreasing(length + 2, info.length)
-    by_row = np.argsort(bins, kind="stable")  # segments row by row, longest first within a row
-    segments = order[by_row]
-    edges = np.searchsorted(bins[by_row], np.arange(rows + 1)).astype(np.int64)
+    flags = np.frombuffer(window.flags, np.uint8)
+    owner, source, length, row, rows = fill_rows(first, sizes, repeats, ids, flags, info.length)
+    edges = np.searchsorted(row, np.arange(rows + 1)).astype(np.int64)
     target = schema(info)
     width = np.uint16 if info.vocab_size <= 1 << 16 else np.uint32
     per_shard = max(1, window.shard_bytes // (info.length * np.dtype(width).itemsize))
-    source = first[owner] + start
     real = 0
     for number, begin in enumerate(range(0, rows, per_shard)):
         end = min(rows, begin + per_shard)
-        chosen = segments[edges[begin] : edges[end]]
+        chosen = np.arange(edges[begin], edges[end])
         row_segments = edges[begin : end + 1] - edges[begin]
         out = np.empty(int((length[chosen] + 2).sum()), width)
         row_tokens = np.zeros(end - begin + 1, np.int64)
         boundaries = np.empty(len(chosen) + end - begin, np.int32)
         _write_rows(
-            segments[edges[begin] : edges[end]],
+            chosen,
             row_segments,
             source,
             length,
@@ -264,8 +165,11 @@ def pack_window(workdir: Workdir, window: _Window) -> Generator[File, None, Summ
             "document": (per_row, ordinal[owner[chosen]]),
         }
         arrays = [
-            pa.ListArray.from_arrays(pa.array(values[field.name][0]), pa.array(values[field.name][1]), type=field.type) for field in target
+            pa.ListArray.from_arrays(pa.array(values[field.name][0]), pa.array(values[field.name][1]), type=field.type)
+            for field in target
+            if field.name != CHECKSUM
         ]
+        arrays.append(pa.array(row_checksums(*arrays)))
         batch = pa.RecordBatch.from_arrays(arrays, schema=target)
         real += len(out)
         yield File(window.dataset, f"{window.name}-{number:03d}.arrow", to_ipc([batch], target), end - begin)
@@ -281,9 +185,19 @@ def pack_window(workdir: Workdir, window: _Window) -> Generator[File, None, Summ
 
 
 def pack_stage(
-    config: PackConfig, dataset: str, phase: str | None, info: ShardInfo, tokens: Manifest, plan: Manifest, documents: Manifest
+    config: PackConfig,
+    dataset: str,
+    phase: str | None,
+    info: ShardInfo,
+    flags: npt.NDArray[np.uint8],
+    tokens: Manifest,
+    plan: Manifest,
+    documents: Manifest,
 ) -> Stage:
-    """The stage that packs one phase, or with `phase` None the validation split, to rows of `info.length`."""
+    """The stage that packs one phase, or with `phase` None the validation split, to rows of `info.length`.
+
+    `flags`: see `tokenizer.break_flags`.
+    """
     parts: Sequence[Partition] = documents.partitions
     width = 2 if info.vocab_size <= 1 << 16 else 4
     sizes = [tokens.by_name[f"{partition.name}.arrow"].bytes // width for partition in parts]
@@ -299,9 +213,10 @@ def pack_stage(
             tuple(documents.starts[partition.name] for partition in chosen),
             info,
             config.shard_bytes,
+            flags.tobytes(),
         )
         inputs = [(t.checksum, p.checksum, s) for t, p, s in zip(window.tokens, window.plan, window.starts, strict=True)]
         key = fingerprint(VERSION, phase, info, config.shard_bytes, inputs)
         tasks.append(Task(window.name, key, window, sum(sizes[index] for index in run)))
     name = f"pack {phase or 'validation'}"
-    return Stage(name, (dataset,), pack_window, tuple(tasks), {"length": info.length}, memory=2 << 30, unit="tokens")
+    return Stage(name, (dataset,), pack_window, tuple(tasks), asdict(info), memory=2 << 30, unit="tokens", index=INDEX)

@@ -1,6 +1,7 @@
 """Train, inspect, export and run a byte-level BPE tokenizer."""
 
 from tokenizer.artifact import write
+from tokenizer.breaks import CONTINUES_WORD, break_flags
 from tokenizer.config import TokenizerConfig
 from tokenizer.encode import Encoder
 from tokenizer.errors import TokenizerError
@@ -10,12 +11,14 @@ from tokenizer.layout import Layout
 from tokenizer.train import train
 
 __all__ = [
+    "CONTINUES_WORD",
     "Encoder",
     "Layout",
     "SpecialIds",
     "Statistics",
     "TokenizerConfig",
     "TokenizerError",
+    "break_flags",
     "fingerprint",
     "load",
     "measure",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.shards import Shards
 from trainer.keyed import derive
-from trainer.masking import mask_row
+from trainer.masking import MODES, Masking, mask_row
 from trainer.order import rows_of
 
 Item = TypeVar("Item")
@@ -48,13 +48,26 @@ class MicroBatch:
 class Source:
     """Samples of one phase: sample i is a row of its shards, by a keyed bijection, masked by a key of its own."""
 
-    def __init__(self, shards: Shards, *, seed: int, rate: float, shuffled: bool = True) -> None:
+    def __init__(
+        self, shards: Shards, *, seed: int, rate: float, shuffled: bool = True, masking: Masking = "tokens", block: int | None = None
+    ) -> None:
         self.shards, self.seed, self.rate, self.shuffled = shards, seed, rate, shuffled
+        self.mode, self.block = MODES[masking], block
+        self.starts = shards.info.begins_word()
+
+    def rows(self, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The row of each sample."""
+        return rows_of(samples, len(self.shards), self.seed, self.block) if self.shuffled else samples
+
+    def ahead(self, samples: npt.NDArray[np.int64]) -> None:
+        """Begin to fetch what samples will need, where it is not on this machine."""
+        self.shards.ahead(self.rows(samples))
 
     def micro_batch(self, samples: npt.NDArray[np.int64]) -> MicroBatch:
         """The given samples as one micro-batch."""
         info = self.shards.info
-        rows = rows_of(samples, len(self.shards), self.seed) if self.shuffled else samples
+        rows = self.rows(samples)
+        self.shards.ahead(rows)
         found = [self.shards[int(row)] for row in rows]
         sizes = [len(row.input_ids) for row in found]
         total = sum(sizes)
@@ -66,7 +79,10 @@ class Source:
         for sample, row, size in zip(samples, found, sizes, strict=True):
             key = np.uint64(derive(self.seed, "mask", int(sample)))
             span = slice(count, count + size)
-            made = mask_row(row.input_ids, key, self.rate, first, end, info.mask, ids[at : at + size], positions[span], labels[span])
+            made = mask_row(
+                row.input_ids, key, self.rate, first, end, info.mask, self.mode, self.starts,
+                ids[at : at + size], positions[span], labels[span],
+            )  # fmt: skip
             positions[count : count + made] += at
             edges.append(row.cu_seqlens[1:] + np.int32(at))
             longest = max(longest, int(np.diff(row.cu_seqlens).max()))

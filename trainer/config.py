@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model import ModernBertConfig
+from trainer.masking import Masking
 
 
 class BatchWarmup(BaseModel):
@@ -69,6 +70,19 @@ class TrainingConfig(BaseModel):
     epsilon: float = Field(1e-6, gt=0, description="StableAdamW's epsilon (paper: 1e-6).")
     mask_rate: float = Field(0.3, gt=0, lt=1, description="Share of the words to predict in training (paper: 0.3).")
     evaluation_mask_rate: float = Field(0.15, gt=0, lt=1, description="The same in evaluation (reference: 0.15).")
+    masking: Masking = Field(
+        "tokens", description="What is chosen to be predicted at once: tokens (paper), whole words, or spans (SpanBERT's lengths)."
+    )
+    shuffle_rows: int | None = Field(
+        None,
+        ge=1,
+        description="Shuffle blocks of so many consecutive rows, and the rows within them, instead of all rows at once (null): for "
+        "remote shards that the cache cannot hold.",
+    )
+    cache_bytes: int = Field(
+        200_000_000_000, ge=1 << 20, description="Bytes of remote shards that are kept on local disk, at most; shared by a host's ranks."
+    )
+    cache: str | None = Field(None, description="Folder for them; null: `$XDG_CACHE_HOME/encoder-foundry/shards` (~/.cache by default).")
     attention: str = Field("auto", description="Attention kernel: auto, flash3, flash2, varlen or sdpa.")
     activation_checkpointing: bool = Field(False, description="Work activations out again in the backward pass, to save memory.")
     checkpoint_every: int = Field(1000, ge=1, description="Steps between checkpoints; phases end with one too.")
@@ -81,7 +95,7 @@ class TrainingConfig(BaseModel):
 class RunPhase(PhaseConfig):
     """A phase with the folder of its shards."""
 
-    shards: Path
+    shards: str  # a folder, or a URI
 
 
 class RunConfig(BaseModel):
@@ -94,5 +108,5 @@ class RunConfig(BaseModel):
     model: ModernBertConfig
     tokenizer: str  # fingerprint
     phases: list[RunPhase] = Field(min_length=1)
-    validation: Path | None
+    validation: str | None
     training: TrainingConfig

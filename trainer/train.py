@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ from model.attention import choose
 from pipeline.shards import Shards
 from trainer import checkpoint
 from trainer.batches import MicroBatch, Source, ahead, load, share
-from trainer.config import RunConfig, RunPhase
+from trainer.cache import Cached
+from trainer.config import RunConfig, RunPhase, TrainingConfig
 from trainer.engine import Trainee, World, build, full_state
 from trainer.errors import TrainerError
 from trainer.keyed import derive
@@ -38,26 +40,49 @@ class Data:
     validation: Source | None
 
 
+def place_of(shards: str, settings: TrainingConfig) -> str | Cached:
+    """Where a phase's shards are read: their own folder, or a cache of a remote one."""
+    if "://" not in shards:
+        return shards
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "encoder-foundry" / "shards"
+    return Cached(shards, Path(settings.cache) if settings.cache else home, limit=settings.cache_bytes)
+
+
 def open_data(config: RunConfig) -> Data:
     """Open all shards before anything else. Raises `ShardError` for any that is not what the run wants."""
     settings = config.training
     phases = tuple(
         Source(
-            Shards(phase.shards, length=phase.length, tokenizer=config.tokenizer),
+            Shards(place_of(phase.shards, settings), length=phase.length, tokenizer=config.tokenizer),
             seed=derive(config.seed, "phase", phase.name),
             rate=settings.mask_rate,
+            masking=settings.masking,
+            block=settings.shuffle_rows,
         )
         for phase in config.phases
     )
     validation = None
     if config.validation is not None:
         seed = derive(config.seed, "validation")
-        shards = Shards(config.validation, tokenizer=config.tokenizer)
+        shards = Shards(place_of(config.validation, settings), tokenizer=config.tokenizer)
         validation = Source(shards, seed=seed, rate=settings.evaluation_mask_rate, shuffled=False)
+    for source, phase in zip(phases, config.phases, strict=True):
+        size = source.shards.bytes
+        if isinstance(source.shards.place, Cached) and settings.shuffle_rows is None and size > settings.cache_bytes:
+            raise TrainerError(
+                f"{source.shards.place}: {size} bytes, the cache holds {settings.cache_bytes}; raise training.cache_bytes, or set "
+                "training.shuffle_rows, so that only some files are wanted at a time"
+            )
+        least = phase.batch_warmup.start if phase.batch_warmup is not None else phase.batch_size
+        if len(source.shards) < least:
+            raise TrainerError(
+                f"{source.shards.place}: {len(source.shards)} rows, less than one batch of {least}; lower phases.{phase.name}.batch_size, "
+                "or give the phase more data"
+            )
     for source in (*phases, *([validation] if validation else [])):
         if source.shards.info.vocab_size > config.model.vocab_size:
             raise TrainerError(
-                f"{source.shards.folder}: has {source.shards.info.vocab_size} words, model.vocab_size is {config.model.vocab_size}; "
+                f"{source.shards.place}: has {source.shards.info.vocab_size} words, model.vocab_size is {config.model.vocab_size}; "
                 "make the model's at least as large"
             )
     return Data(phases, validation)
@@ -67,7 +92,8 @@ def identity(config: RunConfig, data: Data) -> dict[str, Any]:
     """What a checkpoint must have been made from to be gone on with."""
     phases = [phase.model_dump(mode="json", exclude={"shards"}) for phase in config.phases]
     shared = config.training
-    optimisation = [shared.beta1, shared.beta2, shared.epsilon, shared.mask_rate, shared.micro_batch_tokens, shared.precision]
+    optimisation: list[Any] = [shared.beta1, shared.beta2, shared.epsilon, shared.mask_rate, shared.micro_batch_tokens, shared.precision]
+    optimisation += [shared.masking, shared.shuffle_rows]
     body = {
         "model": config.model.__dict__,
         "phases": phases,
@@ -93,6 +119,11 @@ def batches(config: RunConfig, data: Data, plan: Schedule, world: World, first: 
             step = plan.step(number)
             rows = micro_rows(config, config.phases[step.phase])
             shares = share(step.first_sample, step.batch_size, world.rank, world.size, rows)
+            if number + 1 < plan.steps:  # begin to fetch the step after this one
+                following = plan.step(number + 1)
+                rows = micro_rows(config, config.phases[following.phase])
+                coming = share(following.first_sample, following.batch_size, world.rank, world.size, rows)
+                data.phases[following.phase].ahead(np.concatenate(coming))
             yield partial(load, data.phases[step.phase], shares, step.first_sample)
 
     return ahead(jobs())

@@ -44,6 +44,7 @@ def write_shards(folder: Path, rows: int, *, seed: int = 0, files: int = 2, info
         (folder / name).write_bytes(raw)
         partitions.append(Partition(name, len(part), raw.size, xxhash.xxh3_128_hexdigest(raw)))
     manifest = Manifest(folder.name, "pack", f"seed {seed}", tuple(partitions))
+    (folder / "index.json").write_bytes(manifest.to_index())
     (folder / "_manifest.json").write_bytes(manifest.to_json())
     return made
 

@@ -12,19 +12,22 @@ from hypothesis import strategies as st
 from pipeline.shards import Shards
 from tests.trainer.synthetic import write_shards
 from trainer.batches import Source, ahead, load, share
-from trainer.masking import mask_row
+from trainer.masking import MEAN_SPAN, MODES, Masking, mask_row, span_start
 
 
-def mask(ids: np.ndarray, key: int, rate: float = 0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mask(
+    ids: np.ndarray, key: int, rate: float = 0.3, masking: Masking = "tokens", starts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     out, positions, labels = (np.empty(len(ids), np.int64) for _ in range(3))
-    count = mask_row(ids, np.uint64(key), rate, 100, 900, 999, out, positions, labels)
+    begins = np.ones(1001, bool) if starts is None else starts
+    count = mask_row(ids, np.uint64(key), rate, 100, 900, 999, MODES[masking], begins, out, positions, labels)
     return out, positions[:count], labels[:count]
 
 
-@given(st.lists(st.integers(0, 1000), max_size=200), st.integers(0, 2**64 - 1), st.floats(0.01, 0.99))
-def test_special_tokens_are_neither_predicted_nor_drawn(ids: list[int], key: int, rate: float) -> None:
+@given(st.lists(st.integers(0, 1000), max_size=200), st.integers(0, 2**64 - 1), st.floats(0.01, 0.99), st.sampled_from(list(MODES)))
+def test_special_tokens_are_neither_predicted_nor_drawn(ids: list[int], key: int, rate: float, masking: Masking) -> None:
     row = np.array(ids, np.uint16)
-    out, positions, labels = mask(row, key, rate)
+    out, positions, labels = mask(row, key, rate, masking, np.arange(1001) % 3 == 0)
     ordinary = (row >= 100) & (row < 900)
     assert ordinary[positions].all()
     np.testing.assert_array_equal(labels, row[positions])
@@ -47,6 +50,33 @@ def test_rates_are_30_percent_and_80_10_10() -> None:
     counts = np.delete(counts, 400)
     chi_square = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
     assert abs(chi_square - 798) < 5 * np.sqrt(2 * 798)
+
+
+def test_whole_words_are_predicted_whole_or_not_at_all() -> None:
+    generator = np.random.default_rng(0)
+    row = generator.integers(90, 910, 200_000).astype(np.uint16)
+    starts = np.arange(1001) % 3 == 0
+    _, positions, _ = mask(row, 5, 0.15, "words", starts)
+    chosen = np.zeros(len(row), bool)
+    chosen[positions] = True
+    ordinary = (row >= 100) & (row < 900)
+    continues = ordinary[1:] & ordinary[:-1] & ~starts[row[1:]]
+    assert (chosen[1:] == chosen[:-1])[continues].all()
+    assert abs(chosen[ordinary].mean() - 0.15) < 0.01
+
+
+def test_spans_have_spanberts_lengths_and_cover_the_rate() -> None:
+    row = np.full(1_000_000, 500, np.uint16)
+    out, positions, _ = mask(row, 3, 0.15, "spans")
+    assert abs(len(positions) / 1e6 - 0.15) < 0.003
+    # runs of tokens that are masked alike; neighbouring spans merge, so compare runs of [MASK] with independent simulation
+    edges = np.flatnonzero(np.diff(positions) > 1)
+    lengths = np.diff(np.concatenate([[0], edges + 1, [len(positions)]]))
+    assert abs(lengths.mean() - MEAN_SPAN / (1 - span_start(0.15))) < 0.1
+    masked = out[positions] == 999
+    alike = (masked[1:] == masked[:-1])[np.diff(positions) == 1].mean()
+    assert alike > 0.97, "within a span all tokens are replaced alike: only neighbouring spans differ"
+    assert (out[positions] == 999).mean() == pytest.approx(0.8, abs=0.01)
 
 
 def test_a_token_is_masked_whatever_comes_after_it() -> None:

@@ -15,6 +15,18 @@ def test_every_epoch_sees_every_row_once(rows: int, seed: int, epoch: int) -> No
     assert sorted(rows_of(samples, rows, seed).tolist()) == list(range(rows))
 
 
+@given(st.integers(1, 3000), st.integers(1, 400), st.integers(0, 2**63 - 1), st.integers(0, 3))
+def test_blocks_are_seen_one_after_the_other_and_every_row_once(rows: int, block: int, seed: int, epoch: int) -> None:
+    order = rows_of(np.arange(epoch * rows, (epoch + 1) * rows), rows, seed, block)
+    assert sorted(order.tolist()) == list(range(rows))
+    if block < rows:
+        numbers = order // block
+        assert (np.diff(numbers) != 0).sum() == -(-rows // block) - 1
+    shuffled = np.random.default_rng(0).permutation(rows)
+    again = rows_of(shuffled + epoch * rows, rows, seed, block)
+    assert (again == order[shuffled]).all()
+
+
 @given(st.integers(2, 500), st.lists(st.integers(0, 10**12), min_size=1, max_size=20), st.integers(0, 9))
 def test_a_sample_has_its_row_whatever_is_asked_beside_it(rows: int, samples: list[int], seed: int) -> None:
     together = rows_of(np.array(samples, np.int64), rows, seed)
