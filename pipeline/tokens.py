@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,17 @@ def local_folder(workdir: Workdir, dataset: str) -> str:
     return str(folder)
 
 
+@lru_cache(maxsize=1)
+def _encoder(workdir: Workdir, content: str) -> Encoder:
+    """The encoder of a tokenizer, made once in a worker; `content` tells tokenizers apart."""
+    return Encoder(local_folder(workdir, TOKENIZER))
+
+
 @dataclass(frozen=True)
 class _Work:
     partition: Partition
     split: Partition
+    tokenizer: str  # its content
 
 
 def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
@@ -55,7 +63,7 @@ def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, S
     split = workdir.read_table(SPLIT, work.split)
     rows = np.flatnonzero(np.asarray(pc.is_valid(split["split"])))
     texts = cut_texts(workdir, work.partition, split["cuts"], rows)
-    ids = Encoder(local_folder(workdir, TOKENIZER)).encode(texts)
+    ids = _encoder(workdir, work.tokenizer).encode(texts)
     lengths = np.asarray(pc.list_value_length(ids), dtype=np.int64)
     table = pa.table({"row": pa.array(rows.astype(np.int64)), "ids": ids})
     yield File(TOKENS, f"{work.partition.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(rows))
@@ -75,5 +83,5 @@ def tokenize_stage(documents: Manifest, split: Manifest, tokenizer: Manifest) ->
     for partition in documents.partitions:
         entry = split.by_name[partition.name]
         key = fingerprint(VERSION, partition.checksum, entry.checksum, tokenizer.content)
-        tasks.append(Task(partition.name, key, _Work(partition, entry), partition.bytes))
+        tasks.append(Task(partition.name, key, _Work(partition, entry, tokenizer.content), partition.bytes))
     return Stage("tokenize", (TOKENS,), tokenize_partition, tuple(tasks), memory=2 << 30)

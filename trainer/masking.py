@@ -57,6 +57,10 @@ def mask_row(
     they do not depend on the other tokens.
     """
     count = 0
+    if rate <= 0:
+        for token in range(len(ids)):
+            out[token] = np.int64(ids[token])
+        return 0
     chosen = False  # the current word, or span
     left = 0  # tokens of the current span
     bits_of_span = np.uint64(0)
@@ -98,4 +102,35 @@ def mask_row(
             out[token] = first + np.int64(mix(bits + np.uint64(token) * np.uint64(mode == 2)) % np.uint64(end - first))
         if mode == 2 and left == 0:
             chosen = False
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def mask_rows(
+    ids: npt.NDArray[np.int64],
+    row_at: npt.NDArray[np.int64],
+    samples: npt.NDArray[np.int64],
+    key: np.uint64,
+    rate: float,
+    first: int,
+    end: int,
+    mask: int,
+    mode: int,
+    starts: npt.NDArray[np.bool_],
+    positions: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+) -> int:  # pragma: no cover - compiled
+    """Mask rows that lie end to end, in place: row `r` is `ids[row_at[r]:row_at[r + 1]]`, and its stream that of `samples[r]`.
+
+    Returns how many tokens are to be predicted, over all rows; their places in `ids` go to `positions`.
+    """
+    count = 0
+    for row in range(len(samples)):
+        at = row_at[row]
+        part = ids[at : row_at[row + 1]]
+        stream = draw(key, np.uint64(samples[row]))
+        made = mask_row(part, stream, rate, first, end, mask, mode, starts, part, positions[count:], labels[count:])
+        for index in range(count, count + made):
+            positions[index] += at
+        count += made
     return count
