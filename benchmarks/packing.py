@@ -75,6 +75,7 @@ def prepare(workdir: Workdir, texts: list[str]) -> tuple[Manifest, Manifest, Man
             {
                 "domain": columns["domain"],
                 "split": ["train"] * rows,
+                "source": ["b"] * rows,
                 "cuts": pa.nulls(rows, pa.list_(pa.struct([("begin", pa.int64()), ("end", pa.int64())]))),
             }
         )

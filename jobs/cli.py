@@ -81,7 +81,7 @@ def run(
 
 @app.command()
 def curate(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
-    """Ingest, measure, filter, deduplicate and mix."""
+    """Ingest, measure, filter, deduplicate, decontaminate, and hold out the validation split."""
     from jobs import run as stages
     from jobs.summary import show
 

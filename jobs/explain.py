@@ -17,9 +17,8 @@ from jobs.recipe import resolve_workdir
 from pipeline.dataset import Manifest, Partition, Workdir
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.errors import UserError
-from pipeline.mixing import PLAN, phase_column
+from pipeline.mixing import PLAN, SPLIT, TOKENS, phase_column
 from pipeline.packing import shards_dataset
-from pipeline.tokens import TOKENS
 from pipeline.verdicts import ORDER, verdict_dataset
 
 SHOWN_CHARACTERS = 600
@@ -98,11 +97,11 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
             duplicate = verdict["duplicate_of"]
         cuts += [(span["begin"], span["end"]) for span in verdict["cuts"] or []]
         survives &= keeps
-    plan = _row(workdir, PLAN, partition.name, row)
+    plan = _row(workdir, PLAN, partition.name, row) or _row(workdir, SPLIT, partition.name, row)
     if plan and survives:
         phases = [column for column in plan if column.startswith(phase_column(""))]
         times = ", ".join(f"{plan[column]} x in {column.removeprefix(phase_column(''))}" for column in phases)
-        table.add_row("split", f"{plan['split']}" + (f"; {times}" if plan["split"] == "train" else ""))
+        table.add_row("split", f"{plan['split']}" + (f"; {times}" if plan["split"] == "train" and times else ""))
         _training_rows(workdir, documents, table, partition, row, ordinal, plan)
     console.print(table)
     _show_text(record["text"], cuts)

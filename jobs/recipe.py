@@ -78,7 +78,7 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
             )
-        domains = {source.domain for source in self.sources}
+        domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
         for domain in self.filter:
             if domain not in domains:
                 raise ValueError(f"filter.{domain}: no source has that domain; there are: {', '.join(sorted(domains))}")
@@ -87,13 +87,13 @@ class Recipe(BaseModel):
                 if domain not in domains:
                     raise ValueError(f"{section}.domains: no source has the domain {domain}; there are: {', '.join(sorted(domains))}")
         for name in self.near.prefer if self.near is not None else []:
-            if name not in {source.name for source in self.sources}:
+            if name not in sources:
                 raise ValueError(f"near.prefer: no source is named {name}; there are: {', '.join(s.name for s in self.sources)}")
         for phase in self.phases:
-            for domain in phase.mix.weights or {}:
-                if domain not in domains:
-                    known = ", ".join(sorted(domains))
-                    raise ValueError(f"phases.{phase.name}.mix.weights.{domain}: no source has that domain; there are: {known}")
+            for name in (*phase.mix.named, *phase.mix.quality):
+                if name not in domains | sources:
+                    known = ", ".join(sorted(domains | sources))
+                    raise ValueError(f"phases.{phase.name}.mix: no domain and no source is named {name}; there are: {known}")
             if phase.length > self.model.max_length:
                 raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
         return self

@@ -27,7 +27,7 @@ from pipeline.filters import filter_stage
 from pipeline.funnel import warnings
 from pipeline.ingest import ingest_stage
 from pipeline.measure import measure_stage
-from pipeline.mixing import plan_stage, split_stage
+from pipeline.mixing import make_plan, plan_phase, split_stage, trainable
 from pipeline.packing import pack_stage, shards_dataset
 from pipeline.shards import ShardInfo
 from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
@@ -45,7 +45,6 @@ class Curated:
     statistics: Manifest
     verdicts: tuple[Manifest, ...]
     split: Manifest
-    plan: Manifest
 
 
 def open_engine(recipe: Recipe, *, address: str | None = None, workers: int | None = None) -> Engine:
@@ -65,7 +64,7 @@ def source_base(recipe: Recipe) -> Path:
 
 
 def curate(recipe: Recipe, engine: Engine) -> Curated:
-    """Raw files to a plan: ingest, measure, filter, deduplicate, cut repeats, decontaminate, mix."""
+    """Raw files to a split: ingest, measure, filter, deduplicate, cut repeats, decontaminate, split."""
     base = source_base(recipe)
     ingested = engine.run(ingest_stage(recipe.ingest, recipe.sources, base)).manifests
     documents = ingested["documents"]
@@ -90,9 +89,9 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         verdicts.append(decontaminate(engine, recipe.contamination, base, documents, statistics, verdicts))
     _forget(engine.workdir, verdicts)
     split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
-    mixes = {phase.name: phase.mix for phase in recipe.phases}
-    plan = engine.run(plan_stage(recipe.mix, recipe.seed, mixes, documents, split)).manifests["plan"]
-    return Curated(documents, statistics, tuple(verdicts), split, plan)
+    for phase in recipe.phases:  # a mix that cannot be had is told before anything is trained
+        plan_phase(phase.name, phase.mix.model_copy(update={"tokens": None}), recipe.mix, trainable(split, "bytes"), unit="bytes")
+    return Curated(documents, statistics, tuple(verdicts), split)
 
 
 def _forget(workdir: Workdir, verdicts: list[Manifest]) -> None:
@@ -105,13 +104,17 @@ def _forget(workdir: Workdir, verdicts: list[Manifest]) -> None:
 
 def build_tokenizer(recipe: Recipe, engine: Engine, curated: Curated) -> Manifest:
     """Train the tokenizer on the first phase's mix."""
-    stage = tokenizer_stage(recipe.tokenizer, recipe.seed, recipe.phases[0].name, curated.plan, curated.split)
+    first = recipe.phases[0]
+    stage = tokenizer_stage(recipe.tokenizer, recipe.seed, first.name, first.mix, recipe.mix, curated.split)
     return engine.run(stage).manifests[TOKENIZER]
 
 
 def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: Manifest) -> dict[str, Manifest]:
     """Tokenise once; pack each phase to its length, and the validation split to the first phase's."""
-    tokens = engine.run(tokenize_stage(curated.documents, curated.split, tokenizer_manifest)).manifests["tokens"]
+    documents, split = curated.documents, curated.split
+    tokens = engine.run(tokenize_stage(documents, split, tokenizer_manifest)).manifests["tokens"]
+    mixes = {phase.name: (phase.mix, phase.tokens) for phase in recipe.phases}
+    plan = make_plan(engine, recipe.mix, recipe.seed, mixes, documents, curated.statistics, split, tokens)
     folder = Path(local_folder(engine.workdir, TOKENIZER))
     ids = tokenizer.special_ids(folder)
     domains = tuple(sorted({source.domain for source in recipe.sources}))
@@ -126,17 +129,17 @@ def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: M
         ids.ordinary,
         domains,
         tokenizer.fingerprint(folder),
-        curated.plan.content,
+        plan.content,
         np.packbits((flags & tokenizer.CONTINUES_WORD) == 0, bitorder="little").tobytes().hex(),
     )
     shards = {}
     for phase in recipe.phases:
         dataset = shards_dataset(phase.name)
         of_phase = replace(info, length=phase.length)
-        stage = pack_stage(recipe.pack, dataset, phase.name, of_phase, flags, tokens, curated.plan, curated.documents)
+        stage = pack_stage(recipe.pack, dataset, phase.name, of_phase, flags, tokens, plan, documents)
         shards[phase.name] = engine.run(stage).manifests[dataset]
     dataset = shards_dataset(VALIDATION)
-    stage = pack_stage(recipe.pack, dataset, None, info, flags, tokens, curated.plan, curated.documents)
+    stage = pack_stage(recipe.pack, dataset, None, info, flags, tokens, plan, documents)
     shards[VALIDATION] = engine.run(stage).manifests[dataset]
     return shards
 

@@ -37,6 +37,8 @@ def show(workdir: Workdir, run: str) -> None:
         console.print(_contamination_table(numbers))
     for warning in numbers.warnings:
         console.print(f"[bold red]warning[/bold red]: {warning}", soft_wrap=True)
+    if numbers.mix:
+        console.print(_mix_table(numbers))
     if numbers.packed:
         console.print(_packing_table(numbers))
     if workdir.is_local:
@@ -88,6 +90,23 @@ def _contamination_table(numbers: Funnel) -> Table:
     for found in numbers.contamination:
         cells = (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)
         table.add_row(found.name, *(f"{cell:,}" for cell in cells))
+    return table
+
+
+def _mix_table(numbers: Funnel) -> Table:
+    table = _table("Mix: one pass of each phase", "phase", "name", "share", "there are", "seen", "documents", "repetitions", "tokens")
+    for phase, groups in numbers.mix.items():
+        for place, (name, group) in enumerate(groups.items()):
+            table.add_row(
+                phase if place == 0 else "",
+                name,
+                f"{group.share:.0%}",
+                number(group.available),
+                f"{group.epochs:.2f} x",
+                f"{group.documents:,}",
+                f"{group.repeated:,}",
+                number(group.tokens),
+            )
     return table
 
 

@@ -48,6 +48,7 @@ VERDICT_SCHEMA = pa.schema(
         ("duplicate_of", pa.int64()),  # ordinal of the document that stays; null where that one is in an index of earlier documents
         ("component", pa.int64()),  # ordinal of the first member of its cluster of duplicates
         ("component_size", pa.int64()),
+        ("cluster", pa.uint64()),  # near duplicates: the component's name, of those that stay too; the same in any corpus
         ("cuts", CUTS),  # of a document that is kept: byte spans to leave out
     ]
 )

@@ -8,9 +8,9 @@ from pipeline.dataset import Manifest, Workdir
 from pipeline.dedup.anchor import GROUPS
 from pipeline.dedup.contamination import NGRAMS
 from pipeline.documents import DOCUMENTS
-from pipeline.mixing import PLAN, SPLIT
+from pipeline.mixing import PLAN, SPLIT, TOKENS
 from pipeline.packing import shards_dataset
-from pipeline.tokens import TOKENIZER, TOKENS
+from pipeline.tokens import TOKENIZER
 from pipeline.verdicts import ORDER, totals, verdict_dataset
 
 
@@ -53,6 +53,19 @@ class Contaminated:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """What a phase asks of a group, what there is, and what that means in one pass over the mix."""
+
+    domain: str
+    share: float
+    available: int  # tokens
+    epochs: float
+    documents: int  # that are seen
+    repeated: int  # times that one is seen again
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Funnel:
     """The stages in order, each with what it left of each domain; and all that there is to say about drops, tokens, packing."""
 
@@ -65,7 +78,7 @@ class Funnel:
     contamination: tuple[Contaminated, ...]
     warnings: tuple[str, ...]
     split: dict[str, dict[str, Count]]  # domain -> train, validation
-    mix: dict[str, dict[str, dict[str, float]]]  # phase -> domain -> share, epochs, bytes
+    mix: dict[str, dict[str, Mixed]]  # phase -> group
     tokenizer: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)  # domain -> documents, tokens, bytes
     packed: tuple[Packed, ...] = ()
@@ -108,11 +121,8 @@ def funnel(workdir: Workdir) -> Funnel:
         cuts=tuple(cuts),
         contamination=_contamination(workdir),
         warnings=tuple(warnings(workdir)),
-        split={
-            domain: {name: Count(counts["documents"], counts["bytes"]) for name, counts in parts.items()}
-            for domain, parts in sorted((split.summary if split else {}).get("domains", {}).items())
-        },
-        mix={phase["name"]: phase["domains"] for phase in plan.configuration.get("phases", [])} if plan else {},
+        split=_split(split),
+        mix=_mix(plan),
         tokenizer=tokenizer.summary if tokenizer else {},
         tokens=tokens.summary.get("domains", {}) if tokens else {},
         packed=_packed(workdir),
@@ -170,6 +180,35 @@ def _sources(documents: Manifest, final: Manifest | None) -> dict[str, tuple[str
         came = Count(counts["documents"], counts["bytes"])
         result[name] = (domain_of.get(name, ""), came, Count(kept["kept"], kept["kept_bytes"]))
     return result
+
+
+def _split(split: Manifest | None) -> dict[str, dict[str, Count]]:
+    found: dict[str, dict[str, Count]] = {}
+    for domain, sources in sorted((split.summary if split else {}).get("sources", {}).items()):
+        for parts in sources.values():
+            for name, counts in parts.items():
+                before = found.setdefault(domain, {}).get(name, Count(0, 0))
+                found[domain][name] = Count(before.documents + counts["documents"], before.bytes + counts["bytes"])
+    return found
+
+
+def _mix(plan: Manifest | None) -> dict[str, dict[str, Mixed]]:
+    found: dict[str, dict[str, Mixed]] = {}
+    for phase in plan.configuration.get("phases", []) if plan else []:
+        counts = plan.summary.get("phases", {}).get(phase["name"], {}) if plan else {}
+        groups = found.setdefault(phase["name"], {})
+        for group in phase["groups"]:
+            made = counts.get(group["group"], {"documents": 0, "repeated": 0, "tokens": 0})
+            groups[group["group"]] = Mixed(
+                group["domain"],
+                group["share"],
+                group["available"],
+                group["epochs"],
+                made["documents"],
+                made["repeated"],
+                made["tokens"],
+            )
+    return found
 
 
 def _packed(workdir: Workdir) -> tuple[Packed, ...]:

@@ -19,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.fill import fill_rows
-from pipeline.mixing import VALIDATION, phase_column
+from pipeline.mixing import TOKENS, VALIDATION, phase_column
 from pipeline.shards import CHECKSUM, INDEX, ShardInfo, row_checksums, schema
-from pipeline.tokens import TOKENS
 
 VERSION = 3
 Ints = npt.NDArray[np.int64]

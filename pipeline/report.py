@@ -180,15 +180,24 @@ def _sources(numbers: Funnel) -> list[dict[str, str]]:
 
 def _mix(numbers: Funnel) -> list[dict[str, Any]]:
     rows = []
-    for phase, plan in numbers.mix.items():
-        bars = _bars(
-            ((domain, plan[domain]["share"], f"{domain}: {plan[domain]['share']:.1%}") for domain in numbers.domains if domain in plan),
-            1.0,
-        )
-        cells = [
-            f"{plan[domain]['share']:.0%}, seen {plan[domain]['epochs']:.2f} x" if domain in plan else "" for domain in numbers.domains
-        ]
-        rows.append({"phase": phase, "bars": bars, "cells": cells})
+    for phase, groups in numbers.mix.items():
+        bars = [(group.domain, f"{100 * group.share:.3f}", f"{name}: {group.share:.1%}") for name, group in groups.items()]
+        for number, (name, group) in enumerate(groups.items()):
+            rows.append(
+                {
+                    "phase": phase if number == 0 else "",
+                    "bars": bars if number == 0 else [],
+                    "cells": [
+                        name,
+                        f"{group.share:.1%}",
+                        _count(group.available),
+                        f"{group.epochs:.2f} x",
+                        f"{group.documents:,}",
+                        f"{group.repeated:,}",
+                        _count(group.tokens),
+                    ],
+                }
+            )
     return rows
 
 

@@ -17,13 +17,12 @@ import pyarrow.compute as pc
 from pipeline.cuts import apply, from_column
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.documents import DOCUMENTS
-from pipeline.engine import File, Stage, Summary, Task
-from pipeline.mixing import SPLIT
+from pipeline.engine import File, Stage, Summary, Task, add_summaries
+from pipeline.mixing import SPLIT, TOKENS
 from pipeline.text.utf8 import utf8_view
 from tokenizer import Encoder
 
-VERSION = 2
-TOKENS = "tokens"
+VERSION = 3
 TOKENIZER = "tokenizer"
 
 
@@ -67,13 +66,20 @@ def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, S
     lengths = np.asarray(pc.list_value_length(ids), dtype=np.int64)
     table = pa.table({"row": pa.array(rows.astype(np.int64)), "ids": ids})
     yield File(TOKENS, f"{work.partition.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(rows))
-    domains = np.array(split["domain"].to_pylist(), object)[rows]
     sizes = np.diff(utf8_view(texts)[0])
-    summary: Summary = {"domains": {}}
-    for domain in sorted(set(domains)):
-        of = domains == domain
-        counts = {"documents": int(of.sum()), "tokens": int(lengths[of].sum()), "bytes": int(sizes[of].sum())}
-        summary["domains"][domain] = counts
+    counted = pa.table(
+        {
+            **{name: split[name].take(pa.array(rows)) for name in ("domain", "source", "split")},
+            "tokens": lengths,
+            "bytes": sizes,
+        }
+    )
+    sums = [("tokens", "sum"), ("bytes", "sum"), ("bytes", "count")]
+    summary: Summary = {"sources": {}, "domains": {}}
+    for group in counted.group_by(["domain", "source", "split"]).aggregate(sums).to_pylist():
+        counts = {"documents": group["bytes_count"], "tokens": group["tokens_sum"], "bytes": group["bytes_sum"]}
+        summary["sources"].setdefault(group["domain"], {}).setdefault(group["source"], {})[group["split"]] = counts
+        add_summaries(summary["domains"].setdefault(group["domain"], {}), counts)
     return summary
 
 

@@ -18,20 +18,21 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
 from pipeline.dedup.index import Prior
 from pipeline.dedup.shuffle import MOST_BUCKETS, bucket_of, gather, hash_ordinals, scatter
 from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
 from pipeline.dedup.verdict import group_columns, scatter_groups
-from pipeline.documents import STATISTICS
+from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.errors import UserError
 from pipeline.text.shingles import U32, shingle_sets
 from pipeline.text.utf8 import Offsets
 from pipeline.verdicts import VerdictEntry, checksums, entries, remaining
 
-VERSION = 1
+VERSION = 2
 MEMBERS = "dedup/near-members"
 GROUPS = "dedup/near-groups"
 BYTES_IN_A_BUCKET = 256 << 20
@@ -106,11 +107,13 @@ def members_of_partition(workdir: Workdir, work: _MembersWork) -> Generator[File
         signature = np.zeros((0, signing.permutations), np.uint32)
         lists = pa.LargeListArray.from_arrays(pa.array([0], pa.int64()), pa.array([], pa.uint32()))
         source, score = np.zeros(0, np.int32), np.zeros(0)
+        ids: list[str] = []
     elif work.prior is not None:
-        table = work.prior.workdir.read_table(work.prior.dataset, work.prior.partition, ["row", "signature", "shingles"])
+        table = work.prior.workdir.read_table(work.prior.dataset, work.prior.partition, ["row", "id", "signature", "shingles"])
         table = table.take(np.searchsorted(table["row"].to_numpy(), rows))
         signature, lists = matrix(table["signature"]), table["shingles"].combine_chunks()
         source, score = np.zeros(len(rows), np.int32), np.zeros(len(rows))
+        ids = table["id"].to_pylist()
     else:
         assert work.partition is not None, "a partition is the index's or the documents'"
         assert work.signatures is not None, "signed before"
@@ -121,10 +124,12 @@ def members_of_partition(workdir: Workdir, work: _MembersWork) -> Generator[File
         lists = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(sets))
         signed = workdir.read_table(SIGNATURES, work.signatures, ["row", "signature"])
         signature = matrix(signed["signature"])[np.searchsorted(signed["row"].to_numpy(), rows)]
+        ids = workdir.read_table(DOCUMENTS, work.partition, ["id"])["id"].take(pa.array(rows)).to_pylist()
         source, score = work.ranking.scores(workdir.read_table(STATISTICS, work.statistics).take(rows))
     columns = {
         "ordinal": ordinal,
         "root": root,
+        "key": np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids], np.uint64),
         "source": source,
         "score": score,
         "signature": signature_column(signature),
@@ -372,7 +377,7 @@ def anchor_bucket(workdir: Workdir, work: _AnchorWork) -> Generator[File, None, 
     if table is None or table.num_rows == 0:
         yield File(GROUPS, name, scatter_groups(group_columns(), work.documents), 0)
         return {}
-    ordinal, root = table["ordinal"].to_numpy(), table["root"].to_numpy()
+    ordinal, root, key = table["ordinal"].to_numpy(), table["root"].to_numpy(), table["key"].to_numpy()
     order = np.lexsort((ordinal, table["score"].to_numpy(), table["source"].to_numpy(), ordinal >= 0, root))
     signature = matrix(table["signature"])
     lists = table["shingles"].combine_chunks()
@@ -382,14 +387,19 @@ def anchor_bucket(workdir: Workdir, work: _AnchorWork) -> Generator[File, None, 
     decided = decide(order, ordinal < 0, hashes, signature, offsets[:-1], offsets[1:], lists.values.to_numpy(), work.rule)
     _, place, counts = np.unique(root, return_inverse=True, return_counts=True)
     size = counts[place]
+    smallest = np.full(len(counts), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, place, key)
     dropped = decided.anchor != np.arange(len(ordinal))
+    own = ordinal >= 0  # the index's documents get no verdict
     groups = group_columns(
-        ordinal[dropped],
-        ordinal[decided.anchor[dropped]],
-        root[dropped],
-        size[dropped].astype(np.int64),
-        decided.similarity[dropped],
-        decided.estimate[dropped],
+        ordinal[own],
+        ordinal[decided.anchor[own]],
+        root[own],
+        size[own].astype(np.int64),
+        decided.similarity[own],
+        decided.estimate[own],
+        dropped[own],
+        smallest[place][own],
     )
     yield File(GROUPS, name, scatter_groups(groups, work.documents), int(dropped.sum()))
     return {"members": len(ordinal), "dropped": int(dropped.sum()), "compared": decided.compared, "left_out": decided.left_out}

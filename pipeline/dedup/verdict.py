@@ -1,7 +1,8 @@
 """From groups of duplicates to verdicts: the last step of exact and near deduplication alike.
 
-A *group file* (see `shuffle`) has one bucket for each partition of documents, and a row for each duplicate found there:
-its ordinal, the ordinal of the copy that stays, the component, its size, and the similarity, measured and estimated.
+A *group file* (see `shuffle`) has one bucket for each partition of documents, and a row for each member of a component there:
+its ordinal, the ordinal of the copy that stays, the component, its size, the similarity, measured and estimated, whether it is
+dropped, and a name of the component that does not change with the other documents of the corpus.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pipeline.documents import STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_table
 
-VERSION = 2
+VERSION = 3
 _NONE = np.zeros(0, np.int64)
 
 
@@ -39,6 +40,8 @@ def group_columns(
     size: npt.NDArray[np.int64] = _NONE,
     similarity: npt.NDArray[np.float64] | None = None,
     estimate: npt.NDArray[np.float64] | None = None,
+    dropped: npt.NDArray[np.bool_] | None = None,
+    cluster: npt.NDArray[np.uint64] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """The columns of a group file. `duplicate_of` is negative where that document is an index's."""
     return {
@@ -48,6 +51,8 @@ def group_columns(
         "component_size": size,
         "similarity": np.ones(len(ordinal)) if similarity is None else similarity,
         "estimate": np.ones(len(ordinal)) if estimate is None else estimate,
+        "dropped": (np.ones(len(ordinal), np.uint8) if dropped is None else dropped.astype(np.uint8)),
+        "cluster": np.zeros(len(ordinal), np.uint64) if cluster is None else cluster,
     }
 
 
@@ -89,6 +94,11 @@ def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, S
     columns = (
         {name: column.to_numpy() for name, column in zip(groups.column_names, groups.columns, strict=True)} if groups else group_columns()
     )
+    members = columns["ordinal"] - work.start
+    cluster, in_cluster = np.zeros(rows, np.uint64), np.zeros(rows, bool)
+    cluster[members], in_cluster[members] = columns["cluster"], columns["cluster"] > 0
+    chosen = columns["dropped"] > 0
+    columns = {name: values[chosen] for name, values in columns.items()}
     local = columns["ordinal"] - work.start
     dropped = np.zeros(rows, bool)
     dropped[local] = True
@@ -115,6 +125,7 @@ def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, S
             "duplicate_of": spread(columns["duplicate_of"], pa.int64(), columns["duplicate_of"] >= 0),
             "component": spread(columns["component"], pa.int64()),
             "component_size": spread(columns["component_size"], pa.int64()),
+            "cluster": pa.array(cluster, mask=~in_cluster),
         },
     )
     yield File(work.dataset, work.statistics.name, to_parquet(verdict), rows)

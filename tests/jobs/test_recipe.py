@@ -55,7 +55,10 @@ def test_defaults_are_modernbert_base(tmp_path: Path) -> None:
         ({"tokenizer": {"vocab_size": 1000}}, r"vocab_size: is 1000, not a multiple of 64"),
         ({"model": {"vocab_size": 64}}, r"model\.vocab_size is 64 and tokenizer\.vocab_size 50368; make them equal"),
         ({"filter": {"wbe": {}}}, r"filter\.wbe: no source has that domain; there are: web"),
-        ({"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]}, r"weights\.math: no source has that domain"),
+        (
+            {"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]},
+            r"phases\.a\.mix: no domain and no source is named math; there are: mine, web",
+        ),
         ({"phases": [{"name": "a", "tokens": 10, "length": 9000}]}, "length: 9000 is over model.max_length 8192"),
         ({"sources": LEAST["sources"] * 2}, "two sources are named mine"),
         ({"near": {"thresold": 0.8, "bnads": 3}}, r"\(and 1 more\)"),

@@ -197,7 +197,8 @@ def test_a_saved_index_stands_for_the_documents_it_was_made_of(tmp_path: Path) -
     config = {"bands": 32, "rows": 4, "threshold": 0.7}
     _, both = run_dedup(whole, first + second, NearConfig(**config))
     _, before = run_dedup(old, first, NearConfig(save_index=True, **config))
-    assert before == both[: len(first)]
+    for row, wanted in zip(before, both, strict=False):  # what comes later may join a cluster, and changes no verdict
+        assert {**row, "cluster": None, "component_size": None} == {**wanted, "cluster": None, "component_size": None}
     copy = tmp_path / "copied"
     (tmp_path / "old" / "index" / "near").rename(copy)
     judge(new, second, NearConfig(against=[str(copy)], **config), parts=5)
