@@ -39,7 +39,7 @@ def _recipe(path: Path, workdir: str | None) -> Recipe:
 
 def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
     from jobs import run as stages
-    from jobs.summary import examples, show
+    from jobs.summary import examples, local_run, show
     from pipeline.report import write_report
 
     recipe = _recipe(path, workdir)
@@ -50,7 +50,7 @@ def _run_all(path: Path, workdir: str | None, address: str | None, workers: int 
     engine.close()  # training has the machine to itself
     stages.pretrain(recipe, engine.workdir, hostfile=hostfile)
     stages.export(recipe, engine.workdir)
-    report = write_report(engine.workdir, recipe.name)
+    report = write_report(engine.workdir, local_run(engine.workdir, recipe.name))
     show(engine.workdir, recipe.name)
     console.print(f"report: {report}")
     for fate, identifier in examples(engine.workdir).items():
@@ -151,14 +151,14 @@ def export(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
 def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     """Write report.html for what a workdir holds, and show the summary."""
     from jobs.recipe import resolve_workdir
-    from jobs.summary import show
+    from jobs.summary import local_run, show
     from pipeline.dataset import Workdir
     from pipeline.report import write_report
 
     loaded = _recipe(recipe, workdir)
     opened = Workdir(resolve_workdir(loaded.workdir))
     show(opened, loaded.name)
-    console.print(f"report: {write_report(opened, loaded.name)}")
+    console.print(f"report: {write_report(opened, local_run(opened, loaded.name))}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from jobs import corpus
 from jobs.console import StageProgress, console
 from jobs.launch import launch
 from jobs.recipe import Recipe, cache_folder, resolve_workdir
+from jobs.summary import local_run
 from pipeline.dataset import MANIFEST, Manifest, Workdir, fingerprint
 from pipeline.dedup.contamination import decontaminate
 from pipeline.dedup.exact import exact_deduplicate
@@ -144,20 +145,15 @@ def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: M
     return shards
 
 
-def run_folder(recipe: Recipe, workdir: Workdir) -> Path:
-    """Where training writes: `runs/NAME` of a local workdir."""
-    if not workdir.is_local:
-        raise UserError(
-            f"workdir {workdir.uri}: training reads and writes local files; copy `shards` and `tokenizer` to a local folder "
-            "(every node the same path) and give it with --workdir"
-        )
-    return Path(workdir.path("runs", recipe.name))
+def shards_place(workdir: Workdir, dataset: str) -> str:
+    """Where training reads shards: a folder, or a URI that it caches."""
+    return workdir.path(dataset) if workdir.is_local else f"{workdir.uri.rstrip('/')}/{dataset}"
 
 
 def write_run(recipe: Recipe, workdir: Workdir) -> Path:
     """Write what the training processes need to know: `runs/NAME/run.json`."""
-    run = run_folder(recipe, workdir)
-    folder = Path(workdir.path(TOKENIZER))
+    run = local_run(workdir, recipe.name)
+    folder = Path(local_folder(workdir, TOKENIZER))
     ids = tokenizer.special_ids(folder)
     for phase in recipe.phases:
         workdir.require(shards_dataset(phase.name))
@@ -169,10 +165,10 @@ def write_run(recipe: Recipe, workdir: Workdir) -> Path:
         "model": model.__dict__,
         "tokenizer": tokenizer.fingerprint(folder),
         "phases": [
-            {**phase.model_dump(mode="json", exclude={"mix"}), "shards": workdir.path(shards_dataset(phase.name))}
+            {**phase.model_dump(mode="json", exclude={"mix"}), "shards": shards_place(workdir, shards_dataset(phase.name))}
             for phase in recipe.phases
         ],
-        "validation": workdir.path(shards_dataset(VALIDATION)) if validation.rows else None,
+        "validation": shards_place(workdir, shards_dataset(VALIDATION)) if validation.rows else None,
         "training": recipe.training.model_dump(mode="json"),
     }
     run.mkdir(parents=True, exist_ok=True)
@@ -205,7 +201,7 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
     from model import bridge
 
     disable_progress_bar()
-    run = run_folder(recipe, workdir)
+    run = local_run(workdir, recipe.name)
     trained = run / "model" / "model.safetensors"
     if not trained.is_file():
         raise UserError(f"{trained}: not there; train first with `foundry pretrain`")
@@ -216,8 +212,9 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
         return target
     shutil.rmtree(target, ignore_errors=True)
     difference = bridge.export(bridge.load(run / "model"), target)
+    folder = Path(local_folder(workdir, TOKENIZER))
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copyfile(workdir.path(TOKENIZER, name), target / name)
+        shutil.copyfile(folder / name, target / name)
     proof.write_text(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}), encoding="utf-8")
     console.print(f"{'export':<16} {target}: transformers' logits equal ours to {difference:.1e}")
     return target

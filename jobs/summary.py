@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from jobs.console import console, number, size
+from jobs.recipe import cache_folder
 from pipeline.dataset import Workdir
 from pipeline.documents import DOCUMENTS
 from pipeline.funnel import Funnel, funnel
@@ -41,8 +42,12 @@ def show(workdir: Workdir, run: str) -> None:
         console.print(_mix_table(numbers))
     if numbers.packed:
         console.print(_packing_table(numbers))
-    if workdir.is_local:
-        _training(Path(workdir.path("runs", run)))
+    _training(local_run(workdir, run))
+
+
+def local_run(workdir: Workdir, run: str) -> Path:
+    """Where training writes: `runs/NAME` of a local workdir, or of the cache folder where the workdir is remote."""
+    return Path(workdir.path("runs", run)) if workdir.is_local else cache_folder() / "runs" / run
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -95,6 +100,7 @@ def _contamination_table(numbers: Funnel) -> Table:
 
 def _mix_table(numbers: Funnel) -> Table:
     table = _table("Mix: one pass of each phase", "phase", "name", "share", "there are", "seen", "documents", "repetitions", "tokens")
+    table.columns[1].justify = "left"
     for phase, groups in numbers.mix.items():
         for place, (name, group) in enumerate(groups.items()):
             table.add_row(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -25,14 +26,17 @@ PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8
 _SOFT = "#5d6b7c"
 
 
-def write_report(workdir: Workdir, run: str) -> str:
-    """Write `report.html` into the workdir; returns its path. Raises `UserError` where nothing was ingested."""
+def write_report(workdir: Workdir, run: Path) -> str:
+    """Write `report.html` into the workdir; returns its path. Raises `UserError` where nothing was ingested.
+
+    `run`: the folder of a training run, whose metrics are shown where there are any; its name is the report's title.
+    """
     numbers = funnel(workdir)
     colours = {domain: PALETTE[index % len(PALETTE)] for index, domain in enumerate(numbers.domains)}
     template = Environment(autoescape=True).from_string(files("pipeline").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    metrics = _metrics(workdir, run)
+    metrics = _metrics(run)
     html = template.render(
-        name=run,
+        name=run.name,
         workdir=workdir.uri,
         colours=colours,
         domains=numbers.domains,
@@ -105,9 +109,9 @@ def _count(count: float) -> str:
     return f"{count:.3g} T"
 
 
-def _metrics(workdir: Workdir, run: str) -> list[dict[str, Any]]:
-    raw = workdir.read("runs", run, "metrics.jsonl")
-    return [json.loads(line) for line in raw.to_pybytes().splitlines()] if raw is not None else []
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _tiles(numbers: Funnel, metrics: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -161,6 +161,32 @@ def test_wrong_shards_are_an_error_before_a_step_is_trained(shards: Path, tmp_pa
         launch(path, processes=1)
 
 
+def test_remote_shards_train_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
+    """`file://` stands for a remote store: two ranks share a cache that holds little more than one file."""
+    near = write(shards, tmp_path / "near")
+    launch(near, processes=2)
+    body = json.loads(write(shards, tmp_path / "far", cache=str(tmp_path / "cache"), cache_bytes=1 << 20).read_text())
+    for phase in body["phases"]:
+        phase["shards"] = f"file://{phase['shards']}"
+    body["validation"] = f"file://{body['validation']}"
+    (tmp_path / "far" / "run.json").write_text(json.dumps(body))
+    launch(tmp_path / "far" / "run.json", processes=2)
+    assert list((tmp_path / "cache").glob("*.arrow"))
+    one, other = weights(tmp_path / "near"), weights(tmp_path / "far")
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_a_phase_with_less_data_than_a_batch_is_an_error_before_training(shards: Path, tmp_path: Path) -> None:
+    path = write(shards, tmp_path / "run")
+    body = json.loads(path.read_text())
+    body["phases"][1]["batch_size"] = 10_000
+    path.write_text(json.dumps(body))
+    with pytest.raises(UserError, match=r"less than one batch of 10000; lower phases\.decay\.batch_size, or give the phase more data"):
+        launch(path, processes=1)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=2\n")
