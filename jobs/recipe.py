@@ -23,7 +23,7 @@ from pipeline.filters import Rules
 from pipeline.ingest import IngestConfig
 from pipeline.mixing import MixConfig, PhaseMix
 from pipeline.packing import PackConfig
-from pipeline.readers import SourceConfig
+from pipeline.readers import SourceConfig, names_differ
 from tokenizer import TokenizerConfig
 from trainer.config import PhaseConfig, TrainingConfig
 
@@ -63,10 +63,7 @@ class Recipe(BaseModel):
     @field_validator("sources")
     @classmethod
     def _names_differ(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
-        names = [source.name for source in sources]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two sources are named {name}; give each its own name")
+        names_differ(sources, "sources")
         return sources
 
     @model_validator(mode="after")

@@ -91,7 +91,7 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     _forget(engine.workdir, verdicts)
     split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
     for phase in recipe.phases:  # a mix that cannot be had is told before anything is trained
-        plan_phase(phase.name, phase.mix.model_copy(update={"tokens": None}), recipe.mix, trainable(split, "bytes"), unit="bytes")
+        plan_phase(phase.name, phase.mix, recipe.mix, trainable(split, "bytes"), unit="bytes")
     return Curated(documents, statistics, tuple(verdicts), split)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.cuts import Cuts, all_of, apply, from_column, no_cuts
+from pipeline.cuts import Cuts, all_of, apply, from_column
 from pipeline.dataset import Manifest, Partition, Workdir
 from pipeline.documents import DOCUMENTS, VERDICT_SCHEMA
 from pipeline.engine import Summary
@@ -134,21 +134,3 @@ def totals(summary: Summary, *, by: str = "domain") -> dict[str, dict[str, Any]]
                 place["dropped_bytes"] += dropped["bytes"]
                 place["rules"][rule] = place["rules"].get(rule, 0) + dropped["documents"]
     return result
-
-
-__all__ = [
-    "CUTTING",
-    "ORDER",
-    "Remaining",
-    "VerdictEntry",
-    "checksums",
-    "cuts_of",
-    "entries",
-    "kept",
-    "no_cuts",
-    "remaining",
-    "tally",
-    "totals",
-    "verdict_dataset",
-    "verdict_table",
-]

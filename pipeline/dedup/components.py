@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, hash_ordinals, scatter
+from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, hash_ordinals, scatter, scatter_by_ordinal
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.errors import CorruptData
 
@@ -61,10 +61,9 @@ class Layout:
 
     starts: tuple[int, ...]
 
-    def scatter(self, columns: dict[str, npt.NDArray[Any]], key: str = "ordinal") -> pa.Buffer:
-        """Rows with an ordinal, scattered over the partitions that hold it."""
-        bucket = np.searchsorted(np.asarray(self.starts, np.int64), columns[key], side="right") - 1
-        return scatter(columns, bucket, len(self.starts))
+    def scatter(self, columns: dict[str, npt.NDArray[Any]]) -> pa.Buffer:
+        """Rows with an `ordinal`, scattered over the partitions that hold it."""
+        return scatter_by_ordinal(columns, self.starts)
 
 
 # --- in memory -------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, 
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.errors import UserError
-from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
+from pipeline.readers import InputFile, Record, SourceConfig, list_files, names_differ, read_file
 from pipeline.text.ngrams import NgramSet, count_words, find_ngrams, lines_around, ngram_hashes, ngrams_with_letters
 from pipeline.text.utf8 import utf8_view
 from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
@@ -107,10 +107,7 @@ class ContaminationConfig(BaseModel):
     @field_validator("sets")
     @classmethod
     def _names_differ(cls, sets: list[EvaluationSet]) -> list[EvaluationSet]:
-        names = [each.name for each in sets]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two evaluation sets are named {name}; give each its own name")
+        names_differ(sets, "evaluation sets")
         return sets
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, to_parquet
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.dedup.sign import BANDS, SIGNATURES, Signing, band_hashes, matrix, signature_column
+from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.errors import UserError
@@ -297,6 +297,3 @@ def seen_stage(signed: Manifest, documents: Manifest, statistics: Manifest, befo
         key = fingerprint(VERSION, entry.checksum, signatures.checksum, checksums(before, partition.name))
         tasks.append(Task(partition.name, key, _SeenWork(signatures, entry, entries(before, partition.name)), partition.rows))
     return Stage("seen", (SEEN_VERDICT,), seen_verdicts, tuple(tasks), memory=512 << 20, unit="documents")
-
-
-__all__ = ["BANDS", "INDEX", "SEEN", "SEEN_VERDICT", "Index", "Prior", "Seen", "index_stage", "open_index", "open_seen", "place"]

@@ -19,11 +19,11 @@ from pydantic import Field
 from pipeline.cuts import original
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, rows_of_domains, span_file
+from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.text.shingles import mix
-from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables, utf8_view
-from pipeline.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
+from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
+from pipeline.verdicts import VerdictEntry, checksums, entries, verdict_dataset
 
 VERSION = 1
 HASHES = "dedup/line-hashes"
@@ -112,10 +112,8 @@ class _HashWork:
 
 def hash_lines(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summary]:
     """Map: the hash of each line, and where it lies in its document, scattered by hash."""
-    left = remaining(workdir, work.partition, work.before)
-    wanted = rows_of_domains(workdir, work.statistics, work.config.domains, left.rows)
-    offsets, data = utf8_view(left.texts.filter(wanted) if not wanted.all() else left.texts)
-    cuts, rows = left.cuts.take(np.flatnonzero(wanted)), left.rows[wanted]
+    texts = texts_of_domains(workdir, work.partition, work.statistics, work.before, work.config.domains)
+    offsets, data = texts.offsets, texts.data
     most = int((data[offsets[0] : offsets[-1]] == 10).sum()) + len(offsets)
     hashes = np.empty(most, np.uint64)
     document, begin, end = (np.empty(most, np.int64) for _ in range(3))
@@ -124,9 +122,9 @@ def hash_lines(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summa
     hashes, document = hashes[:count], document[:count]
     columns = {
         "hash": hashes,
-        "ordinal": rows[document].astype(np.int64) + work.start,
-        "begin": original(cuts, document, begin[:count]),
-        "end": original(cuts, document, end[:count], is_end=True),
+        "ordinal": texts.rows[document] + work.start,
+        "begin": original(texts.cuts, document, begin[:count]),
+        "end": original(texts.cuts, document, end[:count], is_end=True),
     }
     yield File(HASHES, f"{work.partition.name}.arrow", scatter(columns, bucket_of(hashes, work.buckets), work.buckets), count)
     return {"lines": count}
@@ -157,8 +155,7 @@ def repeated_lines_as_cuts(
     engine: Engine, config: LinesConfig, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
 ) -> Manifest:
     """Run all stages; returns `verdicts/lines`."""
-    size = sum(counts["bytes"] for counts in documents.summary.get("domains", {}).values()) or documents.size
-    buckets = buckets_for(size // BYTES_A_LINE)
+    buckets = buckets_for(text_bytes(documents) // BYTES_A_LINE)
     tasks = []
     for partition in documents.partitions:
         start, entry = documents.starts[partition.name], statistics.by_name[partition.name]

@@ -8,7 +8,7 @@ every reader.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,12 @@ def scatter(columns: Columns, bucket: npt.NDArray[np.integer[Any]], buckets: int
     batches = [whole.slice(ends[number], ends[number + 1] - ends[number]) for number in range(buckets)]
     schema = whole.schema.with_metadata({"checksums": json.dumps([_checksum(batch) for batch in batches])})
     return to_ipc([batch.replace_schema_metadata(schema.metadata) for batch in batches], schema)
+
+
+def scatter_by_ordinal(columns: Mapping[str, npt.NDArray[Any]], starts: Sequence[int]) -> pa.Buffer:
+    """Rows with an `ordinal`, scattered over the partitions that hold it; `starts` are the ordinals of their first rows."""
+    bucket = np.searchsorted(np.asarray(starts, np.int64), columns["ordinal"], side="right") - 1
+    return scatter(columns, bucket, len(starts))
 
 
 def _numbers(column: pa.Array) -> Iterator[npt.NDArray[Any]]:

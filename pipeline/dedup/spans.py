@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.cuts import unite
+from pipeline.cuts import Cuts, unite
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.dedup.shuffle import gather
 from pipeline.dedup.verdict import scatter_groups
 from pipeline.documents import STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
-from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_dataset, verdict_table
+from pipeline.text.utf8 import Bytes, Offsets, utf8_view
+from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
 
 VERSION = 1
 Ordinals = npt.NDArray[np.int64]
@@ -75,7 +76,6 @@ class _Work:
     statistics: Partition
     before: tuple[VerdictEntry, ...]
     drop_share: float
-    keep: int
 
 
 def cut_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
@@ -103,7 +103,7 @@ def cut_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary
     cut = np.minimum(cuts.sizes, sizes)
     share = cut / np.maximum(1, sizes)
     dropped = (cut > 0) & (share >= work.drop_share) & looked_at
-    cuts = cuts.take(np.arange(rows)) if not dropped.any() else _without(cuts, dropped)
+    cuts = _without(cuts, dropped)
     touched = cut > 0
     verdict = verdict_table(
         rows,
@@ -120,7 +120,7 @@ def cut_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary
     return tally(verdict, statistics, sizes=sizes)
 
 
-def _without(cuts: Any, rows: npt.NDArray[np.bool_]) -> Any:
+def _without(cuts: Cuts, rows: npt.NDArray[np.bool_]) -> Cuts:
     """The cuts of the other rows alone."""
     owner = np.repeat(np.arange(cuts.documents), np.diff(cuts.offsets))
     left = ~rows[owner]
@@ -135,7 +135,7 @@ def cut_verdict_stage(
     for bucket, partition in enumerate(documents.partitions):
         start, entry = documents.starts[partition.name], statistics.by_name[partition.name]
         parts = checksums((*before, statistics), partition.name)
-        key = fingerprint(VERSION, name, config.drop_share, config.keep, spans.content, bucket, start, parts)
+        key = fingerprint(VERSION, name, config.drop_share, spans.content, bucket, start, parts)
         work = _Work(
             name,
             spans,
@@ -145,20 +145,35 @@ def cut_verdict_stage(
             entry,
             entries(before, partition.name),
             config.drop_share,
-            config.keep,
         )
         tasks.append(Task(partition.name, key, work, partition.rows))
     settings = config.model_dump(mode="json")
     return Stage(name, (verdict_dataset(name),), cut_verdicts, tuple(tasks), settings, memory=512 << 20, unit="documents")
 
 
-def rows_of_domains(
-    workdir: Workdir, statistics: Partition, domains: Sequence[str] | None, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Which of some rows of a partition are of one of the domains: bool (rows,)."""
-    if domains is None:
-        return np.ones(len(rows), bool)
-    column = workdir.read_table(STATISTICS, statistics, ["domain"])["domain"]
-    chosen = np.asarray(pc.is_in(column, value_set=pa.array(list(domains), pa.string())), dtype=bool)
-    wanted: npt.NDArray[np.bool_] = chosen[rows]
-    return wanted
+@dataclass(frozen=True)
+class Texts:
+    """What is looked at of a partition: the texts that are left, as a kernel sees them, their rows, and their earlier cuts."""
+
+    offsets: Offsets
+    data: Bytes
+    rows: npt.NDArray[np.int64]
+    cuts: Cuts
+
+
+def texts_of_domains(
+    workdir: Workdir, partition: Partition, statistics: Partition, before: tuple[VerdictEntry, ...], domains: Sequence[str] | None
+) -> Texts:
+    """The texts of a partition that the verdicts before leave, of all domains or of those named."""
+    left = remaining(workdir, partition, before)
+    texts, rows, cuts = left.texts, left.rows.astype(np.int64), left.cuts
+    if domains is not None:
+        column = workdir.read_table(STATISTICS, statistics, ["domain"])["domain"].take(pa.array(rows))
+        wanted = np.asarray(pc.is_in(column, value_set=pa.array(list(domains), pa.string())), dtype=bool)
+        texts, rows, cuts = texts.filter(pa.array(wanted)), rows[wanted], cuts.take(np.flatnonzero(wanted))
+    return Texts(*utf8_view(texts), rows, cuts)
+
+
+def text_bytes(documents: Manifest) -> int:
+    """Bytes of all text, about: from which the number of buckets follows."""
+    return sum(counts["bytes"] for counts in documents.summary.get("domains", {}).values()) or documents.size

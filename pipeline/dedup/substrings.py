@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
@@ -24,12 +23,12 @@ from pydantic import Field
 from pipeline.cuts import original
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, rows_of_domains, span_file
+from pipeline.dedup.spans import RepeatConfig, Texts, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.dedup.verdict import scatter_groups
 from pipeline.engine import Engine, File, Stage, Summary, Task
-from pipeline.text.shingles import shingles_of, word_spans
-from pipeline.text.utf8 import Bytes, Offsets, tables, utf8_view
-from pipeline.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
+from pipeline.text.shingles import most_units, shingles_of, word_spans, word_units
+from pipeline.text.utf8 import Bytes, Offsets, tables
+from pipeline.verdicts import VerdictEntry, checksums, entries, verdict_dataset
 
 VERSION = 1
 CHOSEN = "dedup/substring-chosen"
@@ -76,16 +75,12 @@ def _choose_all(
     document: Offsets,
     place: Offsets,
 ) -> int:  # pragma: no cover - compiled
-    longest = 0
-    for index in range(len(offsets) - 1):
-        longest = max(longest, offsets[index + 1] - offsets[index])
-    room = longest // 2 + 2
-    units, runs = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    begin, end, chosen = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    room = most_units(offsets, True)
+    units, runs, chosen = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int64)
     size = 0
     half = words // 2
     for index in range(len(offsets) - 1):
-        count = word_spans(data, offsets[index], offsets[index + 1], classes, lower, units, begin, end)
+        count = word_units(data, offsets[index], offsets[index + 1], classes, lower, units)
         if count < words:
             continue
         count = shingles_of(units, count, half, runs)
@@ -111,10 +106,7 @@ def _runs_around(
     ends: Offsets,
 ) -> int:  # pragma: no cover - compiled
     """Every run of `words` words that holds one of a document's places: hash, document, bytes. The places are ascending."""
-    longest = 0
-    for index in range(len(offsets) - 1):
-        longest = max(longest, offsets[index + 1] - offsets[index])
-    room = longest // 2 + 2
+    room = most_units(offsets, True)
     units, runs = np.empty(room, np.uint64), np.empty(room, np.uint64)
     begin, end = np.empty(room, np.int64), np.empty(room, np.int64)
     size = 0
@@ -147,16 +139,14 @@ class _MapWork:
     places: int = 0
 
 
-def _texts(workdir: Workdir, work: _MapWork) -> tuple[Any, Any, npt.NDArray[np.int64], Any]:
-    left = remaining(workdir, work.partition, work.before)
-    wanted = rows_of_domains(workdir, work.statistics, work.config.domains, left.rows)
-    offsets, data = utf8_view(left.texts.filter(wanted) if not wanted.all() else left.texts)
-    return offsets, data, left.rows[wanted].astype(np.int64), left.cuts.take(np.flatnonzero(wanted))
+def _texts(workdir: Workdir, work: _MapWork) -> Texts:
+    return texts_of_domains(workdir, work.partition, work.statistics, work.before, work.config.domains)
 
 
 def choose_runs(workdir: Workdir, work: _MapWork) -> Generator[File, None, Summary]:
     """Map 1: the chosen runs of each document, scattered by hash."""
-    offsets, data, rows, _ = _texts(workdir, work)
+    texts = _texts(workdir, work)
+    offsets, data, rows = texts.offsets, texts.data, texts.rows
     most = int(offsets[-1] - offsets[0]) // 2 + 2 * len(offsets)
     hashes = np.empty(most, np.uint64)
     document, place = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -198,7 +188,8 @@ def runs_around(workdir: Workdir, work: _MapWork) -> Generator[File, None, Summa
         columns = {"hash": none.astype(np.uint64), "ordinal": none, "begin": none, "end": none}
         yield File(RUNS, f"{work.partition.name}.arrow", scatter(columns, none, work.buckets), 0)
         return {"runs": 0}
-    offsets, data, rows, cuts = _texts(workdir, work)
+    texts = _texts(workdir, work)
+    offsets, data, rows, cuts = texts.offsets, texts.data, texts.rows, texts.cuts
     order = np.lexsort((place, ordinal))
     index, place = np.searchsorted(rows, ordinal[order] - work.start), place[order]
     first = np.searchsorted(index, np.arange(len(offsets)))
@@ -232,7 +223,6 @@ def repeated_substrings_as_cuts(
     engine: Engine, config: SubstringsConfig, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
 ) -> Manifest:
     """Run all stages; returns `verdicts/substrings`."""
-    size = sum(counts["bytes"] for counts in documents.summary.get("domains", {}).values()) or documents.size
     layout = list(documents.starts.items())
 
     def mapped(buckets: int, around: Manifest | None) -> tuple[Task, ...]:
@@ -256,7 +246,7 @@ def repeated_substrings_as_cuts(
             for bucket in range(buckets)
         )
 
-    buckets = buckets_for(size // BYTES_A_CHOSEN)
+    buckets = buckets_for(text_bytes(documents) // BYTES_A_CHOSEN)
     chosen = engine.run(Stage("substrings: choose", (CHOSEN,), choose_runs, mapped(buckets, None), memory=1 << 30)).manifests[CHOSEN]
     stage = Stage("substrings: again", (AROUND,), repeated_places, reduced(chosen, buckets), memory=1 << 30, unit="buckets")
     around = engine.run(stage).manifests[AROUND]

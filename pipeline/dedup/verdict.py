@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.dedup.index import Prior
-from pipeline.dedup.shuffle import gather, scatter
+from pipeline.dedup.shuffle import gather, scatter_by_ordinal
 from pipeline.documents import STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_table
@@ -28,9 +28,7 @@ _NONE = np.zeros(0, np.int64)
 
 def scatter_groups(groups: dict[str, npt.NDArray[Any]], documents: Manifest) -> pa.Buffer:
     """Rows with an `ordinal` column, scattered over the partitions of documents that hold them."""
-    starts = np.fromiter(documents.starts.values(), np.int64)
-    bucket = np.searchsorted(starts, groups["ordinal"], side="right") - 1
-    return scatter(groups, bucket, len(starts))
+    return scatter_by_ordinal(groups, tuple(documents.starts.values()))
 
 
 def group_columns(

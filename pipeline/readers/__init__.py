@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pipeline.readers import code, html, jats, json_records, parquet, s2orc, text
-from pipeline.readers.config import Format, SourceConfig
+from pipeline.readers.config import Format, SourceConfig, names_differ
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, is_archive, list_files, members
 from pipeline.readers.record import Record, Unreadable
 
@@ -38,4 +38,4 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
             yield Unreadable(member.path, describe(error))
 
 
-__all__ = ["READERS", "InputFile", "Reader", "Record", "SourceConfig", "Unreadable", "list_files", "read_file"]
+__all__ = ["READERS", "InputFile", "Reader", "Record", "SourceConfig", "Unreadable", "list_files", "names_differ", "read_file"]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Format = Literal["html", "jats", "s2orc", "json", "jsonl", "parquet", "code", "text"]
+
+
+def names_differ(sources: Sequence[SourceConfig], what: str) -> None:
+    """Raises `ValueError` where two of them have one name."""
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two {what} are named {name}; give each its own name")
 
 
 class SourceConfig(BaseModel):

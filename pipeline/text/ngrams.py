@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.text.shingles import BASE, mix, power, shingles_of, word_spans, word_units
+from pipeline.text.shingles import BASE, mix, most_units, power, shingles_of, word_spans, word_units
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
 
 U64 = npt.NDArray[np.uint64]
@@ -113,10 +113,7 @@ def _find(
     number: npt.NDArray[np.int32],
     sieve: U64,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Offsets, Offsets]:  # pragma: no cover - compiled
-    longest = 0
-    for document in range(len(offsets) - 1):
-        longest = max(longest, offsets[document + 1] - offsets[document])
-    room = longest // 2 + 2
+    room = most_units(offsets, True)
     units, begin, end = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
     powers = np.empty(len(lengths), np.uint64)
     for index in range(len(lengths)):
@@ -183,10 +180,7 @@ def _lines_around(
     line_end: Offsets,
     runs: Offsets,
 ) -> None:  # pragma: no cover - compiled
-    longest = 0
-    for index in range(len(offsets) - 1):
-        longest = max(longest, offsets[index + 1] - offsets[index])
-    units = np.empty(longest // 2 + 2, np.uint64)
+    units = np.empty(most_units(offsets, True), np.uint64)
     for index in range(len(document)):
         start, stop = offsets[document[index]], offsets[document[index] + 1]
         at = start + begin[index]

@@ -159,7 +159,7 @@ def _signature(shingles: U64, count: int, a: U32, b: U32, out: U32) -> None:  # 
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _longest(offsets: Offsets, words: bool) -> int:  # pragma: no cover - compiled
+def most_units(offsets: Offsets, words: bool) -> int:  # pragma: no cover - compiled
     """The most units that any of the documents can have: a word and its separator are at least two bytes."""
     longest = 0
     for document in range(len(offsets) - 1):
@@ -171,7 +171,7 @@ def _longest(offsets: Offsets, words: bool) -> int:  # pragma: no cover - compil
 def _signatures(
     offsets: Offsets, data: Bytes, classes: Bytes, lower: U32, words: bool, width: int, a: U32, b: U32, out: U32, counts: Offsets
 ) -> None:  # pragma: no cover - compiled
-    units = np.empty(_longest(offsets, words), np.uint64)
+    units = np.empty(most_units(offsets, words), np.uint64)
     shingles = np.empty(len(units), np.uint64)
     for document in range(len(offsets) - 1):
         if words:
@@ -187,7 +187,7 @@ def _signatures(
 def _sets(
     offsets: Offsets, data: Bytes, classes: Bytes, lower: U32, words: bool, width: int, out: U32, ends: Offsets
 ) -> None:  # pragma: no cover - compiled
-    units = np.empty(_longest(offsets, words), np.uint64)
+    units = np.empty(most_units(offsets, words), np.uint64)
     shingles = np.empty(len(units), np.uint64)
     size = 0
     for document in range(len(offsets) - 1):
