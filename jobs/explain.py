@@ -17,6 +17,7 @@ from jobs.recipe import resolve_workdir
 from pipeline.dataset import Manifest, Partition, Workdir
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.errors import UserError
+from pipeline.measure import CARRIED
 from pipeline.mixing import PLAN, SPLIT, TOKENS, phase_column
 from pipeline.packing import shards_dataset
 from pipeline.verdicts import ORDER, verdict_dataset
@@ -82,7 +83,9 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
     table.add_row("text", f"{size(len(record['text'].encode()))}")
     statistics = _row(workdir, STATISTICS, partition.name, row)
     if statistics:
-        shown = {name: value for name, value in statistics.items() if name not in ("domain", "source", "license")}
+        shown = {
+            name: value for name, value in statistics.items() if name not in CARRIED and value is not None and not isinstance(value, list)
+        }
         table.add_row("measured", ", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
     survives = True
     duplicate: int | None = None

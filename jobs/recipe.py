@@ -47,7 +47,10 @@ class Recipe(BaseModel):
     )
     sources: list[SourceConfig] = Field(min_length=1, description="Where the text comes from.")
     ingest: IngestConfig = Field(default_factory=IngestConfig, description="How raw files become documents.")
-    filter: dict[str, Rules] = Field(default_factory=dict, description="Rules for each domain; one that is not named keeps all.")
+    filter: dict[str, Rules] = Field(
+        default_factory=dict,
+        description="Rules for each domain, or for a source, which then follows its own instead; what is not named keeps all.",
+    )
     exact: bool = Field(True, description="Drop documents whose text, white space apart, occurred before.")
     near: NearConfig | None = Field(default_factory=NearConfig, description="Near deduplication; null: none.")
     lines: LinesConfig | None = Field(None, description="Cut lines or paragraphs that occur elsewhere; null: none.")
@@ -76,9 +79,11 @@ class Recipe(BaseModel):
                 f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
             )
         domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
-        for domain in self.filter:
-            if domain not in domains:
-                raise ValueError(f"filter.{domain}: no source has that domain; there are: {', '.join(sorted(domains))}")
+        for name in self.filter:
+            if name not in domains | sources:
+                raise ValueError(
+                    f"filter.{name}: no domain and no source is named {name}; there are: {', '.join(sorted(domains | sources))}"
+                )
         for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
             for domain in (repeats.domains or []) if repeats is not None else []:
                 if domain not in domains:

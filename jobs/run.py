@@ -74,7 +74,8 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     quarantined = ingested["quarantine"].rows
     if quarantined:
         console.print(f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons")
-    statistics = engine.run(measure_stage(documents)).manifests["statistics"]
+    lines = {name: rules.needs_lines for name, rules in recipe.filter.items()}
+    statistics = engine.run(measure_stage(documents, lines)).manifests["statistics"]
     verdicts = [engine.run(filter_stage(recipe.filter, statistics)).manifests[verdict_dataset("filter")]]
     if recipe.exact:
         verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))

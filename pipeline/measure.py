@@ -2,40 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import json
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.language import detect
-from pipeline.text.statistics import measure
+from pipeline.text import code, lines, science, statistics
+from pipeline.text.statistics import character_classes, measure
+from pipeline.text.utf8 import mathematical_symbols, utf8_view
 
-VERSION = 2
+VERSION = 3
+CODE = "code"  # the domain whose documents are measured as programs
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
-CARRIED = ("domain", "source", "license")
+CARRIED = ("domain", "source", "license", "url")
+# What is a column besides, in words.
+OTHERS = {
+    "language": "natural language, as fastText names it",
+    "language_score": "its probability",
+    "declared_language": "language as the source says it: en, de; Python, C",
+    "year": "of publication",
+    "generated": "why a file is taken for a generated one",
+    "vendored": "why a file is taken for a copy of another project's",
+}
+# Numbers that a report draws, in their groups.
+FAMILIES: dict[str, Mapping[str, str]] = {"text": statistics.COLUMNS, "code": code.COLUMNS, "science": science.COLUMNS}
+
+_YEAR = re.compile(r"(?<!\d)(1[5-9]\d\d|20\d\d)(?!\d)")
 
 
-def measure_partition(workdir: Workdir, partition: Partition) -> Generator[File, None, Summary]:
+@dataclass(frozen=True)
+class _Work:
+    partition: Partition
+    lines: Mapping[str, bool] = field(default_factory=dict)  # by domain or source: whether its rules look at lines
+
+
+def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
     """One task: the statistics of one partition of documents, row for row."""
-    documents = workdir.read_table(DOCUMENTS, partition, ["text", *CARRIED])
+    documents = workdir.read_table(DOCUMENTS, work.partition, ["text", "language", "date", "meta", *CARRIED])
     table = measure(documents["text"])
-    domains = documents["domain"].to_pylist()
+    offsets, data = utf8_view(documents["text"])
+    classes, upper = character_classes()
+    domains, sources = documents["domain"].to_pylist(), documents["source"].to_pylist()
+    is_code = np.array([domain == CODE for domain in domains], bool)
+    wanted = np.array([work.lines.get(s, work.lines.get(d, False)) for d, s in zip(domains, sources, strict=True)], bool)
+    declared = documents["language"].to_pylist()
+    more = {
+        **code.measure_code(offsets, data, declared, is_code),
+        **science.measure_science(offsets, data, classes, mathematical_symbols(), ~is_code),
+        **lines.measure_lines(offsets, data, classes, upper, wanted),
+    }
     # the natural language of source code is no property of the code
-    texts = ["" if domain == "code" else text for domain, text in zip(domains, documents["text"].to_pylist(), strict=True)]
-    languages, scores = detect(texts)
-    table = table.append_column("language", pa.array(languages, pa.string()))
-    table = table.append_column("language_score", pa.array(scores))
+    texts = ["" if program else text for program, text in zip(is_code, documents["text"].to_pylist(), strict=True)]
+    more["language"], more["language_score"] = map(pa.array, detect(texts))
+    more["declared_language"] = documents["language"]
+    more["year"] = pa.array([_year(date) for date in documents["date"].to_pylist()], pa.int64())
+    marks = [json.loads(meta) if meta and ('"generated"' in meta or '"vendored"' in meta) else {} for meta in documents["meta"].to_pylist()]
+    for name in ("generated", "vendored"):
+        more[name] = pa.array([_reason(mark.get(name)) for mark in marks], pa.string())
     for name in CARRIED:
-        table = table.append_column(name, documents[name])
-    yield File(STATISTICS, partition.name, to_parquet(table), table.num_rows)
+        more[name] = documents[name]
+    for name, column in more.items():
+        table = table.append_column(name, column)
+    yield File(STATISTICS, work.partition.name, to_parquet(table), table.num_rows)
     return {}
 
 
-def measure_stage(documents: Manifest) -> Stage:
-    """The stage over all partitions of `documents/`."""
+def _year(date: str | None) -> int | None:
+    found = _YEAR.search(date[:64]) if date else None
+    return int(found.group()) if found else None
+
+
+def _reason(mark: object) -> str | None:
+    return (mark if isinstance(mark, str) else "said so by its source") if mark else None
+
+
+def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = None) -> Stage:
+    """The stage over all partitions of `documents/`. `line_rules`: by domain or source, whether its rules look at lines."""
+    wanted = dict(sorted((line_rules or {}).items()))
+    some = any(wanted.values())
     tasks = tuple(
-        Task(partition.name, fingerprint(VERSION, partition.checksum), partition, partition.bytes) for partition in documents.partitions
+        Task(
+            partition.name,
+            fingerprint(VERSION, partition.checksum, wanted if some else {}),
+            _Work(partition, wanted if some else {}),
+            partition.bytes,
+        )
+        for partition in documents.partitions
     )
-    return Stage("measure", (STATISTICS,), measure_partition, tasks, memory=1 << 30)
+    return Stage("measure", (STATISTICS,), measure_partition, tasks, {"line_rules": wanted}, memory=1 << 30)

@@ -17,7 +17,7 @@ from pipeline.documents import DOCUMENTS, VERDICT_SCHEMA
 from pipeline.engine import Summary
 
 ORDER = ("filter", "exact", "seen", "near", "lines", "substrings", "contamination")  # in which the stages judge
-CUTTING = ("lines", "substrings", "contamination")  # which of them may cut
+CUTTING = ("filter", "lines", "substrings", "contamination")  # which of them may cut
 
 
 def verdict_dataset(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,47 +13,77 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.documents import STATISTICS, VERDICT_SCHEMA
 from pipeline.engine import File, Stage, Summary, Task
-from pipeline.filters.check import Check, decide
+from pipeline.filters.c4 import C4Rules
+from pipeline.filters.check import Family, decide
 from pipeline.filters.code import CodeRules
+from pipeline.filters.fineweb import FineWebRules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.language import LanguageRules
 from pipeline.filters.length import LengthRules
+from pipeline.filters.limits import Bounds, Limits
+from pipeline.filters.refinedweb import RefinedWebLines
+from pipeline.filters.repetition import GopherRepetition
+from pipeline.filters.science import ScienceRules
 from pipeline.verdicts import tally, verdict_dataset
 
-VERSION = 1
+VERSION = 2
 FILTER = verdict_dataset("filter")
 
 
 class Rules(BaseModel):
-    """The rules of one domain, checked in this order; a family that is not named is not applied."""
+    """The rules of a domain or a source, tried in this order (FineWeb's); a family that is not named is not applied."""
 
     model_config = ConfigDict(extra="forbid")
 
     length: LengthRules | None = Field(None, description="Length bounds.")
     language: LanguageRules | None = Field(None, description="Natural language.")
+    gopher_repetition: GopherRepetition | None = Field(None, description="Gopher's repetition rules.")
     gopher_quality: GopherQuality | None = Field(None, description="Gopher's quality rules.")
+    c4: C4Rules | None = Field(None, description="C4's rules; its line rules cut.")
+    fineweb: FineWebRules | None = Field(None, description="FineWeb's own rules.")
+    refinedweb: RefinedWebLines | None = Field(None, description="RefinedWeb's line rules, which cut.")
     code: CodeRules | None = Field(None, description="Rules for source code.")
+    science: ScienceRules | None = Field(None, description="Rules for papers; references are cut.")
+    limits: dict[str, Bounds] = Field(
+        default_factory=dict, description="Bounds of any statistic by its name, such as a classifier's score (`classifier_NAME`)."
+    )
 
-    def checks(self) -> list[Check]:
-        families = (self.length, self.language, self.gopher_quality, self.code)
-        return [check for family in families if family is not None for check in family.checks()]
+    def families(self) -> tuple[Family, ...]:
+        """The families that are named, in order."""
+        named = [getattr(self, name) for name in type(self).model_fields if name != "limits"]
+        return (*(family for family in named if family is not None), *([Limits(bounds=self.limits)] if self.limits else []))
+
+    @property
+    def needs_lines(self) -> bool:
+        """Whether any of the rules looks at lines."""
+        return any(family.needs_lines for family in self.families())
 
 
 @dataclass(frozen=True)
 class _Work:
     partition: Partition
-    checks: dict[str, tuple[Check, ...]]  # by domain
+    rules: Mapping[str, Rules]  # by domain or source
+
+
+def rules_of(rules: Mapping[str, Rules], domain: str, source: str) -> Rules | None:
+    """The rules of a source's documents: its own where it is named, else its domain's."""
+    return rules.get(source) or rules.get(domain)
 
 
 def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
-    """One task: the verdicts of one partition, row for row. A domain without rules keeps everything."""
+    """One task: the verdicts of one partition, row for row. A domain or source without rules keeps everything."""
     statistics = workdir.read_table(STATISTICS, work.partition)
-    domains = statistics["domain"]
     verdict = decide(statistics, ())
-    for domain in sorted(set(domains.to_pylist())):
-        rows = np.flatnonzero(np.asarray(pc.equal(domains, domain)))
-        decided = decide(statistics.take(rows), work.checks.get(domain, ()))
-        if len(rows) == statistics.num_rows:
+    groups = sorted(set(zip(statistics["domain"].to_pylist(), statistics["source"].to_pylist(), strict=True)))
+    for domain, source in groups:
+        rules = rules_of(work.rules, domain, source)
+        if rules is None:
+            continue
+        chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
+        rows = np.flatnonzero(np.asarray(chosen))
+        everything = len(rows) == statistics.num_rows
+        decided = decide(statistics if everything else statistics.take(rows), rules.families())
+        if everything:
             verdict = decided
         else:
             order = np.arange(statistics.num_rows)
@@ -64,12 +94,12 @@ def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Sum
     return tally(verdict, statistics)
 
 
-def filter_stage(rules: dict[str, Rules], statistics: Manifest) -> Stage:
+def filter_stage(rules: Mapping[str, Rules], statistics: Manifest) -> Stage:
     """The stage over all partitions of `statistics/`."""
-    checks = {domain: tuple(rules[domain].checks()) for domain in sorted(rules)}
+    configuration = {name: rules[name].model_dump(mode="json") for name in sorted(rules)}
+    files = [family.fingerprints() for name in sorted(rules) for family in rules[name].families()]
     tasks = tuple(
-        Task(partition.name, fingerprint(VERSION, checks, partition.checksum), _Work(partition, checks), partition.rows)
+        Task(partition.name, fingerprint(VERSION, configuration, files, partition.checksum), _Work(partition, rules), partition.rows)
         for partition in statistics.partitions
     )
-    configuration = {domain: rules[domain].model_dump(mode="json") for domain in sorted(rules)}
     return Stage("filter", (FILTER,), filter_partition, tasks, configuration, memory=512 << 20, unit="documents")

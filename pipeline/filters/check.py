@@ -1,4 +1,4 @@
-"""A check: one statistic against its limits. Every rule of every family comes down to a list of them."""
+"""What rules come down to: checks of one statistic against its limits, judgements, and the first of them that drops a document."""
 
 from __future__ import annotations
 
@@ -6,52 +6,157 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
 
+from pipeline.cuts import Cuts, all_of
+from pipeline.errors import UserError
 from pipeline.verdicts import verdict_table
+
+Booleans = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one rule says of some documents: which fail, what was measured, what is allowed, and words where numbers say too little.
+
+    `value` and `limit` are NaN where there is no number.
+    """
+
+    rule: str
+    failed: Booleans
+    value: Numbers
+    limit: Numbers
+    detail: Sequence[str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a family of rules says: its judgements in order, and what it cuts out of the documents that stay, in words."""
+
+    judgements: Sequence[Judgement]
+    cuts: Cuts | None = None
+    cut_detail: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
 class Check:
-    """Keep a document whose statistic lies in [minimum, maximum]; for text, whose value is one of `allowed`."""
+    """Keep a document whose statistic lies in [minimum, maximum]; for text, whose value is one of `allowed`, or `absent`.
+
+    A document for which the statistic was not measured (null) passes. `only` and `but`: the programming languages that the check
+    is for, or is not for.
+    """
 
     rule: str
     statistic: str
     minimum: float | None = None
     maximum: float | None = None
     allowed: tuple[str, ...] | None = None
+    absent: bool = False
+    only: tuple[str, ...] | None = None
+    but: tuple[str, ...] = ()
+
+    def judge(self, statistics: pa.Table) -> Judgement:
+        """The judgement over the rows of `statistics`."""
+        rows = statistics.num_rows
+        if self.statistic not in statistics.column_names:
+            known = ", ".join(name for name in statistics.column_names if not name.startswith("line_"))
+            raise UserError(f"rule {self.rule}: no statistic {self.statistic}; there are: {known}")
+        column = statistics[self.statistic]
+        value, limit = np.full(rows, np.nan), np.full(rows, np.nan)
+        detail: list[str | None] | None = None
+        if self.allowed is not None or self.absent:
+            if self.absent:
+                failed = np.asarray(pc.is_valid(column), dtype=bool)
+            else:
+                failed = ~np.asarray(pc.is_in(column, value_set=pa.array(self.allowed, pa.string())), dtype=bool)
+            detail = [None] * rows
+            for row in np.flatnonzero(failed):
+                found = column[int(row)].as_py()
+                detail[row] = found if found is not None else "unknown"
+        else:
+            value = (
+                column.to_numpy().astype(np.float64) if not column.null_count else np.asarray(column.cast(pa.float64()).fill_null(np.nan))
+            )
+            low = np.zeros(rows, bool) if self.minimum is None else value < self.minimum
+            high = np.zeros(rows, bool) if self.maximum is None else value > self.maximum
+            failed = low | high
+            limit[low] = self.minimum
+            limit[high] = self.maximum
+        if self.only is not None or self.but:
+            language = statistics["declared_language"]
+            among = np.ones(rows, bool)
+            if self.only is not None:
+                among &= np.asarray(pc.is_in(language, value_set=pa.array(self.only, pa.string())), dtype=bool)
+            if self.but:
+                among &= ~np.asarray(pc.is_in(language, value_set=pa.array(self.but, pa.string())), dtype=bool)
+            failed = failed & among
+        return Judgement(self.rule, failed, value, limit, detail)
 
 
-def decide(statistics: pa.Table, checks: Sequence[Check]) -> pa.Table:
-    """Verdicts (`VERDICT_SCHEMA`) for the rows of `statistics`: the first check that fails gives rule, value and limit."""
+class Family(BaseModel):
+    """A family of rules: its limits are its fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def checks(self) -> list[Check]:
+        """The rules, in the order in which they are tried. A family that is more than checks overrides `apply`."""
+        raise NotImplementedError
+
+    def apply(self, statistics: pa.Table) -> Judged:
+        """The family's judgement over the rows of `statistics`."""
+        return Judged([check.judge(statistics) for check in self.checks()])
+
+    def fingerprints(self) -> list[str]:
+        """Of files that the limits name: what a change of their contents changes."""
+        return []
+
+    @property
+    def needs_lines(self) -> bool:
+        """Whether the columns of `text.lines` are looked at."""
+        return False
+
+
+def decide(statistics: pa.Table, families: Sequence[Family]) -> pa.Table:
+    """Verdicts (`VERDICT_SCHEMA`) for the rows of `statistics`: the first rule that fails gives rule, value, limit and detail.
+
+    What the families cut out of a document that stays is united.
+    """
     rows = statistics.num_rows
+    names: list[str | None] = []
     rule = np.full(rows, -1, np.int64)
     value, limit = np.full(rows, np.nan), np.full(rows, np.nan)
     detail = np.full(rows, None, object)
-    for index, check in enumerate(checks):
-        column = statistics[check.statistic]
-        if check.allowed is not None:
-            allowed = pc.is_in(column, value_set=pa.array(check.allowed, pa.string()))
-            failed = ~np.asarray(allowed, dtype=bool) & (rule < 0)
-            names = column.to_pylist()
-            for row in np.flatnonzero(failed):
-                detail[row] = names[row] if names[row] is not None else "unknown"
-        else:
-            numbers = np.asarray(column, dtype=np.float64)
-            low = np.zeros(rows, bool) if check.minimum is None else numbers < check.minimum
-            high = np.zeros(rows, bool) if check.maximum is None else numbers > check.maximum
-            failed = (low | high) & (rule < 0)
-            value[failed] = numbers[failed]
-            limit[failed & low] = check.minimum
-            limit[failed & high] = check.maximum
-        rule[failed] = index
-    names_of = np.array([*(check.rule for check in checks), None], object)
+    cuts: list[Cuts] = []
+    cut_details: list[Sequence[str]] = []
+    for family in families:
+        judged = family.apply(statistics)
+        for judgement in judged.judgements:
+            failed = judgement.failed & (rule < 0)
+            value[failed], limit[failed] = judgement.value[failed], judgement.limit[failed]
+            if judgement.detail is not None:
+                for row in map(int, np.flatnonzero(failed)):
+                    detail[row] = judgement.detail[row]
+            rule[failed] = len(names)
+            names.append(judgement.rule)
+        if judged.cuts is not None:
+            cuts.append(judged.cuts)
+            cut_details.append(judged.cut_detail or [""] * rows)
+    kept = rule < 0
     columns = {
-        "keep": pa.array(rule < 0),
-        "rule": pa.array(names_of[rule].tolist(), pa.string()),
+        "keep": pa.array(kept),
+        "rule": pa.array(np.array([*names, None], object)[rule].tolist(), pa.string()),
         "value": pa.array(value, from_pandas=True),
         "limit": pa.array(limit, from_pandas=True),
-        "detail": pa.array(detail.tolist(), pa.string()),
     }
+    if cuts:
+        united = all_of(cuts, rows)
+        sizes = united.sizes
+        for row in map(int, np.flatnonzero(kept & (sizes > 0))):
+            detail[row] = "; ".join(words[row] for words in cut_details if words[row])
+        columns["cuts"] = pc.if_else(pa.array(kept), united.to_column(), pa.scalar(None, united.to_column().type))
+    columns["detail"] = pa.array(detail.tolist(), pa.string())
     return verdict_table(rows, columns)

@@ -7,15 +7,13 @@ tokenizer for each language.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from pipeline.filters.check import Check
+from pipeline.filters.check import Check, Family
 
 
-class GopherQuality(BaseModel):
+class GopherQuality(Family):
     """Limits of Gopher's quality rules; the defaults are the published ones."""
-
-    model_config = ConfigDict(extra="forbid")
 
     min_words: int = Field(50, ge=0, description="Fewest words (Gopher: 50).")
     max_words: int = Field(100_000, ge=1, description="Most words (Gopher: 100,000).")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from pipeline.filters.check import Check
+from pipeline.filters.check import Check, Family
 
 
-class LanguageRules(BaseModel):
+class LanguageRules(Family):
     """The fastText language of a document (as FineWeb, CCNet and RefinedWeb have it)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     allow: list[str] = Field(["en"], min_length=1, description="Languages to keep, as fastText names them (en, de, zh ...).")
     min_score: float = Field(0.65, ge=0, le=1, description="Least probability of that language (FineWeb: 0.65).")

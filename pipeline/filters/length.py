@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from pipeline.filters.check import Check
+from pipeline.filters.check import Check, Family
 
 
-class LengthRules(BaseModel):
+class LengthRules(Family):
     """Bounds on a document's words."""
-
-    model_config = ConfigDict(extra="forbid")
 
     min_words: int = Field(50, ge=0, description="Fewest words (peS2o: 50 for abstracts, 500 for full texts).")
     max_words: int = Field(1_000_000, ge=1, description="Most words.")

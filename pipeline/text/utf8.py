@@ -20,6 +20,7 @@ Offsets = npt.NDArray[np.int64]
 
 # Classes of code points. Everything above SPACE and below MARKUP makes up words.
 OTHER, SPACE, LETTER, NUMBER, MARK, PUNCTUATION, IDEOGRAPH = range(7)
+TERMINAL = 8  # a bit that statistics add to marks that end sentences
 
 
 def utf8_view(column: pa.Array | pa.ChunkedArray) -> tuple[Offsets, Bytes]:
@@ -64,6 +65,31 @@ def tables() -> tuple[Bytes, npt.NDArray[np.uint32]]:
         if len(lowered) == 1:
             lower[code] = ord(lowered)
     return classes, lower
+
+
+def terminal_marks() -> npt.NDArray[np.int64]:
+    """Code points of marks that end sentences (Unicode's Sentence_Terminal, as far as the names of its marks tell).
+
+    Full stop, question and exclamation mark in all scripts: what FineWeb's rule takes for the end of a sentence.
+    """
+    names = ("FULL STOP", "QUESTION MARK", "EXCLAMATION MARK", "DANDA", "INTERROBANG", "PERIOD", "SENTENCE")
+    found = [
+        code
+        for code in range(0x21, 0x20000)
+        if unicodedata.category(chr(code)) == "Po"
+        and unicodedata.name(chr(code), "").replace("INVERTED", "").endswith(names)
+        and not unicodedata.name(chr(code)).startswith("INVERTED")
+    ]
+    return np.array(found, np.int64)
+
+
+@cache
+def mathematical_symbols() -> Bytes:
+    """1 for each code point that Unicode calls a mathematical symbol (Sm), those of ASCII left out; else 0."""
+    marks = np.zeros(0x110000, np.uint8)
+    for code in range(0x80, 0x20000):
+        marks[code] = unicodedata.category(chr(code)) == "Sm"
+    return marks
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

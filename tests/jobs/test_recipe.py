@@ -54,7 +54,7 @@ def test_defaults_are_modernbert_base(tmp_path: Path) -> None:
         ({"model": {"heads": 7}}, r"model: model\.hidden_size 768 is not divisible by model\.heads 7"),
         ({"tokenizer": {"vocab_size": 1000}}, r"vocab_size: is 1000, not a multiple of 64"),
         ({"model": {"vocab_size": 64}}, r"model\.vocab_size is 64 and tokenizer\.vocab_size 50368; make them equal"),
-        ({"filter": {"wbe": {}}}, r"filter\.wbe: no source has that domain; there are: web"),
+        ({"filter": {"wbe": {}}}, r"filter\.wbe: no domain and no source is named wbe; there are: mine, web"),
         (
             {"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]},
             r"phases\.a\.mix: no domain and no source is named math; there are: mine, web",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.dataset import Workdir
 from pipeline.filters import Rules, filter_stage
-from pipeline.filters.check import Check, decide
+from pipeline.filters.check import Check, Family, decide
 from pipeline.filters.code import CodeRules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.language import LanguageRules
@@ -24,6 +24,18 @@ PROSE = (
     "the roof gave way with a noise that could be heard in the village. It was then that the people began to talk of it again, and "
     "to remember those who had built it, with their own hands, to be a home for all that they loved. "
 )
+
+
+class Only(Family):
+    """Checks, as a family of their own."""
+
+    given: list[Check]
+
+    def __init__(self, given: list[Check]) -> None:
+        super().__init__(given=given)
+
+    def checks(self) -> list[Check]:
+        return self.given
 
 
 def verdicts(workdir: Workdir, texts: list[str], rules: dict[str, Rules], domains: list[str] | None = None) -> list[dict]:
@@ -61,7 +73,7 @@ def test_code_rules_and_licences(workdir: Workdir) -> None:
     texts = [code, "x = 1\n", "x = '" + "a" * 2000 + "'\n", ("a" * 150 + "\n") * 5, "+-*/=<>()[]{};:,.\n" * 20]
     found = verdicts(workdir, texts, rules, ["code"] * 5)
     assert [verdict["rule"] for verdict in found] == [None, "code_characters", "code_longest_line", "code_mean_line", "code_alphanumeric"]
-    licensed = decide(pa.table({"license": ["MIT", "GPL-3.0-only", None]}), CodeRules(licenses=["MIT"]).checks()[:1])
+    licensed = decide(pa.table({"license": ["MIT", "GPL-3.0-only", None]}), [Only(CodeRules(licenses=["MIT"]).checks()[:1])])
     assert licensed["keep"].to_pylist() == [True, False, False]
     assert licensed["detail"].to_pylist() == [None, "GPL-3.0-only", "unknown"]
 
@@ -105,7 +117,7 @@ LIMITS = st.none() | st.integers(0, 10)
 @given(st.lists(st.integers(0, 10), min_size=1), st.lists(st.tuples(LIMITS, LIMITS), max_size=4))
 def test_the_first_check_that_fails_decides(values: list[int], limits: list[tuple[int | None, int | None]]) -> None:
     checks = [Check(f"rule{i}", "n", low, high) for i, (low, high) in enumerate(limits)]
-    rows = decide(pa.table({"n": values}), checks).to_pylist()
+    rows = decide(pa.table({"n": values}), [Only(checks)]).to_pylist()
     for value, row in zip(values, rows, strict=True):
         failing = [c for c in checks if (c.minimum is not None and value < c.minimum) or (c.maximum is not None and value > c.maximum)]
         assert row["keep"] == (not failing)

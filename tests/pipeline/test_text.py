@@ -8,89 +8,36 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from datasketch import MinHash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.text import utf8
 from pipeline.text.shingles import shingle_hashes, signatures
-from pipeline.text.statistics import COLUMNS, GOPHER_STOP_WORDS, measure
-from pipeline.text.utf8 import tables, utf8_view
+from pipeline.text.statistics import COLUMNS, measure
+from pipeline.text.utf8 import tables, terminal_marks, utf8_view
+from tests.pipeline.plain_statistics import plain_statistics
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text("aA .,'\n-•…#_é漢1", max_size=60)
 
 
-def words_of(text: str) -> tuple[list[str], int]:
-    """Words and number of punctuation marks, by the definition in `statistics`, one character at a time."""
-    classes = tables()[0]
-    words: list[str] = []
-    marks = 0
-    at = 0
-    while at < len(text):
-        kind = classes[ord(text[at])]
-        if kind == utf8.IDEOGRAPH:
-            words.append(text[at])
-            at += 1
-        elif kind in (utf8.LETTER, utf8.NUMBER, utf8.MARK):
-            end = at + 1
-            while end < len(text):
-                if classes[ord(text[end])] in (utf8.LETTER, utf8.NUMBER, utf8.MARK):
-                    end += 1
-                elif (
-                    text[end] in "'\u2019_" and end + 1 < len(text) and classes[ord(text[end + 1])] in (utf8.LETTER, utf8.NUMBER, utf8.MARK)
-                ):
-                    end += 2
-                else:
-                    break
-            words.append(text[at:end])
-            at = end
-        else:
-            marks += kind == utf8.PUNCTUATION
-            at += 1
-    return words, marks
+TERMINAL_MARKS = {chr(code) for code in terminal_marks()}
+# what repeats, joins, abbreviates and breaks lines
+RUNNING = st.lists(
+    st.sampled_from(
+        ["the", "Dr.", "U.S.", "don't", "it's", "3.14", "1,000", "COVID-19", "well-known", "1990–95", "a/b", "1/2", "http://x.org/a?b=c#d.",
+         "e-mail@x.org", "...", "--", "—", "漢字", "é", "R&D", "etc.", "end.Next", "\u0301", "•", "-", "#1", ".", "!", "?", "…", "。", "can't've"]
+    )
+    | st.sampled_from([" ", " ", " ", "\n", "\n\n", "\t", "\u00a0"]),
+    max_size=80,
+).map("".join)  # fmt: skip
 
 
-def by_hand(text: str) -> dict[str, float]:
-    classes, lower = tables()
-    words, marks = words_of(text)
-    tokens = max(1, len(words) + marks)
-    has_letter = [any(classes[ord(c)] in (utf8.LETTER, utf8.IDEOGRAPH) for c in word) for word in words]
-    lowered = {"".join(chr(lower[ord(c)]) for c in word) for word in words}
-    raw_lines = text.split("\n")
-    visible = ["".join(c for c in line if classes[ord(c)] != utf8.SPACE) for line in raw_lines]
-    lines = [line for line in visible if line]
-    letters = sum(classes[ord(c)] in (utf8.LETTER, utf8.IDEOGRAPH) for c in text)
-    numbers = sum(classes[ord(c)] == utf8.NUMBER for c in text)
-    dots = ellipses = 0
-    for c in text:
-        dots = dots + 1 if c == "." else 0
-        ellipses += c == "…"
-        if dots == 3:
-            ellipses, dots = ellipses + 1, 0
-    return {
-        "bytes": len(text.encode()),
-        "characters": len(text),
-        "words": len(words),
-        "punctuation": marks,
-        "mean_word_length": sum(map(len, words)) / max(1, len(words)),
-        "alphabetic_words": sum(has_letter) / tokens,
-        "stop_words": len(lowered & set(GOPHER_STOP_WORDS)),
-        "hashes": text.count("#") / tokens,
-        "ellipses": ellipses / tokens,
-        "lines": len(lines),
-        "bullet_lines": sum(line[0] in "•-" for line in lines) / max(1, len(lines)),
-        "ellipsis_lines": sum(line.endswith(("…", "...")) for line in lines) / max(1, len(lines)),
-        "longest_line": max(map(len, raw_lines)),
-        "mean_line": sum(map(len, raw_lines)) / max(1, len(lines)),
-        "alphanumeric": (letters + numbers) / max(1, len(text)),
-        "letters": letters / max(1, len(text)),
-    }
-
-
-@given(st.lists(TEXT, min_size=1, max_size=5))
+@settings(max_examples=400)
+@given(st.lists(TEXT | RUNNING, min_size=1, max_size=5))
 def test_statistics_are_those_of_plain_python(texts: list[str]) -> None:
     rows = measure(pa.array(texts)).to_pylist()
     for text, row in zip(texts, rows, strict=True):
-        assert row == pytest.approx(by_hand(text)), repr(text)
+        assert row == pytest.approx(plain_statistics(text, TERMINAL_MARKS)), repr(text)
     assert list(rows[0]) == list(COLUMNS)
 
 

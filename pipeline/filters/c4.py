@@ -1,0 +1,120 @@
+"""C4's rules (Raffel et al. 2020, arXiv 1910.10683, section 2.2), with datatrove's reading of them (`C4QualityFilter`).
+
+Line rules become cuts; document rules look at the lines that stay, in C4's order: a line that is cut for its last mark or its
+length is not searched for lorem ipsum or curly brackets. Departures from datatrove: lines are what lies between line feeds; blank
+lines after a line that stays stay, so that paragraphs do too; sentences are counted by their marks instead of by spaCy's
+sentencizer; the word list of the paper is a URL and word list of the user's (`url` rules, `limits`), as in datatrove's filter.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.cuts import Cuts, unite
+from pipeline.filters.check import Family, Judged, Judgement
+from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.text.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
+
+_REASONS = ("", "with too long a word", "without terminal punctuation", "of too few words", "with javascript", "about policies")
+
+
+@numba.njit(cache=True, nogil=True)
+def _judge(
+    offsets: npt.NDArray[np.int64],
+    words: npt.NDArray[np.uint16],
+    longest: npt.NDArray[np.uint16],
+    sentences: npt.NDArray[np.uint16],
+    flags: npt.NDArray[np.uint16],
+    terminal: bool,
+    min_words: int,
+    max_word: int,
+    javascript: bool,
+    policy: bool,
+    lorem: bool,
+    curly: bool,
+    reason: npt.NDArray[np.uint8],
+    found: npt.NDArray[np.int64],
+) -> None:  # pragma: no cover - compiled
+    """`reason` (lines): why each is cut, 0 where it stays; `found` (documents, 3): sentences, lorem ipsum, curly bracket."""
+    for document in range(len(offsets) - 1):
+        stays = True  # whether the last line that is not blank does
+        for line in range(offsets[document], offsets[document + 1]):
+            mark = flags[line]
+            if words[line] == 0:
+                reason[line] = 0 if stays and line > offsets[document] else 3
+                continue
+            why = 0
+            if longest[line] > max_word:
+                why = 1
+            elif terminal and (not mark & TERMINAL_MARK or mark & ELLIPSIS):
+                why = 2
+            elif words[line] < min_words:
+                why = 3
+            elif lorem and mark & LOREM_IPSUM:
+                found[document, 1] += 1
+            elif javascript and mark & JAVASCRIPT:
+                why = 4
+            elif curly and mark & CURLY_BRACKET:
+                found[document, 2] += 1
+            elif policy and mark & POLICY:
+                why = 5
+            else:
+                found[document, 0] += sentences[line]
+            reason[line] = why
+            stays = why == 0
+
+
+class C4Rules(Family):
+    """C4's line rules, as cuts, and its document rules; the defaults are the published ones."""
+
+    terminal_punctuation: bool = Field(True, description="Cut lines that do not end in . ? ! or a quote (C4: yes; FineWeb: no).")
+    min_line_words: int = Field(3, ge=0, description="Fewest words of a line (C4: 3; 0: any).")
+    max_word_length: int = Field(1000, ge=1, le=65534, description="Most characters of a word in a line (C4's code: 1000).")
+    javascript: bool = Field(True, description="Cut lines with the word javascript (C4: yes).")
+    policy: bool = Field(True, description="Cut lines with phrases about cookies, privacy and terms of use (C4's code: yes).")
+    citations: bool = Field(True, description="Cut [12], [edit] and [citation needed] out of lines (C4's code: yes).")
+    lorem_ipsum: bool = Field(True, description="Drop documents with lorem ipsum (C4: yes).")
+    curly_bracket: bool = Field(True, description="Drop documents with a curly bracket (C4: yes).")
+    min_sentences: int = Field(5, ge=0, description="Fewest sentences in the lines that stay (C4: 5; 0: any).")
+
+    @property
+    def needs_lines(self) -> bool:
+        return True
+
+    def apply(self, statistics: pa.Table) -> Judged:
+        lines = LineColumns.of(statistics)
+        reason = np.zeros(len(lines.bytes), np.uint8)
+        found = np.zeros((statistics.num_rows, 3), np.int64)
+        _judge(
+            lines.offsets, lines.words, lines.longest_word, lines.sentences, lines.flags,
+            self.terminal_punctuation, self.min_line_words, self.max_word_length, self.javascript, self.policy,
+            self.lorem_ipsum, self.curly_bracket, reason, found,
+        )  # fmt: skip
+        measured = lines.measured
+        nothing = np.full(statistics.num_rows, np.nan)
+        sentences = found[:, 0].astype(np.float64)
+        judgements = [
+            Judgement("c4_lorem_ipsum", measured & (found[:, 1] > 0), nothing, nothing, ["lorem ipsum"] * statistics.num_rows),
+            Judgement("c4_curly_bracket", measured & (found[:, 2] > 0), nothing, nothing, ["a curly bracket"] * statistics.num_rows),
+            Judgement(
+                "c4_sentences",
+                measured & (sentences < self.min_sentences),
+                sentences,
+                np.full(statistics.num_rows, float(self.min_sentences)),
+            ),
+        ]
+        cuts = line_cuts(lines, reason > 0)
+        if self.citations:
+            document = np.repeat(np.arange(statistics.num_rows), np.diff(lines.citation_offsets))
+            all_rows = np.concatenate([np.repeat(np.arange(statistics.num_rows), np.diff(cuts.offsets)), document])
+            begin = np.concatenate([cuts.begin, lines.citation_begin])
+            cuts = unite(statistics.num_rows, all_rows, begin, np.concatenate([cuts.end, lines.citation_end]))
+        return Judged(judgements, cuts, self._words(lines, reason, cuts))
+
+    def _words(self, lines: LineColumns, reason: npt.NDArray[np.uint8], cuts: Cuts) -> list[str]:
+        words = reasons_in_words("c4", lines, np.where(lines.words > 0, reason, 0), _REASONS)
+        return [text or ("c4: citations" if size else "") for text, size in zip(words, cuts.sizes, strict=True)]

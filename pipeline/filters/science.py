@@ -1,0 +1,60 @@
+"""Rules for papers, after peS2o (Soldaini and Lo 2023) and its limits for full texts; for abstracts set `min_words: 50`.
+
+Of peS2o's rules, the ones on title, abstract and language are `language` rules and the readers' business; the most frequent word
+must be made of letters and not be too frequent. Citation density, mathematics and damage by character recognition are limits of
+our own, off by default where nobody has published any. The section of references is cut.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.cuts import unite
+from pipeline.filters.check import Check, Family, Judged
+
+
+class ScienceRules(Family):
+    """Limits for papers; the defaults are peS2o's for full texts."""
+
+    min_words: int = Field(500, ge=0, description="Fewest words (peS2o: 500; for abstracts 50).")
+    max_words: int = Field(1_000_000, ge=1, description="Most words (peS2o: any; for abstracts 1000).")
+    min_paragraphs: int = Field(5, ge=0, description="Fewest paragraphs (peS2o: 5; for abstracts 1).")
+    min_year: int = Field(1970, description="Earliest year of publication (peS2o: after 1969); papers of unknown year stay.")
+    max_top_word: float = Field(0.075, ge=0, le=1, description="Greatest share of the most frequent word (peS2o: 0.075; for abstracts 1).")
+    alphabetic_top_word: bool = Field(True, description="The most frequent word is made of letters (peS2o: yes).")
+    max_spaced_letters: int = Field(4, ge=0, description="Most runs of s p a c e d letters, as bad recognition leaves (peS2o: 4).")
+    max_single_letters: float = Field(1, ge=0, le=1, description="Greatest share of words of one letter, a and I left out. 1: any.")
+    max_replacement_characters: float = Field(0.001, ge=0, le=1, description="Greatest share of U+FFFD, which stands for lost characters.")
+    max_broken_lines: float = Field(1, ge=0, le=1, description="Greatest share of lines that end in a hyphen. 1: any.")
+    min_citations: float = Field(0, ge=0, description="Least citations per word. 0: any.")
+    max_citations: float | None = Field(None, ge=0, description="Most citations per word, as in lists of references. None: any.")
+    max_mathematics: float = Field(1, ge=0, le=1, description="Greatest share of characters in formulas. 1: any.")
+    cut_references: bool = Field(True, description="Cut the section of references, up to an appendix or the end.")
+
+    def checks(self) -> list[Check]:
+        return [
+            Check("science_words", "words", self.min_words, self.max_words),
+            Check("science_paragraphs", "paragraphs", minimum=self.min_paragraphs),
+            Check("science_year", "year", minimum=self.min_year),
+            Check("science_top_word", "top_word", maximum=self.max_top_word),
+            *([Check("science_alphabetic_top_word", "top_word_alphabetic", minimum=1)] if self.alphabetic_top_word else []),
+            Check("science_spaced_letters", "spaced_letters", maximum=self.max_spaced_letters),
+            Check("science_single_letters", "single_letters", maximum=self.max_single_letters),
+            Check("science_replacement_characters", "replacement_characters", maximum=self.max_replacement_characters),
+            Check("science_broken_lines", "broken_lines", maximum=self.max_broken_lines),
+            Check("science_citations", "citations_per_word", self.min_citations, self.max_citations),
+            Check("science_mathematics", "mathematics", maximum=self.max_mathematics),
+        ]
+
+    def apply(self, statistics: pa.Table) -> Judged:
+        judged = super().apply(statistics)
+        if not self.cut_references:
+            return judged
+        begin, end = (np.asarray(statistics[f"references_{name}"].fill_null(-1), dtype=np.int64) for name in ("begin", "end"))
+        rows = np.flatnonzero(begin >= 0)
+        words = [""] * statistics.num_rows
+        for row in rows:
+            words[row] = "science: references"
+        return Judged(judged.judgements, unite(statistics.num_rows, rows, begin[rows], end[rows]), words)
