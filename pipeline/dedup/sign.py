@@ -20,7 +20,7 @@ from pipeline.verdicts import VerdictEntry, checksums, entries, remaining
 if TYPE_CHECKING:
     from pipeline.dedup.index import Seen
 
-VERSION = 2
+VERSION = 3
 SIGNATURES = "dedup/near-signatures"
 BANDS = "dedup/near-bands"
 

@@ -204,7 +204,7 @@ def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> N
         if items >= 8:
             total += last - at
             longest = max(longest, last - at)
-            at = last
+            at = max(place, last)
             continue
         place = at
         items = 0

@@ -180,7 +180,6 @@ def _lines(
                             words += 1
                             longest = max(longest, run - 8)
                             run = 7
-                        characters += stop - at
                         visible += stop - at
                         if visible == stop - at:
                             first_byte = at

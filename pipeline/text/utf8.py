@@ -58,7 +58,7 @@ def tables() -> tuple[Bytes, npt.NDArray[np.uint32]]:
     classes = np.zeros(0x110000, np.uint8)
     lower = np.arange(0x110000, dtype=np.uint32)
     for code in range(0x110000):
-        if 0x30000 < code < 0xE0000 or code >= 0xF0000:  # unassigned or private: OTHER
+        if 0x33480 <= code < 0xE0000 or code >= 0xF0000:  # unassigned or private: OTHER
             continue
         classes[code] = _class_of(code)
         lowered = chr(code).lower()
