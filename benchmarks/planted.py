@@ -41,7 +41,8 @@ def read_texts(path: Path | None) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def demo_texts(*, code: bool = False) -> list[str]:
+def demo_texts(*, code: bool = False, formats: tuple[str, ...] = ()) -> list[str]:
+    """Documents of the demo corpus, fetched if need be: of all its prose, with `code` of its programs too, or of some formats."""
     from jobs.corpus import fetch
     from jobs.recipe import cache_folder, load_recipe
     from pipeline.readers import Record, list_files, read_file
@@ -51,7 +52,7 @@ def demo_texts(*, code: bool = False) -> list[str]:
     recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "demo.yaml")
     texts = []
     for source in recipe.sources:
-        if code or source.domain != "code":
+        if source.format in formats if formats else code or source.domain != "code":
             for file in list_files(source, folder):
                 texts += [record.text for record in read_file(file, source) if isinstance(record, Record)]
     return texts if code else [text for text in texts if len(text) >= 200]

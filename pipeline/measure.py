@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
@@ -37,6 +38,30 @@ FAMILIES: dict[str, Mapping[str, str]] = {"text": statistics.COLUMNS, "code": co
 _YEAR = re.compile(r"(?<!\d)(1[5-9]\d\d|20\d\d)(?!\d)")
 
 
+def measure_text(
+    texts: pa.Array | pa.ChunkedArray,
+    is_code: npt.NDArray[np.bool_] | None = None,
+    languages: Sequence[str | None] | None = None,
+    with_lines: npt.NDArray[np.bool_] | None = None,
+) -> pa.Table:
+    """All that kernels measure of some documents, one row each: the columns of `statistics`, `code`, `science` and `lines`.
+
+    `is_code`: which are programs (default: none); `languages`: theirs, as linguist names them; `with_lines`: of which the lines
+    are measured (default: all). What is not measured of a document is null.
+    """
+    table = measure(texts)
+    rows = table.num_rows
+    offsets, data = utf8_view(texts)
+    classes, upper = character_classes()
+    programs = np.zeros(rows, bool) if is_code is None else is_code
+    more = {
+        **code.measure_code(offsets, data, languages or [None] * rows, programs),
+        **science.measure_science(offsets, data, classes, mathematical_symbols(), ~programs),
+        **lines.measure_lines(offsets, data, classes, upper, np.ones(rows, bool) if with_lines is None else with_lines),
+    }
+    return pa.Table.from_arrays([*table.columns, *more.values()], names=[*table.column_names, *more])
+
+
 @dataclass(frozen=True)
 class _Work:
     partition: Partition
@@ -46,18 +71,11 @@ class _Work:
 def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
     """One task: the statistics of one partition of documents, row for row."""
     documents = workdir.read_table(DOCUMENTS, work.partition, ["text", "language", "date", "meta", *CARRIED])
-    table = measure(documents["text"])
-    offsets, data = utf8_view(documents["text"])
-    classes, upper = character_classes()
     domains, sources = documents["domain"].to_pylist(), documents["source"].to_pylist()
     is_code = np.array([domain == CODE for domain in domains], bool)
     wanted = np.array([work.lines.get(s, work.lines.get(d, False)) for d, s in zip(domains, sources, strict=True)], bool)
-    declared = documents["language"].to_pylist()
-    more = {
-        **code.measure_code(offsets, data, declared, is_code),
-        **science.measure_science(offsets, data, classes, mathematical_symbols(), ~is_code),
-        **lines.measure_lines(offsets, data, classes, upper, wanted),
-    }
+    table = measure_text(documents["text"], is_code, documents["language"].to_pylist(), wanted)
+    more: dict[str, pa.Array] = {}
     # the natural language of source code is no property of the code
     texts = ["" if program else text for program, text in zip(is_code, documents["text"].to_pylist(), strict=True)]
     more["language"], more["language_score"] = map(pa.array, detect(texts))

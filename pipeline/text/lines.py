@@ -100,6 +100,33 @@ def _group_at(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - comp
     return -1
 
 
+# The letter after the first one of a phrase that a line may have anywhere: no two of them begin alike.
+_NEXT = np.zeros(128, np.uint8)
+for _phrase, _group in zip(range(len(_GROUPS)), _GROUPS, strict=True):
+    if _group <= 5:
+        _NEXT[[_TEXT[_STARTS[_phrase]], _TEXT[_STARTS[_phrase]] - 0x20]] = _TEXT[_STARTS[_phrase] + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _phrase_flag(data: Bytes, at: int, end: int, first: int) -> int:  # pragma: no cover - compiled
+    """The flag of the phrase that begins at a byte, if one does; `first`: the first byte of the line that is no white space."""
+    group = _group_at(data, at, end)
+    if group == 0:
+        return JAVASCRIPT
+    if group == 1:
+        return LOREM_IPSUM
+    if group == 2:
+        return POLICY
+    if group == 3 and first == at:
+        return SIGN_IN
+    if group == 4:
+        rest = at + 9
+        while rest < end and data[rest] in (0x2E, 0x20, 9, 0xE2, 0x80, 0xA6):  # full stops, spaces, an ellipsis
+            rest += 1
+        return READ_MORE if rest >= end or data[rest] == 10 else 0
+    return IN_CART if group == 5 else 0
+
+
 @numba.njit(cache=True, nogil=True)
 def _citation_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compiled
     """Where a citation that begins with the bracket at `at` ends, or -1: [12], [], [edit], [citation needed]."""
@@ -157,7 +184,7 @@ def _lines(
         while wanted[document] and at <= end:
             begin = at
             flags = words = longest = sentences = capitals = characters = run = 0
-            visible = numbers = others = 0
+            visible = numbers = word_characters = 0
             first_byte = last_byte = at
             # the last characters of the line, white space after them and citations left out
             last = before = third = 0
@@ -187,6 +214,35 @@ def _lines(
                         kept_last, kept_before, kept_third = last, before, third
                         piece, stops = 0, 0
                         continue
+                if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
+                    sentences += pending or fresh
+                    pending = fresh = False
+                    if not visible:
+                        first_byte = at
+                    begin_word = characters
+                    while True:
+                        characters += 1
+                        third, before, last = before, last, code
+                        packed = ((packed << 8) | (code | 0x20 if code < 0x80 else 0x01)) & 0xFFFFFFFFFF
+                        capitals += upper[code]
+                        numbers += kind == NUMBER
+                        if code < 0x80 and _NEXT[code] and following < end and data[following] | 0x20 == _NEXT[code]:
+                            flags |= _phrase_flag(data, at, end, first_byte)
+                        at = following
+                        if at >= end:
+                            break
+                        code, following = decode(data, at)
+                        kind = classes[code]
+                        if not (kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH):
+                            break
+                    size = characters - begin_word
+                    word_characters += size
+                    piece += size
+                    run += size
+                    visible += size
+                    last_byte = at
+                    kept_last, kept_before, kept_third = last, before, third
+                    continue
                 characters += 1
                 third, before, last = before, last, code
                 if kind == SPACE:
@@ -203,55 +259,20 @@ def _lines(
                 visible += 1
                 last_byte = following
                 kept_last, kept_before, kept_third = last, before, third
-                if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
-                    if pending or fresh:
-                        sentences += 1
-                        pending = fresh = False
-                    piece += 1
-                    packed = ((packed << 8) | (code | 0x20 if code < 0x80 else 0x01)) & 0xFFFFFFFFFF
-                    capitals += upper[code]
-                    numbers += kind == NUMBER
-                    others += kind != NUMBER
-                else:
-                    if kind & TERMINAL:
-                        after = classes[decode(data, following)[0]] if following < end else SPACE
-                        if code == 0x2E:
-                            abbreviation = piece == 1 or (0 < piece <= 4 and not stops and is_abbreviation(packed))
-                            inside = (after == LETTER or after == NUMBER or after == MARK) and piece > 0
-                            if inside and piece > 1 and not upper[last] and after == LETTER:
-                                inside = upper[decode(data, following)[0]] == 0 or upper[before] == 1
-                            stops += 1
-                            pending |= not abbreviation and not inside
-                        else:
-                            pending = True
-                    if code == 0x7B:
-                        flags |= CURLY_BRACKET
-                    piece, packed = 0, np.int64(0)
-                if _FIRST[code | 0x20 if code < 0x80 else 0, 1]:
-                    group = _group_at(data, at, end)
-                    if group == 0:
-                        flags |= JAVASCRIPT
-                    elif group == 1:
-                        flags |= LOREM_IPSUM
-                    elif group == 2:
-                        flags |= POLICY
-                    elif group == 3 and first_byte == at:
-                        flags |= SIGN_IN
-                    elif group == 4:
-                        rest = at + 9
-                        while rest < end and (
-                            data[rest] == 0x2E
-                            or data[rest] == 0x20
-                            or data[rest] == 9
-                            or data[rest] == 0xE2
-                            or data[rest] == 0x80
-                            or data[rest] == 0xA6
-                        ):
-                            rest += 1
-                        if rest >= end or data[rest] == 10:
-                            flags |= READ_MORE
-                    elif group == 5:
-                        flags |= IN_CART
+                if kind & TERMINAL:
+                    after = classes[decode(data, following)[0]] if following < end else SPACE
+                    if code == 0x2E:
+                        abbreviation = piece == 1 or (0 < piece <= 4 and not stops and is_abbreviation(packed))
+                        inside = (after == LETTER or after == NUMBER or after == MARK) and piece > 0
+                        if inside and piece > 1 and not upper[before] and after == LETTER:  # "end.Next"
+                            inside = upper[decode(data, following)[0]] == 0
+                        stops += 1
+                        pending |= not abbreviation and not inside
+                    else:
+                        pending = True
+                elif code == 0x7B:
+                    flags |= CURLY_BRACKET
+                piece, packed = 0, np.int64(0)
                 at = following
             if run:
                 words += 1
@@ -260,7 +281,7 @@ def _lines(
                 flags |= TERMINAL_MARK
             if kept_last == 0x2E and kept_before == 0x2E and kept_third == 0x2E:
                 flags |= ELLIPSIS
-            if numbers and not others:
+            if numbers and numbers == word_characters:
                 flags |= NUMERIC
             if last_byte - first_byte < 64 and _is_counter(data, first_byte, last_byte):
                 flags |= COUNTER

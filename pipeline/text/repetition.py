@@ -21,6 +21,8 @@ Numbers = npt.NDArray[np.int32]
 TOP = (2, 3, 4)  # n of Gopher's top n-grams
 DUPLICATE = (5, 6, 7, 8, 9, 10)  # n of its duplicate n-grams
 
+BITS = 21  # of the number of a token or n-gram
+
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -80,76 +82,89 @@ def ngram_repetition(
     count: int,
     grams: Numbers,
     times: Numbers,
+    places: Numbers,
     table: Hashes,
-    owner: Numbers,
     seen: Numbers,
     top: npt.NDArray[np.float64],
     duplicate: npt.NDArray[np.float64],
 ) -> None:  # pragma: no cover - compiled
-    """Characters of the top 2- to 4-grams (a space between words) and of the duplicate 5- to 10-grams (none), as datatrove counts them."""
+    """Characters of the top 2- to 4-grams (a space between words) and of the duplicate 5- to 10-grams (none), as datatrove counts them.
+
+    `grams[i]` is the number of the n-gram at token `i`, -1 where it occurs once; `places` are the tokens where it occurs again.
+    A slot of `table` holds an n-gram's two numbers and its own, of BITS bits each, and a bit that says so.
+    """
     top[:] = 0
     duplicate[:] = 0
+    bits = np.uint64(BITS)
+    used = np.uint64(1) << np.uint64(63)
+    low = (np.uint64(1) << bits) - np.uint64(1)
+    left = 0
     for index in range(count):
-        grams[index] = tokens[index] if token_times[tokens[index]] > 1 else -1
-    largest = TOP[-1]
+        if token_times[tokens[index]] > 1:
+            grams[index] = tokens[index]
+            places[left] = index
+            left += 1
+        else:
+            grams[index] = -1
     for n in range(2, DUPLICATE[-1] + 1):
         positions = count - n + 1
         if positions <= 0:
             return
         size = 64
-        candidates = 0
-        for index in range(positions):
-            candidates += grams[index] >= 0 and grams[index + 1] >= 0
-        while size < 2 * candidates:
+        while size < 2 * left:
             size *= 2
         mask = np.uint64(size - 1)
-        owner[:size] = -1
-        found = 0
-        most = 0
-        for index in range(positions):
-            if grams[index] < 0 or grams[index + 1] < 0:
+        table[:size] = 0
+        found = most = candidates = 0
+        for place in range(left):
+            index = places[place]
+            if index >= positions or grams[index + 1] < 0:
                 grams[index] = -1
                 continue
-            key = (np.uint64(grams[index]) << np.uint64(32)) | np.uint64(tokens[index + n - 1])
+            key = (np.uint64(grams[index]) << bits) | np.uint64(tokens[index + n - 1])
             slot = _slot(key, mask)
-            while owner[slot] >= 0 and table[slot] != key:
+            while table[slot] and (table[slot] & ~used) >> bits != key:
                 slot = (slot + np.uint64(1)) & mask
-            if owner[slot] < 0:
-                owner[slot], table[slot] = found, key
+            if not table[slot]:
+                table[slot] = used | (key << bits) | np.uint64(found)
                 times[found] = 0
                 found += 1
-            number = owner[slot]
+            number = np.int64(table[slot] & low)
             grams[index] = number
             times[number] += 1
             most = max(most, times[number])
-        for index in range(positions):  # what turned out to occur once repeats no more
-            if grams[index] >= 0 and times[grams[index]] < 2:
+            places[candidates] = index
+            candidates += 1
+        left = 0
+        for place in range(candidates):  # what turned out to occur once repeats no more
+            index = places[place]
+            if times[grams[index]] > 1:
+                places[left] = index
+                left += 1
+            else:
                 grams[index] = -1
-        if n <= largest:
+        if n <= TOP[-1]:
             if most < 2:
                 top[n - 2] = ends[n - 1] + n - 1  # every one occurs once: the first of them
-            else:
-                for index in range(positions):
-                    if grams[index] >= 0 and times[grams[index]] == most:
-                        before = ends[index - 1] if index else 0
-                        top[n - 2] = (ends[index + n - 1] - before + n - 1) * most
-                        break
-            continue
-        if most < 2 and n >= DUPLICATE[0]:
+            for place in range(left):
+                index = places[place]
+                if times[grams[index]] == most:
+                    before = ends[index - 1] if index else 0
+                    top[n - 2] = (ends[index + n - 1] - before + n - 1) * most
+                    break
+        elif most < 2:
             return
-        if n >= DUPLICATE[0]:
+        else:
             seen[:found] = 0
-            index = 0
-            repeated = 0
-            while index < positions:
-                number = grams[index]
-                if number < 0:
-                    index += 1
-                elif seen[number]:
+            free = repeated = 0
+            for place in range(left):
+                index = places[place]
+                if index < free:
+                    continue
+                if seen[grams[index]]:
                     before = ends[index - 1] if index else 0
                     repeated += ends[index + n - 1] - before
-                    index += n
+                    free = index + n
                 else:
-                    seen[number] = 1
-                    index += 1
+                    seen[grams[index]] = 1
             duplicate[n - DUPLICATE[0]] = repeated

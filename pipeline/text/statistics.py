@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.text.repetition import DUPLICATE, TOP, duplicates, intern, ngram_repetition
+from pipeline.text.repetition import BITS, DUPLICATE, TOP, duplicates, intern, ngram_repetition
 from pipeline.text.utf8 import (
     IDEOGRAPH,
     LETTER,
@@ -38,7 +38,7 @@ from pipeline.text.utf8 import (
 GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 SHORT_LINE = 30  # characters, FineWeb's (Penedo et al. 2024, arXiv 2406.17557, section 3.6)
 # n-grams are looked for in the first so many tokens, which bounds a worker's memory. Gopher drops what has over 100,000 words.
-MAX_TOKENS = 1 << 21
+MAX_TOKENS = 1 << BITS
 # ... and duplicate lines in the first so many lines.
 MAX_LINES = 1 << 20
 
@@ -164,6 +164,7 @@ def _measure(
     grams: npt.NDArray[np.int32],
     times: npt.NDArray[np.int32],
     seen: npt.NDArray[np.int32],
+    places: npt.NDArray[np.int32],
     line_keys: npt.NDArray[np.uint64],
     line_sizes: npt.NDArray[np.int32],
     paragraph_keys: npt.NDArray[np.uint64],
@@ -455,7 +456,7 @@ def _measure(
                 best_times, is_alphabetic = token_times[token_ids[index]], token_alphabetic[index] == 2
         row[_AT_TOP_WORD] = best_times / max(1, words)
         row[_AT_TOP_WORD + 1] = is_alphabetic
-        ngram_repetition(token_ids, token_times, token_ends, tokens, grams, times, table, owner, seen, top, duplicate)
+        ngram_repetition(token_ids, token_times, token_ends, tokens, grams, times, places, table, seen, top, duplicate)
         for index in range(len(top)):
             row[_TOP + index] = top[index] / max(1, characters)
         for index in range(len(duplicate)):
@@ -498,7 +499,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> pa.Table:
         slots *= 2
     out = np.empty((documents, len(COLUMNS)), np.float64)
     units = max(tokens, lines)
-    numbers = [np.empty(units + 1, np.int32) for _ in range(5)]
+    numbers = [np.empty(units + 1, np.int32) for _ in range(6)]
     _measure(
         offsets,
         data,
@@ -513,6 +514,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> pa.Table:
         numbers[2],
         numbers[3],
         numbers[4],
+        numbers[5],
         np.empty(lines, np.uint64),
         np.empty(lines, np.int32),
         np.empty(lines, np.uint64),

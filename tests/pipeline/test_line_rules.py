@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -22,10 +21,7 @@ from pipeline.filters.limits import Bounds
 from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
 from pipeline.filters.science import ScienceRules
-from pipeline.measure import measure_stage
-from pipeline.text.lines import measure_lines
-from pipeline.text.statistics import character_classes, measure
-from pipeline.text.utf8 import utf8_view
+from pipeline.measure import measure_stage, measure_text
 from pipeline.verdicts import entries, remaining
 from tests.conftest import run_task
 from tests.pipeline.corpus import write_documents
@@ -33,19 +29,9 @@ from tests.pipeline.corpus import write_documents
 PROSE = "The house stood at the end of the road, and nobody had lived in it for many years. When the storms came, the roof gave way."
 
 
-def statistics(texts: list[str]) -> pa.Table:
-    """What the rules on lines and words look at."""
-    column = pa.array(texts)
-    table = measure(column)
-    offsets, data = utf8_view(column)
-    for name, values in measure_lines(offsets, data, *character_classes(), np.ones(len(texts), bool)).items():
-        table = table.append_column(name, values)
-    return table
-
-
 def judge(texts: list[str], family: Family) -> tuple[list[dict[str, Any]], list[str]]:
     """Verdicts, and what is left of each text."""
-    verdict = decide(statistics(texts), [family])
+    verdict = decide(measure_text(pa.array(texts)), [family])
     return verdict.to_pylist(), apply(pa.array(texts), from_column(verdict["cuts"])).to_pylist()
 
 
