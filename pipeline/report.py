@@ -19,6 +19,8 @@ from pipeline.dataset import Workdir
 from pipeline.dedup.contamination import REPORT
 from pipeline.documents import STATISTICS
 from pipeline.funnel import Count, Funnel, funnel
+from pipeline.histograms import Histogram, by_group, draw, histograms
+from pipeline.samples import Sample, samples
 from pipeline.verdicts import ORDER, entries, kept, verdict_dataset
 
 # Colours that stay apart for the colour-blind too (Okabe and Ito 2008), in the order of the domains.
@@ -59,6 +61,16 @@ def write_report(workdir: Workdir, run: Path) -> str:
             for found in numbers.contamination
         ],
         contaminated=_contaminated(workdir),
+        histograms=[
+            {
+                "group": group,
+                "domain": domain,
+                "limited": [_plot(histogram, colours[domain]) for histogram in limited],
+                "others": [_plot(histogram, colours[domain]) for histogram in others],
+            }
+            for group, domain, limited, others in by_group(histograms(workdir))
+        ],
+        samples=_samples(samples(workdir)),
         lengths=_lengths(workdir, numbers.domains, colours),
         mix=_mix(numbers),
         packed=[
@@ -76,6 +88,29 @@ def write_report(workdir: Workdir, run: Path) -> str:
     )
     workdir.write(html.encode(), "report.html")
     return workdir.path("report.html")
+
+
+def _plot(histogram: Histogram, colour: str) -> dict[str, str]:
+    return {"name": histogram.statistic, "words": histogram.description, "svg": draw(histogram, colour)}
+
+
+def _samples(found: list[Sample]) -> list[dict[str, Any]]:
+    """Samples by rule and domain, for the template."""
+    keys = list(dict.fromkeys((sample.rule, sample.domain) for sample in found))
+    rows = []
+    for rule, domain in keys:
+        of_key = [sample for sample in found if (sample.rule, sample.domain) == (rule, domain)]
+        shown = [
+            {
+                "document": sample.document,
+                "value": sample.detail
+                or (f"{sample.value:.3g}, limit {sample.limit:.3g}" if sample.value is not None and sample.limit is not None else ""),
+                "text": sample.cut if rule == "" else sample.text,
+            }
+            for sample in of_key
+        ]
+        rows.append({"rule": rule, "domain": domain, "samples": shown})
+    return rows
 
 
 SHOWN_CONTAMINATED = 8

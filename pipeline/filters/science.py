@@ -24,17 +24,21 @@ class ScienceRules(Family):
     min_year: int = Field(1970, description="Earliest year of publication (peS2o: after 1969); papers of unknown year stay.")
     max_top_word: float = Field(0.075, ge=0, le=1, description="Greatest share of the most frequent word (peS2o: 0.075; for abstracts 1).")
     alphabetic_top_word: bool = Field(True, description="The most frequent word is made of letters (peS2o: yes).")
-    max_spaced_letters: int = Field(4, ge=0, description="Most runs of s p a c e d letters, as bad recognition leaves (peS2o: 4).")
-    max_single_letters: float = Field(1, ge=0, le=1, description="Greatest share of words of one letter, a and I left out. 1: any.")
+    max_spaced_letters: int | None = Field(
+        None, ge=0, description="Most runs of s p a c e d letters, as bad recognition leaves (peS2o: 4 in abstracts). None: any."
+    )
+    max_single_letters: float | None = Field(
+        None, ge=0, le=1, description="Greatest share of words of one letter, a and I left out. None: any."
+    )
     max_replacement_characters: float = Field(0.001, ge=0, le=1, description="Greatest share of U+FFFD, which stands for lost characters.")
-    max_broken_lines: float = Field(1, ge=0, le=1, description="Greatest share of lines that end in a hyphen. 1: any.")
-    min_citations: float = Field(0, ge=0, description="Least citations per word. 0: any.")
+    max_broken_lines: float | None = Field(None, ge=0, le=1, description="Greatest share of lines that end in a hyphen. None: any.")
+    min_citations: float | None = Field(None, ge=0, description="Least citations per word. None: any.")
     max_citations: float | None = Field(None, ge=0, description="Most citations per word, as in lists of references. None: any.")
-    max_mathematics: float = Field(1, ge=0, le=1, description="Greatest share of characters in formulas. 1: any.")
+    max_mathematics: float | None = Field(None, ge=0, le=1, description="Greatest share of characters in formulas. None: any.")
     cut_references: bool = Field(True, description="Cut the section of references, up to an appendix or the end.")
 
     def checks(self) -> list[Check]:
-        return [
+        checks = [
             Check("science_words", "words", self.min_words, self.max_words),
             Check("science_paragraphs", "paragraphs", minimum=self.min_paragraphs),
             Check("science_year", "year", minimum=self.min_year),
@@ -47,6 +51,7 @@ class ScienceRules(Family):
             Check("science_citations", "citations_per_word", self.min_citations, self.max_citations),
             Check("science_mathematics", "mathematics", maximum=self.max_mathematics),
         ]
+        return [check for check in checks if check.minimum is not None or check.maximum is not None]
 
     def apply(self, statistics: pa.Table) -> Judged:
         judged = super().apply(statistics)

@@ -1,0 +1,172 @@
+"""Histograms of every statistic, for each group of documents that has rules of its own, with the rules' limits drawn in.
+
+One pass over `statistics/`: values are counted in bins that serve any statistic (200 up to 1, 24 a decade above; a bin has its
+upper end), so that the range that a plot shows is chosen afterwards, and memory does not depend on the number of documents.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.dataset import Workdir
+from pipeline.documents import STATISTICS
+from pipeline.filters import FILTER, Rules
+from pipeline.filters.check import Check
+from pipeline.measure import FAMILIES
+
+LINEAR, DECADE = 200, 24
+EDGES = np.concatenate([np.linspace(0, 1, LINEAR + 1), np.logspace(0, 12, 12 * DECADE + 1)[1:]])
+BINS = len(EDGES) - 1
+LEFT_OUT = ("references_begin", "references_end")  # places, not amounts
+KEPT, OTHER, HERE = range(3)  # what became of a document: kept, dropped by another rule, dropped by one of this statistic
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """One statistic of one group: counts (3, BINS) of documents kept, dropped by other rules, dropped by a rule on it."""
+
+    group: str
+    domain: str
+    statistic: str
+    description: str
+    counts: Counts
+    limits: tuple[float, ...]
+
+
+def checks_of(rules: Mapping[str, Rules]) -> dict[str, list[Check]]:
+    """For each domain or source that has rules, its checks of numbers."""
+    return {
+        name: [check for family in given.families() for check in family.checks() if check.minimum is not None or check.maximum is not None]
+        for name, given in rules.items()
+    }
+
+
+def histograms(workdir: Workdir) -> list[Histogram]:
+    """All histograms of a workdir that has been filtered, those with limits first; none where it has not."""
+    verdict = workdir.manifest(FILTER)
+    if verdict is None:
+        return []
+    rules = {name: Rules.model_validate(given) for name, given in verdict.configuration.items()}
+    checks = checks_of(rules)
+    counts: dict[tuple[str, str, str], Counts] = {}
+    descriptions = {name: words for family in FAMILIES.values() for name, words in family.items()}
+    for partition, table in workdir.tables(STATISTICS):
+        dropped_by = workdir.read_table(FILTER, verdict.by_name[partition.name], ["rule"])["rule"].to_pylist()
+        groups = [
+            (source if source in rules else domain, domain)
+            for domain, source in zip(table["domain"].to_pylist(), table["source"].to_pylist(), strict=True)
+        ]
+        for field in table.schema:
+            if not (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)) or field.name in LEFT_OUT:
+                continue
+            column = table[field.name]
+            valid = np.asarray(column.is_valid(), dtype=bool)
+            values = np.asarray(column.fill_null(0), dtype=np.float64)
+            places = np.clip(np.searchsorted(EDGES, values, side="left") - 1, 0, BINS - 1)
+            for group, domain in sorted(set(groups)):
+                here = {check.rule for check in checks.get(group, []) if check.statistic == field.name}
+                fate = np.array([KEPT if rule is None else HERE if rule in here else OTHER for rule in dropped_by])
+                chosen = valid & np.array([pair == (group, domain) for pair in groups], bool)
+                if chosen.any():
+                    found = np.bincount(fate[chosen] * BINS + places[chosen], minlength=3 * BINS).reshape(3, BINS)
+                    key = (group, domain, field.name)
+                    counts[key] = counts.get(key, np.zeros((3, BINS), np.int64)) + found
+    result = []
+    for (group, domain, name), found in counts.items():
+        limits = [
+            limit
+            for check in checks.get(group, [])
+            if check.statistic == name
+            for limit in (check.minimum, check.maximum)
+            if limit is not None
+        ]
+        result.append(Histogram(group, domain, name, descriptions.get(name, name), found, tuple(sorted(set(limits)))))
+    return sorted(result, key=lambda histogram: (histogram.domain, histogram.group, not histogram.limits))
+
+
+# --- drawing -----------------------------------------------------------------------------------------------------------
+
+WIDTH, HEIGHT, BARS = 232, 66, 46
+_GREY, _RED = "#c3ccd6", "#c0392b"
+
+
+def _short(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if value >= 1e4:
+        return f"{value / 1e3:.3g}k"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def draw(histogram: Histogram, colour: str) -> str:
+    """A histogram as SVG. Heights are square roots of counts, so that a thin tail shows; limits are dashed lines."""
+    used = np.flatnonzero(histogram.counts.sum(axis=0))
+    limits = [limit for limit in histogram.limits if limit >= 0]
+    low, high = float(EDGES[used[0]]), float(EDGES[used[-1] + 1])
+    if high <= 1 and all(limit <= 1 for limit in limits):
+        low, high = min([low, *limits]), max([high, *limits])
+        high = max(high, low + 0.02)
+
+        def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            return (values - low) / (high - low)
+    else:
+        low, high = max(1.0, min([low, *limits])), max([high, *limits, 2.0])
+
+        def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            share: npt.NDArray[np.float64] = np.log(np.maximum(values, low) / low) / np.log(high / low)
+            return share
+
+    centres = (EDGES[:-1] + EDGES[1:]) / 2
+    bars = np.clip((place(centres) * BARS).astype(np.int64), 0, BARS - 1)
+    heights = np.stack([np.bincount(bars, row, BARS) for row in histogram.counts])
+    most = np.sqrt(heights.sum(axis=0).max())
+    step = WIDTH / BARS
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 27}" role="img" aria-label="{html.escape(histogram.statistic)}">']
+    for bar in range(BARS):
+        total = heights[:, bar].sum()
+        if not total:
+            continue
+        full = HEIGHT * np.sqrt(total) / most
+        base = float(HEIGHT + 12)
+        for kind, fill in ((KEPT, colour), (OTHER, _GREY), (HERE, _RED)):
+            size = full * heights[kind, bar] / total
+            if size > 0:
+                base -= size
+                parts.append(
+                    f'<rect x="{bar * step:.1f}" y="{base:.1f}" width="{step - 0.6:.1f}" height="{max(size, 0.7):.1f}" fill="{fill}"/>'
+                )
+    parts.append(f'<path d="M0 {HEIGHT + 12.5}H{WIDTH}" stroke="#c9d1da"/>')
+    for limit in limits:
+        at = float(np.clip(place(np.array([limit]))[0], 0, 1)) * WIDTH
+        anchor = "end" if at > WIDTH * 0.7 else "start"
+        parts.append(f'<path d="M{at:.1f} 2V{HEIGHT + 12}" stroke="{_RED}" stroke-dasharray="3 2"/>')
+        parts.append(
+            f'<text x="{at + (-3 if anchor == "end" else 3):.1f}" y="9" fill="{_RED}" text-anchor="{anchor}">{_short(limit)}</text>'
+        )
+    parts.append(f'<text x="0" y="{HEIGHT + 24}">{_short(low) if low != 1 or high <= 1 else "≤ 1"}</text>')
+    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{_short(high)}</text></svg>')
+    return "".join(parts)
+
+
+def by_group(found: Sequence[Histogram]) -> list[tuple[str, str, list[Histogram], list[Histogram]]]:
+    """Histograms by group: its name, its domain, those with limits, and the others."""
+    keys = list(dict.fromkeys((histogram.group, histogram.domain) for histogram in found))
+    return [
+        (
+            group,
+            domain,
+            [h for h in found if (h.group, h.domain) == (group, domain) and h.limits],
+            [h for h in found if (h.group, h.domain) == (group, domain) and not h.limits],
+        )
+        for group, domain in keys
+    ]

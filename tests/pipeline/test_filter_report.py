@@ -1,0 +1,85 @@
+"""What a report shows of the rules: histograms with limits, and samples of what was dropped and cut."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from pipeline.dataset import Workdir
+from pipeline.filters import Rules, filter_stage
+from pipeline.filters.c4 import C4Rules
+from pipeline.filters.gopher import GopherQuality
+from pipeline.filters.length import LengthRules
+from pipeline.filters.limits import Bounds
+from pipeline.histograms import EDGES, HERE, KEPT, OTHER, draw, histograms
+from pipeline.measure import measure_stage
+from pipeline.samples import PER_RULE, samples
+from tests.conftest import run_task
+from tests.pipeline.corpus import write_documents
+
+LINE = "A sentence that is long enough to be one of several in this text."
+
+
+@pytest.fixture
+def filtered(workdir: Workdir) -> Workdir:
+    texts = [" ".join([f"word{n}"] * n) for n in range(1, 41)] + ["\n".join([LINE] * 5 + ["no mark at its end"])] * 2
+    documents = write_documents(workdir, texts, 3, ["web"] * 40 + ["other", "third"])
+    statistics = run_task(workdir, measure_stage(documents, {"other": True}))["statistics"]
+    rules = {
+        "web": Rules(length=LengthRules(min_words=11, max_words=30), limits={"bytes": Bounds(max=150)}),
+        "other": Rules(c4=C4Rules()),
+    }
+    run_task(workdir, filter_stage(rules, statistics))
+    return workdir
+
+
+def test_histograms_count_every_document_once_by_its_fate(filtered: Workdir) -> None:
+    found = {(histogram.group, histogram.statistic): histogram for histogram in histograms(filtered)}
+    words = found["web", "words"]
+    assert words.limits == (11, 30)
+    assert words.counts.sum() == 40
+    assert words.counts[HERE].sum() == 10 + 10  # shorter than 11, longer than 30
+    kept = [n for n in range(11, 31) if n * len(f"word{n} ") - 1 <= 150]
+    assert words.counts[KEPT].sum() == len(kept)
+    assert words.counts[OTHER].sum() == 20 - len(kept)
+    for n in range(1, 41):  # each value lies in its bin
+        (place,) = np.flatnonzero((EDGES[:-1] < n) & (EDGES[1:] >= n))
+        assert words.counts[:, place].sum() >= 1
+    assert found["third", "words"].limits == ()
+    assert found["third", "words"].counts.sum() == 1
+
+
+def test_a_plot_draws_its_limits_and_nothing_outside_of_its_frame(filtered: Workdir) -> None:
+    for histogram in histograms(filtered):
+        svg = draw(histogram, "#0072b2")
+        assert svg.count("stroke-dasharray") == len(histogram.limits)
+        for x, y, width, height in re.findall(r'<rect x="([\d.-]+)" y="([\d.-]+)" width="([\d.-]+)" height="([\d.-]+)"', svg):
+            assert 0 <= float(x) <= 232 - float(width) + 1
+            assert 0 <= float(y) <= 80
+            assert float(height) > 0
+
+
+def test_samples_are_of_each_rule_in_each_domain_and_always_the_same(filtered: Workdir) -> None:
+    found = samples(filtered)
+    assert found == samples(filtered)
+    by_rule: dict[tuple[str, str], list[str]] = {}
+    for sample in found:
+        by_rule.setdefault((sample.domain, sample.rule), []).append(sample.document)
+    assert set(by_rule) == {("web", "length_words"), ("web", "limit_bytes"), ("other", "")}
+    assert len(set(by_rule["web", "length_words"])) == PER_RULE
+    (cut,) = [sample for sample in found if sample.rule == ""]
+    assert cut.cut == "no mark at its end"
+    assert cut.detail == "c4: 1 line without terminal punctuation"
+
+
+def test_a_workdir_without_verdicts_has_neither(workdir: Workdir) -> None:
+    assert histograms(workdir) == []
+    assert samples(workdir) == []
+
+
+def test_rules_of_the_recipe_can_be_read_back_from_the_manifest(filtered: Workdir) -> None:
+    manifest = filtered.require("verdicts/filter")
+    assert Rules.model_validate(manifest.configuration["web"]).length == LengthRules(min_words=11, max_words=30)
+    assert GopherQuality().checks()[0].minimum == 50
