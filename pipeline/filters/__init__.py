@@ -20,6 +20,7 @@ from pipeline.filters.fineweb import FineWebRules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.language import LanguageRules
 from pipeline.filters.length import LengthRules
+from pipeline.filters.license import LicenseRules
 from pipeline.filters.limits import Bounds, Limits
 from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
@@ -35,6 +36,7 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    license: LicenseRules | None = Field(None, description="Licences to keep.")
     length: LengthRules | None = Field(None, description="Length bounds.")
     language: LanguageRules | None = Field(None, description="Natural language.")
     gopher_repetition: GopherRepetition | None = Field(None, description="Gopher's repetition rules.")

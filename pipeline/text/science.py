@@ -110,10 +110,12 @@ def _author_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cove
 
 
 @numba.njit(cache=True, nogil=True)
-def _formula_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compiled
+def _formula_end(data: Bytes, start: int, at: int, end: int, closed: npt.NDArray[np.int64]) -> int:  # pragma: no cover - compiled
     """Where a formula that begins at `at` ends, or -1: $...$ (no blank line, no space inside its dollars), $$...$$, and brackets."""
     stop = min(end, at + MATHEMATICS_LIMIT)
     if data[at] == 0x24:
+        if at > start and data[at - 1] == 0x5C:
+            return -1
         if at + 1 < end and data[at + 1] == 0x24:
             place = at + 2
             while place + 1 < stop:
@@ -134,23 +136,25 @@ def _formula_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - c
         return -1
     if at + 1 >= end or (data[at + 1] != 0x28 and data[at + 1] != 0x5B):
         return -1
-    close = 0x29 if data[at + 1] == 0x28 else 0x5D
-    place = at + 2
-    while place + 1 < stop:
-        if data[place] == 0x5C and data[place + 1] == close:
-            return place + 2
+    kind = 0 if data[at + 1] == 0x28 else 1
+    close = 0x29 if kind == 0 else 0x5D
+    place = max(at + 2, closed[kind])  # where the next end is, is looked for once, however many beginnings there are
+    while place + 1 < end and not (data[place] == 0x5C and data[place + 1] == close):
         place += 1
-    return -1
+    closed[kind] = place
+    return place + 2 if place + 1 < end and place < at + MATHEMATICS_LIMIT else -1
 
 
 @numba.njit(cache=True, nogil=True)
 def _science(
     offsets: Offsets, data: Bytes, classes: Bytes, symbols: Bytes, wanted: npt.NDArray[np.bool_], out: npt.NDArray[np.float64]
 ) -> None:  # pragma: no cover - compiled
+    closed = np.zeros(2, np.int64)
     for document in range(len(offsets) - 1):
         if not wanted[document]:
             continue
         start, end = offsets[document], offsets[document + 1]
+        closed[:] = start
         characters = words = citations = mathematics = spaced = singles = replaced = lines = broken = 0
         references, references_end = -1, -1
         length = letters = run = 0  # of the current word; single letters before it
@@ -205,7 +209,7 @@ def _science(
             if at < end:
                 characters += 1
                 if at >= formula and (code == 0x24 or code == 0x5C):
-                    stop = _formula_end(data, at, end)
+                    stop = _formula_end(data, start, at, end, closed)
                     if stop > 0:
                         formula = stop
                 mathematics += at < formula or symbols[code] != 0

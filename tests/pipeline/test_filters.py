@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -14,8 +15,9 @@ from pipeline.filters.code import CodeRules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.language import LanguageRules
 from pipeline.filters.length import LengthRules
+from pipeline.filters.license import LicenseRules
 from pipeline.language import detect
-from pipeline.measure import measure_stage
+from pipeline.measure import measure_stage, measure_text
 from tests.conftest import run_task
 from tests.pipeline.corpus import write_documents
 
@@ -76,6 +78,45 @@ def test_code_rules_and_licences(workdir: Workdir) -> None:
     licensed = decide(pa.table({"license": ["MIT", "GPL-3.0-only", None]}), [Only(CodeRules(licenses=["MIT"]).checks()[:1])])
     assert licensed["keep"].to_pylist() == [True, False, False]
     assert licensed["detail"].to_pylist() == [None, "GPL-3.0-only", "unknown"]
+
+
+@pytest.mark.parametrize(("unknown", "keeps"), [(False, [True, False, False]), (True, [True, False, True])])
+def test_licences_of_any_domain(unknown: bool, keeps: list[bool]) -> None:
+    table = pa.table({"license": ["CC-BY-4.0", "CC-BY-NC-4.0", None]})
+    verdict = decide(table, [LicenseRules(allow=["CC-BY-4.0"], unknown=unknown)])
+    assert verdict["keep"].to_pylist() == keeps
+    assert verdict["detail"].to_pylist()[1] == "CC-BY-NC-4.0"
+
+
+@pytest.mark.parametrize(
+    ("code", "language", "rule"),
+    [
+        ("x = 1  # a comment\n" * 20, "Python", None),
+        ("<?xml version='1.0'?>\n" + "<a>text of it</a>\n" * 20, "XML", "code_xml"),
+        ("<?xml version='1.0'?>\n" + "<a>text of it</a>\n" * 20, "XSLT", None),
+        ("<div class='some long name' id='another'></div>\n" * 20 + "text " * 30, "HTML", "code_markup_text"),
+        ("value: 1\n" * 600, "YAML", "code_data_lines"),
+        ("value = 1\n" * 600, "Python", None),
+        ("word " * 1000, "Markdown", None),
+        ("word " * 1000, "Python", "code_longest_line"),
+        ("x = '" + "aGVsbG8x" * 13 + "'\n", "Python", "code_encoded"),
+        ("#" * 3 + "\n" + ("key = 'x'\n" * 300) + "QUJD" * 300, "INI", "code_longest_line"),
+        (("QUJD" * 19 + "\n") * 16 + "key = 'some value here'\n" * 100, "INI", "code_longest_encoded"),
+    ],
+)
+def test_each_of_the_stacks_rules_drops_what_it_is_for(code: str, language: str, rule: str | None) -> None:
+    column = pa.array([code])
+    table = measure_text(column, np.ones(1, bool), [language])
+    empty = pa.array([None], pa.string())
+    for name in ("generated", "vendored", "license"):
+        table = table.append_column(name, empty)
+    table = table.append_column("declared_language", pa.array([language]))
+    assert decide(table, [CodeRules()])["rule"].to_pylist() == [rule]
+    for name in ("generated", "vendored"):
+        marked = table.set_column(table.column_names.index(name), name, pa.array(["said so in line 1"]))
+        verdict = decide(marked, [CodeRules()])
+        assert (verdict["rule"][0].as_py(), verdict["detail"][0].as_py()) == (f"code_{name}", "said so in line 1")
+        assert decide(marked, [CodeRules(generated=True, vendored=True)])["rule"].to_pylist() == [rule]
 
 
 def test_language_names_what_it_found(workdir: Workdir) -> None:

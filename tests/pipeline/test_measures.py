@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.measure import measure_text
 from pipeline.text import lines as line_measures
 from pipeline.text.code import measure_code
 from pipeline.text.lines import measure_lines
@@ -199,3 +200,21 @@ def test_damage_by_character_recognition_is_counted() -> None:
     assert found["broken_lines"] == pytest.approx(1 / 4)
     assert found["replacement_characters"] > 0
     assert science_of("I am a man. A b c")["spaced_letters"] == 0
+
+
+# --- hostile text ------------------------------------------------------------------------------------------------------
+
+HOSTILE = ["a://", "a.", "'", "a'", "$", "$a ", "\\(", "\\[", "$$a", "(", "(1", "[", "[1", "[edi", "read more.", "javascrip", "ab ", "\\u12", "0x", "+a", "{",
+           "/*", '"""', "<!--", "<script", "\n", "-\n", "References\n", "a b ", "é", "\u0301", "漢", "...", "Dr.", "A."]  # fmt: skip
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_two_megabytes_of_anything_are_measured_at_once(piece: str) -> None:
+    """Every kernel looks at each byte a bounded number of times, so none of these takes more than a moment."""
+    text = piece * (2_000_000 // len(piece.encode()))
+    statistics_of_text = measure_text(pa.array([text]))
+    assert statistics_of_text["bytes"][0].as_py() == len(text.encode())
+    code_of(text, "Python")
+    code_of(text, "HTML")
+    code_of(text, "C")
