@@ -171,7 +171,7 @@ def _scan(data: Bytes, begin: int, end: int, classes: Bytes) -> int:  # pragma: 
                     found |= _AMPERSAND
             elif first == 0x3C:
                 found |= _LESS
-            elif first < 0x20 and first != 0x09 or first == 0x7F:
+            elif (first < 0x20 and first != 0x09) or first == 0x7F:
                 found |= _CONTROL
             if previous and first < 0x30 and (last == 0x152 or last == 0x153 or (first == 0x20 and (last == 0xC2 or last == 0xC3))):
                 found |= _SUSPECT
@@ -280,7 +280,7 @@ def _fix_segment(text: str, encoding: bool, entities: bool, kinds: set[str]) -> 
             if text != before:
                 kinds.add("entities")
         if not encoding:
-            if "\ud800" <= max(text, default="") and _LONE.search(text):  # from a numeric entity
+            if max(text, default="") >= "\ud800" and _LONE.search(text):  # from a numeric entity
                 text = fixes.fix_surrogates(text)
         else:
             mended = fixes.fix_c1_controls(_fix_encoding(text, work))
