@@ -272,7 +272,7 @@ def find(raw: bytes, kinds: tuple[Kind, ...], *, public_only: bool = True) -> li
     return kept
 
 
-def mask(text: str, kinds: tuple[Kind, ...], *, public_only: bool = True) -> tuple[str, dict[str, int]]:
+def mask(text: str, kinds: tuple[Kind, ...], public_only: bool = True) -> tuple[str, dict[str, int]]:
     """The text with placeholders, and how many of each kind there were. The text has no lone surrogates."""
     raw = text.encode()
     spans = find(raw, kinds, public_only=public_only)

@@ -334,6 +334,15 @@ def compose(text: str) -> str:
     return "".join([*pieces, unicodedata.normalize("NFC", text[at:])])
 
 
+def well_formed(text: str) -> str:
+    """The text as UTF-8 can hold it: pairs of surrogates are their character, single ones U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return fixes.fix_surrogates(text)
+    return text
+
+
 def _encoded(text: str) -> Bytes:
     return np.frombuffer(text.encode(), np.uint8)
 
@@ -347,7 +356,7 @@ def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
         data = _encoded(text)
     except UnicodeEncodeError:
         kinds.add("surrogates")
-        text = fixes.fix_surrogates(text)  # pairs become their character, single ones U+FFFD
+        text = well_formed(text)
         data = _encoded(text)
     found = _scan(data, 0, len(data), classes)
     if found & _RETURN or (found & _SEPARATOR and not verbatim):

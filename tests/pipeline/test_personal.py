@@ -131,7 +131,7 @@ def test_real_text_is_masked_where_datatrove_masks_it(real_data: Path) -> None:
     agreed, differences = 0, []
     for text in texts:
         raw = text.encode()
-        ours = [span for span in find(raw, ("email", "ip"))]
+        ours = find(raw, ("email", "ip"))
         spans = [(len(raw[: s.begin].decode()), len(raw[: s.end].decode()), s.kind) for s in ours]
         theirs = [(m.start(), m.end(), "email") for m in pii.emails_replacer.regex.finditer(text)]
         theirs += [(m.start(), m.end(), "ip") for m in pii.ip_replacer.regex.finditer(text) if pii.ip_replacer.validator(m[0])]
