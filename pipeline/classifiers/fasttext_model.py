@@ -65,7 +65,7 @@ def _check(file: BinaryIO, size: int) -> list[str]:
     if kind != 3:
         raise _Damaged("a model of word vectors, not a classifier")
     hashed = ngrams > 1 or longest > 0  # by their remainder over `bucket`, which then must not be 0
-    if not (width > 0 and 0 <= ngrams <= 100 and 0 <= shortest and 0 <= longest <= 100 and bucket >= hashed and loss in (1, 2, 3, 4)):
+    if not (width > 0 and 0 <= ngrams <= 100 and shortest >= 0 and 0 <= longest <= 100 and bucket >= hashed and loss in (1, 2, 3, 4)):
         raise _Damaged("its settings make no sense")
     entries, words, labels, _, pruned = numbers("iiiqq")
     if words < 0 or labels <= 0 or entries != words + labels or entries > size // 11 or pruned < -1:

@@ -80,7 +80,7 @@ def _score(
 @numba.njit(cache=True, nogil=True)
 def _features(data: Bytes, classes: Bytes, lower: U32, shift: int, units: U64) -> int:  # pragma: no cover - compiled
     """`units` gets bucket and sign (last bit) of each word and pair; returns how many."""
-    words = word_units(data, 0, len(data), classes, lower, units)
+    words: int = word_units(data, 0, len(data), classes, lower, units)
     _bigrams(units, words)
     total = max(0, 2 * words - 1)
     for unit in range(total):

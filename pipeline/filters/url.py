@@ -299,15 +299,15 @@ def _unquoted(host: bytes) -> bytes:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _contains(slots: U64, key: np.uint64) -> int:  # pragma: no cover - compiled
+def _contains(slots: U64, key: np.uint64) -> np.int64:  # pragma: no cover - compiled
     """The slot of a hash, or -1."""
     mask = np.uint64(len(slots) - 1)
     at = key & mask
     while slots[at] != 0:
         if slots[at] == key:
-            return int(at)
+            return np.int64(at)
         at = (at + np.uint64(1)) & mask
-    return -1
+    return np.int64(-1)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -365,7 +365,8 @@ def _word_hash(word: Bytes) -> np.uint64:  # pragma: no cover - compiled
     value = np.uint64(_FNV_OFFSET)
     for byte in word:
         value = _step(value, np.int64(byte))
-    return _key(value)
+    key: np.uint64 = _key(value)
+    return key
 
 
 @numba.njit(cache=True, nogil=True)
@@ -409,7 +410,7 @@ def _parts(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:  # pragma
 @numba.njit(cache=True, nogil=True)
 def _host_hash(data: Bytes, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
     """From the end, so that every domain above it is hashed on the way."""
-    value = np.uint64(_FNV_OFFSET)
+    value: np.uint64 = np.uint64(_FNV_OFFSET)
     for at in range(end - 1, begin - 1, -1):
         value = _step(value, _lower(np.int64(data[at])))
     return value
