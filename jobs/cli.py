@@ -22,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+classifier_app = typer.Typer(help="Quality classifiers.", no_args_is_help=True)
+app.add_typer(classifier_app, name="classifier")
+
 RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file.")]
 WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster's address; default: $RAY_ADDRESS, else a Ray of its own.")]
@@ -178,6 +181,37 @@ def explain(
     from jobs.explain import explain as tell
 
     tell(workdir, document)
+
+
+@classifier_app.command()
+def train(
+    positive: Annotated[str, typer.Argument(help="Documents of the kind to keep: a file, a folder, a glob, a URI, or a workdir.")],
+    negative: Annotated[str, typer.Argument(help="Documents of the other kind.")],
+    output: Annotated[Path, typer.Option(help="The folder to write the model to.")] = Path("classifier"),
+    form: Annotated[
+        str | None, typer.Option("--format", help="Format of both, as of a recipe's sources; default: by the files' endings.")
+    ] = None,
+    field: Annotated[str, typer.Option(help="For JSON and Parquet: the field that is the text.")] = "text",
+    bits: Annotated[int, typer.Option(min=10, max=26, help="Hash words and pairs of words into 2^BITS buckets.")] = 20,
+    most: Annotated[int, typer.Option(min=20, help="Train on this many documents of each at most, chosen by hash.")] = 50_000,
+) -> None:
+    """Train a linear quality classifier, to be named under `classifiers` in a recipe; print how it does on held-out documents."""
+    from typing import cast, get_args
+
+    from pipeline.classifiers.training import train as fit
+    from pipeline.errors import UserError
+    from pipeline.readers.config import Format
+
+    if form is not None and form not in get_args(Format):
+        raise UserError(f"--format {form}: no such format; there are: {', '.join(get_args(Format))}")
+    trained = fit(positive, negative, output, form=cast("Format | None", form), field=field, bits=bits, most=most)
+    held = trained.held_out
+    console.print(f"trained on {trained.positive:,} positive and {trained.negative:,} negative documents")
+    if trained.both or trained.unreadable:
+        console.print(f"left out: {trained.both:,} texts in both sets, {trained.unreadable:,} documents that could not be read")
+    console.print(f"held out: {held.positive:,} positive, {held.negative:,} negative")
+    console.print(f"precision {held.precision:.4f}, recall {held.recall:.4f} at 0.5; ROC-AUC {held.roc_auc:.4f}")
+    console.print(f"model: {trained.folder}", soft_wrap=True)
 
 
 def main() -> None:

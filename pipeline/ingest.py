@@ -7,22 +7,23 @@ bounded size. What cannot be read goes to `quarantine/` with its place and reaso
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.dataset import Workdir, fingerprint, to_parquet
 from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
+from pipeline.text.personal import PersonalDataConfig, mask, strings
+from pipeline.text.repair import LAYOUT, RepairConfig, repair, well_formed
 
-VERSION = 2  # of what this stage does; raised when its output changes for the same input
+VERSION = 3  # of what this stage does; raised when its output changes for the same input
 
 
 class IngestConfig(BaseModel):
@@ -37,10 +38,19 @@ class IngestConfig(BaseModel):
         le=1 << 30,
         description="Bytes of text in one partition of documents, at most (one document more).",
     )
-    repair: bool = Field(
-        True,
-        description="Repair text as it is written: line ends, control characters, and Unicode composition (NFC; not for code).",
+    repair: RepairConfig | None = Field(
+        default_factory=RepairConfig, description="Repair text as it is written; true: as by default, false or null: leave it as it is."
     )
+    personal: PersonalDataConfig | None = Field(
+        default_factory=PersonalDataConfig,
+        description="Mask personal data as text is written, so that it is never stored; true: as by default, false or null: do not.",
+    )
+
+    @field_validator("repair", "personal", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        """A plain true or false stands for the defaults or for nothing."""
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
@@ -48,38 +58,83 @@ class _Chunk:
     name: str
     source: SourceConfig
     files: tuple[InputFile, ...]
-    partition_bytes: int
-    repair: bool
+    config: IngestConfig
 
 
-# C0 and C1 controls but for tab and line feed; DEL; the byte order mark; lone surrogates, which UTF-8 cannot hold.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
+class _Counts:
+    """What was changed in a task's documents: how many documents had each kind of repair, how many places were masked."""
+
+    def __init__(self) -> None:
+        self.repaired: dict[str, int] = {}
+        self.masked: dict[str, int] = {}
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        named = {"repaired": self.repaired, "masked": self.masked}
+        return {name: dict(sorted(counts.items())) for name, counts in named.items() if counts}
 
 
-def repair(text: str, *, compose: bool) -> str:
-    """Line ends as `\\n`, no control characters, and with `compose` Unicode's composed form (NFC)."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _CONTROLS.sub("", text)
-    return unicodedata.normalize("NFC", text) if compose and not text.isascii() else text
+def _add(counts: dict[str, int], more: dict[str, int]) -> None:
+    for kind, count in more.items():
+        counts[kind] = counts.get(kind, 0) + count
 
 
-def _rows(chunk: _Chunk, record: Record) -> dict[str, Any]:
-    source = chunk.source
-    text = repair(record.text, compose=source.domain != "code") if chunk.repair else record.text
-    return {
+Mask = Callable[[str], tuple[str, dict[str, int]]]
+
+
+def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
+    """What is taken out of a domain's texts, in this order: each gives the text with placeholders, and how many of each kind."""
+    masks: list[Mask] = []
+    if config.personal is not None:
+        kinds = config.personal.kinds(domain)
+        masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only))
+    return tuple(masks)
+
+
+def _masked(text: str, masks: Sequence[Mask], counts: dict[str, int]) -> str:
+    for take_out in masks:
+        text, found = take_out(text)
+        _add(counts, found)
+    return text
+
+
+def _row(chunk: _Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
+    """A record as a row of `documents/`: its text repaired, then masked (what is repaired may hide an address).
+
+    The title and whatever else the record had are masked too. `meta` gets `repaired` (kinds, but for changes of layout) and
+    `masked` (places of each kind in the text), where there are any.
+    """
+    source, config = chunk.source, chunk.config
+    masks = _masks(config, source.domain)
+    text, title = record.text, record.title
+    notes: dict[str, Any] = {}
+    if config.repair is None:
+        text, title = well_formed(text), None if title is None else well_formed(title)
+    else:
+        text, kinds = repair(text, config.repair, source.domain)
+        title = None if title is None else repair(title, config.repair, source.domain).text
+        _add(counts.repaired, dict.fromkeys(kinds, 1))
+        if told := [kind for kind in kinds if kind not in LAYOUT]:
+            notes["repaired"] = told
+    masked: dict[str, int] = {}
+    text = _masked(text, masks, masked)
+    _add(counts.masked, masked)
+    if masked:
+        notes["masked"] = masked
+    meta = strings(record.meta, lambda value: _masked(well_formed(value), masks, {})) if record.meta else {}
+    meta = {**meta, **notes}
+    row = {
         "id": f"{source.name}:{record.id}",
-        "text": text,
         "domain": source.domain,
         "source": source.name,
         "url": record.url,
-        "title": record.title,
         "language": record.language or source.language,
         "license": record.license or source.license,
         "path": record.path,
         "date": record.date,
-        "meta": json.dumps(record.meta, sort_keys=True, ensure_ascii=False) if record.meta else None,
+        "meta": json.dumps(meta, sort_keys=True, ensure_ascii=False) if meta else None,
     }
+    row = {name: value if value is None else well_formed(value) for name, value in row.items()}
+    return {**row, "text": text, "title": None if title is None else _masked(title, masks, {})}
 
 
 def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summary]:
@@ -87,6 +142,7 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
     size = documents = total = partition = 0
+    changes = _Counts()
 
     def flush() -> File:
         table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
@@ -97,10 +153,10 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
             if not isinstance(item, Record):
                 bad.append({"source": chunk.source.name, "location": item.location, "error": item.error, "raw": item.raw})
                 continue
-            row = _rows(chunk, item)
+            row = _row(chunk, item, changes)
             rows.append(row)
             size += len(row["text"].encode())
-            if size >= chunk.partition_bytes:
+            if size >= chunk.config.partition_bytes:
                 yield flush()
                 documents, total, partition = documents + len(rows), total + size, partition + 1
                 rows, size = [], 0
@@ -110,13 +166,14 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     if bad:
         table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
         yield File(QUARANTINE, f"{chunk.name}.parquet", to_parquet(table), len(bad))
-    counts = {"documents": documents, "bytes": total, "quarantined": len(bad)}
+    counts = {"documents": documents, "bytes": total, "quarantined": len(bad), **changes.summary()}
     return {"sources": {chunk.source.name: counts}, "domains": {chunk.source.domain: counts}}
 
 
 def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Path) -> Stage:
     """The stage for all sources; relative paths are relative to `base`. Raises `UserError` where a source has no files."""
     tasks = []
+    written = config.model_dump(mode="json", exclude={"chunk_bytes"})  # chunks are what `inputs` say
     for source in sources:
         files = list_files(source, base)
         for number, run in enumerate(chunks_by_size([file.bytes for file in files], config.chunk_bytes)):
@@ -124,8 +181,8 @@ def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Pa
             name = f"{source.name}-{number:05d}"
             inputs = [(file.relative, file.fingerprint) for file in chosen]
             settings = source.model_dump(mode="json", exclude={"path"})  # where the files lie does not matter, what they hold does
-            key = fingerprint(VERSION, settings, config.partition_bytes, config.repair, inputs)
-            payload = _Chunk(name, source, chosen, config.partition_bytes, config.repair)
+            key = fingerprint(VERSION, settings, written, inputs)
+            payload = _Chunk(name, source, chosen, config)
             tasks.append(Task(name, key, payload, size=max(1, sum(file.bytes for file in chosen))))
     configuration = {"ingest": config.model_dump(mode="json"), "sources": [s.model_dump(mode="json") for s in sources]}
     return Stage("ingest", (DOCUMENTS, QUARANTINE), ingest_chunk, tuple(tasks), configuration, memory=2 << 30)

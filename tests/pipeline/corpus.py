@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import xxhash
+import zstandard
 
 from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.documents import DOCUMENT_SCHEMA
@@ -38,3 +41,14 @@ def write_documents(
     manifest = Manifest("documents", "ingest", "test", tuple(partitions))
     workdir.write(manifest.to_json(), "documents", "_manifest.json")
     return manifest
+
+
+def json_lines(path: Path, rows: int, field: str = "text") -> list[str]:
+    """The field `field` of the first rows of a `.jsonl.zst` file."""
+    values: list[str] = []
+    with zstandard.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            values.append(json.loads(line)[field])
+            if len(values) == rows:
+                break
+    return values
