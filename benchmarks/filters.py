@@ -24,10 +24,10 @@ from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Peer, Row, show, versions, write
 from pipeline.filters import C4Rules, FineWebRules, GopherQuality, GopherRepetition
 from pipeline.filters.check import Family, decide
-from pipeline.ingest import repair
 from pipeline.language import MAX_CHARACTERS, detect
 from pipeline.measure import measure_text
 from pipeline.text.lines import measure_lines
+from pipeline.text.repair import RepairConfig, repair
 from pipeline.text.statistics import character_classes, measure
 from pipeline.text.utf8 import utf8_view
 
@@ -67,12 +67,15 @@ def ours(texts: pa.Array) -> pa.Table:
     return pa.Table.from_arrays([*table.columns, *columns.values()], names=[*table.column_names, *columns])
 
 
+def repaired(text: str) -> str:
+    """A text as ingest would write it."""
+    return repair(text, RepairConfig(), "web").text
+
+
 def english(texts: Sequence[str]) -> list[str]:
     """The texts in English, repaired."""
     languages, scores = detect(list(texts))
-    return [
-        repair(text, compose=True) for text, name, score in zip(texts, languages, scores, strict=True) if name == "en" and score >= 0.65
-    ]
+    return [repaired(text) for text, name, score in zip(texts, languages, scores, strict=True) if name == "en" and score >= 0.65]
 
 
 def agreement(kind: str, texts: Sequence[str], causes: bool) -> list[Row]:
@@ -153,7 +156,7 @@ def main() -> None:
     sample = web[:: max(1, len(web) // (60 if options.quick else 1500))]
     rows += agreement("English web pages", sample, options.causes)
     if options.wikipedia:
-        articles = [repair(text, compose=True) for text in read_texts(options.wikipedia)]
+        articles = [repaired(text) for text in read_texts(options.wikipedia)]
         rows += agreement("Wikipedia articles", articles[:: max(1, len(articles) // (200 if options.quick else 3000))], options.causes)
     show(rows)
     if not options.quick:

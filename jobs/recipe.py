@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model import ModernBertConfig
+from pipeline.classifiers import ClassifierConfig
 from pipeline.dedup.contamination import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
 from pipeline.dedup.near import NearConfig
@@ -47,6 +48,9 @@ class Recipe(BaseModel):
     )
     sources: list[SourceConfig] = Field(min_length=1, description="Where the text comes from.")
     ingest: IngestConfig = Field(default_factory=IngestConfig, description="How raw files become documents.")
+    classifiers: list[ClassifierConfig] = Field(
+        default_factory=list, description="Quality classifiers, whose scores are the statistics `classifier_NAME`."
+    )
     filter: dict[str, Rules] = Field(
         default_factory=dict,
         description="Rules for each domain, or for a source, which then follows its own instead; what is not named keeps all.",
@@ -79,6 +83,13 @@ class Recipe(BaseModel):
                 f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
             )
         domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
+        names_differ(self.classifiers, "classifiers")
+        for classifier in self.classifiers:
+            for domain in classifier.domains or []:
+                if domain not in domains:
+                    raise ValueError(
+                        f"classifiers.{classifier.name}: no source has the domain {domain}; there are: {', '.join(sorted(domains))}"
+                    )
         for name in self.filter:
             if name not in domains | sources:
                 raise ValueError(

@@ -75,8 +75,10 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     if quarantined:
         console.print(f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons")
     lines = {name: rules.needs_lines for name, rules in recipe.filter.items()}
-    statistics = engine.run(measure_stage(documents, lines)).manifests["statistics"]
-    verdicts = [engine.run(filter_stage(recipe.filter, statistics)).manifests[verdict_dataset("filter")]]
+    statistics = engine.run(measure_stage(documents, lines, [classifier.resolved(base) for classifier in recipe.classifiers])).manifests[
+        "statistics"
+    ]
+    verdicts = [engine.run(filter_stage(recipe.filter, statistics, base)).manifests[verdict_dataset("filter")]]
     if recipe.exact:
         verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))
     if recipe.near is not None:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.classifiers import ClassifierConfig
+from pipeline.classifiers import scores as classify
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
@@ -67,6 +69,7 @@ def measure_text(
 class _Work:
     partition: Partition
     lines: Mapping[str, bool] = field(default_factory=dict)  # by domain or source: whether its rules look at lines
+    classifiers: tuple[ClassifierConfig, ...] = ()
 
 
 def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
@@ -85,6 +88,11 @@ def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Su
     marks = [json.loads(meta) if meta and ('"generated"' in meta or '"vendored"' in meta) else {} for meta in documents["meta"].to_pylist()]
     for name in ("generated", "vendored"):
         more[name] = pa.array([_reason(mark.get(name)) for mark in marks], pa.string())
+    for classifier in work.classifiers:
+        among = np.array([classifier.domains is None or domain in classifier.domains for domain in domains], bool)
+        score = np.full(len(domains), np.nan)
+        score[among] = classify(documents["text"].filter(pa.array(among)), classifier)
+        more[classifier.column] = pa.array(score, mask=~among)
     for name in CARRIED:
         more[name] = documents[name]
     for name, column in more.items():
@@ -102,17 +110,29 @@ def _reason(mark: object) -> str | None:
     return (mark if isinstance(mark, str) else "said so by its source") if mark else None
 
 
-def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = None) -> Stage:
-    """The stage over all partitions of `documents/`. `line_rules`: by domain or source, whether its rules look at lines."""
+def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = None, classifiers: Sequence[ClassifierConfig] = ()) -> Stage:
+    """The stage over all partitions of `documents/`.
+
+    `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. Raises `UserError`
+    where one cannot be read.
+    """
     wanted = dict(sorted((line_rules or {}).items()))
     some = any(wanted.values())
+    models = [classifier.fingerprint() for classifier in classifiers]
     tasks = tuple(
         Task(
             partition.name,
-            fingerprint(VERSION, partition.checksum, wanted if some else {}),
-            _Work(partition, wanted if some else {}),
+            fingerprint(VERSION, partition.checksum, wanted if some else {}, models),
+            _Work(partition, wanted if some else {}, tuple(classifiers)),
             partition.bytes,
         )
         for partition in documents.partitions
     )
-    return Stage("measure", (STATISTICS,), measure_partition, tasks, {"line_rules": wanted}, memory=1 << 30)
+    return Stage(
+        "measure",
+        (STATISTICS,),
+        measure_partition,
+        tasks,
+        {"line_rules": wanted, "classifiers": [classifier.name for classifier in classifiers]},
+        memory=1 << 30,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pipeline.filters.limits import Bounds, Limits
 from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
 from pipeline.filters.science import ScienceRules
+from pipeline.filters.url import UrlRules
 from pipeline.verdicts import tally, verdict_dataset
 
 VERSION = 2
@@ -36,6 +38,7 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    url: UrlRules | None = Field(None, description="Block lists of domains, URLs and words.")
     license: LicenseRules | None = Field(None, description="Licences to keep.")
     length: LengthRules | None = Field(None, description="Length bounds.")
     language: LanguageRules | None = Field(None, description="Natural language.")
@@ -64,12 +67,7 @@ class Rules(BaseModel):
 @dataclass(frozen=True)
 class _Work:
     partition: Partition
-    rules: Mapping[str, Rules]  # by domain or source
-
-
-def rules_of(rules: Mapping[str, Rules], domain: str, source: str) -> Rules | None:
-    """The rules of a source's documents: its own where it is named, else its domain's."""
-    return rules.get(source) or rules.get(domain)
+    families: Mapping[str, tuple[Family, ...]]  # by domain or source
 
 
 def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
@@ -78,13 +76,13 @@ def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Sum
     verdict = decide(statistics, ())
     groups = sorted(set(zip(statistics["domain"].to_pylist(), statistics["source"].to_pylist(), strict=True)))
     for domain, source in groups:
-        rules = rules_of(work.rules, domain, source)
-        if rules is None:
+        families = work.families.get(source, work.families.get(domain))  # a source that is named follows its own rules
+        if families is None:
             continue
         chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
         rows = np.flatnonzero(np.asarray(chosen))
         everything = len(rows) == statistics.num_rows
-        decided = decide(statistics if everything else statistics.take(rows), rules.families())
+        decided = decide(statistics if everything else statistics.take(rows), families)
         if everything:
             verdict = decided
         else:
@@ -96,12 +94,14 @@ def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Sum
     return tally(verdict, statistics)
 
 
-def filter_stage(rules: Mapping[str, Rules], statistics: Manifest) -> Stage:
-    """The stage over all partitions of `statistics/`."""
+def filter_stage(rules: Mapping[str, Rules], statistics: Manifest, base: Path | None = None) -> Stage:
+    """The stage over all partitions of `statistics/`. Paths of lists are relative to `base` (default: the current folder)."""
     configuration = {name: rules[name].model_dump(mode="json") for name in sorted(rules)}
-    files = [family.fingerprints() for name in sorted(rules) for family in rules[name].families()]
+    place = base or Path.cwd()
+    families = {name: tuple(family.resolved(place) for family in rules[name].families()) for name in sorted(rules)}
+    key = fingerprint(VERSION, {name: [family.fingerprint() for family in of_name] for name, of_name in families.items()})
     tasks = tuple(
-        Task(partition.name, fingerprint(VERSION, configuration, files, partition.checksum), _Work(partition, rules), partition.rows)
+        Task(partition.name, fingerprint(key, partition.checksum), _Work(partition, families), partition.rows)
         for partition in statistics.partitions
     )
     return Stage("filter", (FILTER,), filter_partition, tasks, configuration, memory=512 << 20, unit="documents")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.cuts import Cuts, all_of
+from pipeline.dataset import fingerprint
 from pipeline.errors import UserError
 from pipeline.verdicts import verdict_table
 
@@ -110,9 +113,13 @@ class Family(BaseModel):
         """The family's judgement over the rows of `statistics`."""
         return Judged([check.judge(statistics) for check in self.checks()])
 
-    def fingerprints(self) -> list[str]:
-        """Of files that the limits name: what a change of their contents changes."""
-        return []
+    def fingerprint(self) -> str:
+        """Changes where the family's decisions may: with its limits, and with the contents of files that they name."""
+        return fingerprint(type(self).__name__, self.model_dump(mode="json"))
+
+    def resolved(self, base: Path) -> Self:
+        """The same with absolute paths, where the limits name files; relative ones are relative to `base`."""
+        return self
 
     @property
     def needs_lines(self) -> bool:

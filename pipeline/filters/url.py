@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numba
 import numpy as np
@@ -39,10 +39,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 import zstandard
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.dataset import fingerprint
 from pipeline.errors import UserError
+from pipeline.filters.check import Family, Judged, Judgement
 from pipeline.text.shingles import mix
 from pipeline.text.utf8 import Bytes, Offsets, utf8_view
 
@@ -57,10 +58,8 @@ _FNV_PRIME = 0x100000001B3
 _MOST_SOFT = 32  # soft words are counted up to this
 
 
-class UrlRules(BaseModel):
+class UrlRules(Family):
     """Lists by which documents are dropped for their URL. A document without a URL is kept."""
-
-    model_config = ConfigDict(extra="forbid")
 
     domains: list[str] = Field(
         default_factory=list,
@@ -85,7 +84,7 @@ class UrlRules(BaseModel):
         default_factory=list, description="Files of domains that nothing here drops: high-quality sources (RefinedWeb G.1.4)."
     )
 
-    def resolved(self, base: Path) -> UrlRules:
+    def resolved(self, base: Path) -> Self:
         """The same with absolute paths; relative ones are relative to `base`."""
         names = ("domains", "urls", "folders", "hard_words", "soft_words", "subwords", "exempt")
         return self.model_copy(update={name: [_absolute(path, base) for path in getattr(self, name)] for name in names})
@@ -94,9 +93,14 @@ class UrlRules(BaseModel):
         """Changes where the rules or what the lists say change. Raises `UserError` where a list cannot be read."""
         return fingerprint(self.soft_limit, self._lists().content)
 
-    def judge(self, urls: pa.Array | pa.ChunkedArray) -> Judgement:
+    def judge(self, urls: pa.Array | pa.ChunkedArray) -> UrlJudgement:
         """What each URL of a string column is dropped for. Raises `UserError` where a list cannot be read."""
         return _judge(urls, self._lists(), self.soft_limit)
+
+    def apply(self, statistics: pa.Table) -> Judged:
+        found = self.judge(statistics["url"])
+        rules = np.array(found.rule, object)
+        return Judged([Judgement(rule, found.failed & (rules == rule), found.value, found.limit, found.detail) for rule in RULES])
 
     def _lists(self) -> _Lists:
         paths = [(role, path) for role in _ROLES for path in getattr(self, role)]
@@ -105,7 +109,7 @@ class UrlRules(BaseModel):
         return _read_lists(tuple((role, path, *_stamp(path)) for role, path in paths))
 
 
-class Judgement(NamedTuple):
+class UrlJudgement(NamedTuple):
     """One row a URL. `limit` is the most of `value` that is kept; `detail` names the entry, `rule` is of `RULES`."""
 
     failed: npt.NDArray[np.bool_]
@@ -607,7 +611,7 @@ def _run(offsets: Offsets, data: Bytes, lists: _Lists, soft_limit: int) -> tuple
     return rule, value, spans
 
 
-def _judge(urls: pa.Array | pa.ChunkedArray, lists: _Lists, soft_limit: int) -> Judgement:
+def _judge(urls: pa.Array | pa.ChunkedArray, lists: _Lists, soft_limit: int) -> UrlJudgement:
     offsets, data = utf8_view(urls)
     rule, value, spans = _run(offsets, data, lists, soft_limit)
     detail: list[str | None] = [None] * len(rule)
@@ -624,7 +628,7 @@ def _judge(urls: pa.Array | pa.ChunkedArray, lists: _Lists, soft_limit: int) -> 
     limits = np.array([np.nan, 0, 0, 0, soft_limit - 1, 0])
     names = (None, *RULES)
     failed = rule != _NONE
-    return Judgement(
+    return UrlJudgement(
         failed,
         np.where(failed, value.astype(np.float64), np.nan),
         limits[rule],

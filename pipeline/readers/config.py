@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Format = Literal["html", "jats", "s2orc", "json", "jsonl", "parquet", "code", "text"]
 
 
-def names_differ(sources: Sequence[SourceConfig], what: str) -> None:
+class _Named(Protocol):
+    name: str
+
+
+def names_differ(things: Sequence[_Named], what: str) -> None:
     """Raises `ValueError` where two of them have one name."""
-    names = [source.name for source in sources]
+    names = [thing.name for thing in things]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two {what} are named {name}; give each its own name")
