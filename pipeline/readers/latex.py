@@ -74,11 +74,14 @@ class Sources:
 
     def __init__(self) -> None:
         self._opens: dict[str, Callable[[], bytes]] = {}
+        self._names: list[str] = []
         self._spool: BinaryIO | None = None
 
     @property
     def names(self) -> list[str]:
-        return sorted(self._opens)
+        if len(self._names) != len(self._opens):
+            self._names = sorted(self._opens)
+        return self._names
 
     def add(self, name: str, opener: Callable[[], bytes]) -> None:
         self._opens.setdefault(posixpath.normpath(name), opener)
@@ -98,6 +101,7 @@ class Sources:
         self.add(name, read)
 
     def read(self, name: str) -> bytes:
+        """Its bytes. Raises what the stream raises, and `TooLarge`."""
         return self._opens[name]()
 
     def find(self, name: str, folder: str, endings: Sequence[str] = (".tex", "", ".ltx", ".latex")) -> str | None:
@@ -398,7 +402,6 @@ def _document(sources: Sources, main: str, source: SourceConfig, identity: str, 
     declared = _charset(data)
     text = _text(data, declared, source)
     here = posixpath.dirname(main)
-    size = len(text)
     missing: set[str] = set()
 
     def include(name: str) -> tuple[str, str] | None:
@@ -412,7 +415,7 @@ def _document(sources: Sources, main: str, source: SourceConfig, identity: str, 
             missing.add(name[:200])
             return None
 
-    macros = []
+    macros: list[str] = []
     for match in _STYLES.finditer(text[:200_000]):
         for style in match.group(1).split(","):
             found = sources.find(style, here, (".sty",))
@@ -420,10 +423,7 @@ def _document(sources: Sources, main: str, source: SourceConfig, identity: str, 
                 content = sources.read(found)
                 if len(content) <= _MAX_STYLE:
                     macros.append(_text(content, declared, source))
-    for name in sources.names:
-        if name.lower().endswith(_TEXTS) and name != main and len(sources.names) < 500:
-            size += len(sources.read(name))
-    document = tex.to_text(text, name=main, include=include, size=size, macros="\n\n".join(macros))
+    document = tex.to_text(text, name=main, include=include, macros="\n\n".join(macros))
     meta: dict[str, object] = {}
     if missing:
         meta["missing"] = sorted(missing)[:50]

@@ -4,7 +4,8 @@ Why our own: of the kept libraries, pylatexenc 2.11 reads 0.17 MB/s on the books
 recurses (it stops at a depth of a thousand), and the others call a TeX or a Haskell program. Here:
 
 - Text is what a reader of the page sees: headings on lines of their own, lists as `- ` and `1. `, tables as rows with bars,
-  captions, and footnotes after their paragraph. Pictures, preamble and bibliography are left out.
+  captions, and footnotes after their paragraph. Pictures, preamble, acknowledgements that are marked as such, and bibliography are
+  left out.
 - Mathematics stays TeX, with the author's macros expanded: `$...$` within text; displays as `$$...$$` on lines of their own, those
   of several lines as `\begin{aligned}` within.
 - Citations are numbers in the order of first mention, `[1, 2]`, as journals print them (natbib's and biblatex's too; JATS and S2ORC
@@ -43,6 +44,7 @@ BUDGET_RATE = 10  # as many for each character of the source
 _TOKEN = re.compile(
     r"\\(?:begin|end)[ \t]*\{[^{}\\\n]{0,64}\}"
     r"|\\verb\*?(?P<mark>[^\sA-Za-z*\\{}])(?:(?!(?P=mark))[^\n]){0,200}(?P=mark)"
+    r"|\\(?:url|nolinkurl|path|href)[ \t]{0,9}\{[^{}\n]{0,2000}\}"  # in which `%` and `#` are letters
     r"|\\[A-Za-z@]+\*?(?:[ \t]+(?:\n(?![ \t]*\n)[ \t]*)?|\n(?![ \t]*\n)[ \t]*)?"
     r"|\\(?:.|\n|$)"
     r"|%[^\n]*(?:\n(?![ \t]*\n)[ \t]*)?"
@@ -58,7 +60,7 @@ _CODE = _RAW - {"comment", "filecontents", "filecontents*"}
 
 # What is passed over whole.
 _DROPPED_ENVIRONMENTS = {
-    "tikzpicture", "tikzcd", "pgfpicture", "picture", "pspicture", "pspicture*", "thebibliography", "CCSXML", "forest", "asy", "overpic",
+    "acknowledgments", "acknowledgements", "acknowledgment", "acknowledgement", "acks", "tikzpicture", "tikzcd", "pgfpicture", "picture", "pspicture", "pspicture*", "thebibliography", "CCSXML", "forest", "asy", "overpic",
     "feynmandiagram", "fmffile", "axis", "pycode", "tabbing*", "psfrags", "circuitikz", "thenomenclature", "references",
 }  # fmt: skip
 # Floats: their captions and tables are kept.
@@ -172,7 +174,7 @@ _REDEFINABLE = (
 )
 _CHARS = {
     "%": "%", "&": "&", "$": "$", "#": "#", "_": "_", "{": "{", "}": "}", " ": " ", "\n": " ", "\t": " ", ",": " ", ";": " ", ":": " ",
-    ">": " ", "!": "", "-": "", "/": "", "@": "", "*": "", "+": "", "<": "", "": "", "|": "|",
+    ">": " ", "!": "", "-": "", "/": "", "@": "", "*": "", "+": "", "<": "", "": " ", "|": "|",
 }  # fmt: skip
 _LIGATURES = (("---", "—"), ("--", "–"), ("``", "“"), ("''", "”"), ("?`", "¿"), ("!`", "¡"), ("`", "‘"), ("'", "’"))
 _LIGATURE = re.compile(r"--|[`']")
@@ -200,7 +202,7 @@ _TABLE_RULES = {
 
 @dataclass
 class Document:
-    """A paper as text. `expansion_stopped`: its macros gave more than the budget allows, and the rest of them were dropped."""
+    """A paper as text; its title is that of its first heading where it has none. `expansion_stopped`: its macros gave more than the budget allows, and the rest of them were dropped."""
 
     title: str
     text: str
@@ -243,7 +245,10 @@ class _Source:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\1", "")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\1", "").replace("\2", "")
+    if not any(f"{{{name}}}" in text for name in _RAW):
+        yield from (match.group() for match in _TOKEN.finditer(text))
+        return
     position, gone = 0, set()
     while position < len(text):
         for match in _TOKEN.finditer(text, position):
@@ -282,7 +287,9 @@ class _Converter:
         self.sources: list[_Source] = []
         self.tokens: list[str] = []  # of the innermost source
         self.includes = 0
+        self.seen: set[str] = set()
         self.macros: dict[str, _Macro] = {}
+        self.plain: dict[str, str] = {}  # commands of mathematics that were seen to have no meaning here, as they are printed
         self.environments: dict[str, tuple[_Macro, list[str]]] = {}
         self.theorems: dict[str, tuple[str, str | None]] = {}  # environment -> printed name, counter
         self.within: dict[str, str] = {}  # counter -> the counter that resets it
@@ -302,7 +309,7 @@ class _Converter:
         self.cites: dict[str, int] = {}
         self.notes: list[str] = []
         self.title = ""
-        self.subtitle = ""
+        self.first_heading = ""
         self.conditionals = 0
         self.appendix = False
         self.done = False
@@ -426,6 +433,7 @@ class _Converter:
         macro.cost = sum(map(len, macro.body)) + 1
         if len(self.macros) < 100_000:
             self.macros[name] = macro
+            self.plain.clear()
 
     def newcommand(self, command: str) -> None:
         name = self._name()
@@ -677,6 +685,7 @@ class _Converter:
             heading = " ".join(text.split())
             if not heading:
                 return
+            self.first_heading = self.first_heading or heading
             if level >= 4:
                 self.out.append(f"\n\n{heading}{'' if heading[-1] in '.:?!' else '.'} ")
             else:
@@ -746,13 +755,20 @@ class _Converter:
             for _ in range(_ENVIRONMENT_ARGUMENTS.get(name, 0)):
                 self.argument()
             out = self.out
-            self.enter("environment", name, lambda text: out.append(f"\n\n{text}\n\n"))
+            nested = any(frame.name in _LISTS for frame in self.frames)
+            blank = "\n" if nested else "\n\n"
+            self.enter("environment", name, lambda text: out.append(blank + text.strip("\n ") + blank))
             return
         if name in _PICTURES or name in _FLOATS:
             self.float(name)
             return
         if name in self.theorems:
             self.theorem(name)
+            return
+        if name in ("keywords", "keyword", "IEEEkeywords"):
+            self.paragraph()
+            self.out.append("Keywords: ")
+            self.enter("environment", name, self._append_block)
             return
         if name == "proof":
             title = self.optional()
@@ -986,6 +1002,16 @@ class _Converter:
                         self.end_math()
                         self.done = True
                         return
+                    if environment in self.environments and self.open.get(environment):
+                        frame = self.frames[-1]
+                        after = self.environments[environment][1]
+                        if frame.name == environment and frame.ordered >= 0 and self.pay(sum(map(len, after))):
+                            frame.ordered = -1  # its end's tokens come first, which end the display
+                            self.push([*after, token])
+                            return
+                        self.end_math()
+                        self.tokens.append(token)
+                        return
                 elif environment in self.environments:
                     self.expand(self.environments[environment][0], "")
                     return
@@ -1032,14 +1058,17 @@ class _Converter:
                 self.optional_length()
                 out.append("\\\\\n" if self.math not in ("$", "(", "{") else "\\\\ ")
                 return
-            if name[0].isalpha():
+            if name[:1].isalpha():
                 if name in ("text", "mbox", "textrm", "textit", "textbf", "mathrm", "operatorname", "hbox"):
                     out.append(token.rstrip())
                     return
-                out.append("\\" + name + (" " if token[-1].isspace() else ""))
+                word = "\\" + name + (" " if token[-1].isspace() else "")
+                if len(self.plain) < 100_000:
+                    self.plain[token] = word
+                out.append(word)
                 self.separate()
             else:
-                out.append(token if name else " ")
+                out.append(token if name else "\\ ")
             return
         if first == "{":
             self.math_depth += 1
@@ -1058,7 +1087,7 @@ class _Converter:
                 if self.math is None and token == "$$" and self.math_was_inline:
                     self.tokens.append("$")
                 return
-            if self.math_depth <= 0:  # a display that was never closed, or the dollar of another
+            if self.math_depth <= 0 and self.math in ("$$", "(", "{"):  # never closed; within others, `$` is some package's
                 self.end_math()
                 return
         elif first == "%" or first == "\0":
@@ -1149,7 +1178,8 @@ class _Converter:
         return f"[{marks}]" if numbers else ""
 
     def reference(self, name: str) -> str:
-        self.optional()
+        while self.optional() is not None:
+            pass
         key = _words(self.argument())
         if name == "hyperref":
             return ""
@@ -1173,10 +1203,19 @@ class _Converter:
 
     def run(self) -> None:
         while not self.done:
-            token = self.next()
+            token = self.tokens.pop() if self.tokens else self.next()
             if token is None:
                 break
             if self.math is not None:
+                if token[0] not in "\\{}$%\0\n":
+                    self.out.append(token)
+                    continue
+                plain = self.plain.get(token)
+                if plain is not None:  # a command that stands for itself
+                    self.out.append(plain)
+                    if self.tokens and plain[-1] != " " and self.tokens[-1][0].isalpha():
+                        self.out.append(" ")
+                    continue
                 self.math_was_inline = self.math == "$"
                 self.math_token(token)
                 continue
@@ -1220,6 +1259,11 @@ class _Converter:
                 self.begin(name)
             else:
                 self.end(name)
+            return
+        if token[-1] == "}":  # an address
+            if not token.startswith("\\href"):
+                address = token[token.index("{") + 1 : -1].strip()
+                self.out.append(self.raw(re.sub(r"\\([%_#~&])", r"\1", address)))
             return
         name = token[1:].rstrip()
         if token.startswith("\\verb") and len(token) > 6 and not name.rstrip("*").isalpha():
@@ -1335,7 +1379,7 @@ class _Converter:
             self.begin_math("(")
         elif name == "[":
             self.begin_math("[")
-        elif name in "])":
+        elif name in ("]", ")"):
             pass
         else:
             self.out.append(_CHARS.get(name[:1], ""))
@@ -1384,8 +1428,12 @@ class _Converter:
         found = self.include(name)
         if found is None or any(source.name == found[0] for source in self.sources):
             return
-        if not self.pay(len(found[1])) and self.includes:
-            return
+        if found[0] in self.seen:  # the same file again is paid for, as a macro is
+            if not self.pay(len(found[1])):
+                return
+        else:
+            self.seen.add(found[0])
+            self.budget += BUDGET_RATE * len(found[1])
         self.includes += 1
         if command in ("subfile", "subfileinclude"):  # a document of its own: between its begin and end
             text = found[1]
@@ -1597,10 +1645,9 @@ _KNOWN = (
 )
 
 
-def to_text(text: str, *, name: str = "", include: Include | None = None, size: int | None = None, macros: str = "") -> Document:
-    """A TeX file as text. `include` finds what `\\input` names; `macros` are definitions to read first (a paper's own style files);
-    `size` is the length of all its sources, from which the budget of macros follows (that of `text` if not given)."""
-    converter = _Converter(include, len(text) if size is None else size)
+def to_text(text: str, *, name: str = "", include: Include | None = None, macros: str = "") -> Document:
+    r"""A TeX file as text. `include` finds what `\input` names; `macros` are definitions to read first (a paper's own style files)."""
+    converter = _Converter(include, len(text))
     if macros:
         converter.push_source("", macros)
         converter.run()
@@ -1611,7 +1658,9 @@ def to_text(text: str, *, name: str = "", include: Include | None = None, size: 
     joined = "".join(converter.frames[0].buffer)
     title = _finish(converter, converter.title)
     blocks = [title, _finish(converter, converter.early + joined)]
-    return Document(title, "\n\n".join(block for block in blocks if block), converter.stopped)
+    return Document(
+        title or _finish(converter, converter.first_heading), "\n\n".join(block for block in blocks if block), converter.stopped
+    )
 
 
 def _finish(converter: _Converter, text: str) -> str:
