@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from pipeline.readers.files import read_some
+
 CHUNK = 1 << 20
 
 
@@ -27,7 +29,7 @@ def split(stream: BinaryIO, names: tuple[str, ...], limit: int, head: bytes = b"
         if match is None:
             keep = buffer[-longest:]
             offset += len(buffer) - len(keep)
-            chunk = stream.read(CHUNK)
+            chunk = read_some(stream, CHUNK)
             if not chunk:
                 return
             buffer = keep + chunk
@@ -45,7 +47,7 @@ def split(stream: BinaryIO, names: tuple[str, ...], limit: int, head: bytes = b"
             if found or again:
                 length = base + (again.start() if again else found.end() if found else 0)
                 break
-            chunk = stream.read(CHUNK)
+            chunk = read_some(stream, CHUNK)
             if not chunk:
                 ended = True
                 length = base + len(tail)

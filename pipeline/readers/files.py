@@ -12,7 +12,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -156,7 +156,7 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer))
+        data = read_some(self._stream, len(buffer))  # not all of it at once, so that damage costs only what comes after it
         self._read += len(data)
         if self._read > self._allowed:
             raise TooLarge(f"expands to more than {self._allowed} bytes (max_expansion)")
@@ -267,9 +267,15 @@ class _Rejoined(io.RawIOBase):
         if self._head:
             data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
         else:
-            data = self._rest.read(len(buffer))
+            data = read_some(self._rest, len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def read_some(stream: BinaryIO, size: int) -> bytes:
+    """At most so many bytes, as they come; none at the end. Unlike `read`, it gives what comes before damage, and raises after it."""
+    read1: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+    return read1(size)
 
 
 def rejoin(head: bytes, rest: BinaryIO) -> BinaryIO:

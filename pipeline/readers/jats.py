@@ -16,7 +16,7 @@ from lxml import etree
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.elements import split
-from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe
+from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_some
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.tables import rows_to_text
 
@@ -58,7 +58,11 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     Only entities that the file itself defines are resolved, within libxml2's bounds; nothing is fetched; its limits on depth and size
     hold. In a set, an article that is not XML or is longer than `max_record_bytes` is unreadable, and the next one is read.
     """
-    head = member.stream.read(1 << 16)
+    head = b""
+    while len(head) < 1 << 16 and (chunk := read_some(member.stream, 1 << 16)):
+        head += chunk
+        if _ROOT.search(head):
+            break
     root = _ROOT.search(head)
     name = root.group(1).rpartition(b":")[2].decode() if root else ""
     if root is None or name in ("article", "PubmedArticle") or head.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -183,8 +183,8 @@ def _strip_markdown(lines: list[str]) -> Iterator[str]:
         if _DEFINITION.match(line) or re.fullmatch(r"[ \t]{0,3}(?:[-*_][ \t]*){3,200}", line):
             continue
         indent = line[: len(line) - len(line.lstrip())]
-        while bare.startswith(">"):
-            bare = bare[1:].lstrip()
+        if bare.startswith(">"):
+            bare = bare.lstrip("> \t")
         match = _ATX.match(bare) if bare.startswith("#") else None
         if match:
             bare = (match.group(2) or "").rstrip("#").rstrip()

@@ -12,7 +12,7 @@ from lxml import etree
 from pipeline.readers import wikitext
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.elements import split
-from pipeline.readers.files import STREAM_ERRORS, Member, describe
+from pipeline.readers.files import STREAM_ERRORS, Member, describe, read_some
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 _HEAD = 1 << 20  # of the file, in which <siteinfo> ends
@@ -34,7 +34,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     failure: Exception | None = None
     try:
         while len(head) < _HEAD and b"</siteinfo>" not in head and b"<page>" not in head[-(1 << 17) :]:
-            chunk = member.stream.read(1 << 16)
+            chunk = read_some(member.stream, 1 << 16)
             if not chunk:
                 break
             head += chunk

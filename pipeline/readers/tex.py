@@ -36,8 +36,9 @@ MAX_INCLUDES = 2_000  # files that one document may read
 MAX_INCLUDE_DEPTH = 30
 MAX_FRAMES = 200  # captured arguments and environments within each other; deeper ones are plain groups
 MAX_MACRO = 20_000  # tokens in a macro's body or argument
-BUDGET = 4_000_000  # characters that macros may give, and
-BUDGET_RATE = 10  # as many for each character of the source
+MAX_COUNTERS = 200  # theorems' that are numbered within another; LaTeX itself has 256 registers
+BUDGET = 1_000_000  # characters that macros may give, and
+BUDGET_RATE = 5  # as many for each character of the source
 
 # Each alternative takes at least one character and none looks far: `\verb` at most 200 ahead. `\0` and `\1` are not in the text (they
 # are ours: placeholders for what is put in at the end, and an indenting space).
@@ -407,7 +408,9 @@ class _Converter:
         return taken
 
     def push(self, tokens: list[str]) -> None:
-        self.tokens.extend(reversed(tokens))
+        """Tokens to read next, paid for: what was read may be read again only so often."""
+        if self.pay(sum(map(len, tokens)) + 1):
+            self.tokens.extend(reversed(tokens))
 
     def pay(self, characters: int) -> bool:
         self.budget -= characters
@@ -534,7 +537,7 @@ class _Converter:
                     body.append(number)
         if token[-1:].isspace() and body and body[-1].rstrip() == "\\xspace":
             self.tokens.append(" ")
-        self.push(body)
+        self.tokens.extend(reversed(body))
 
     def _delimited(self, delimiter: str) -> list[str]:
         """An argument that ends at a delimiter within a token or as one."""
@@ -797,8 +800,8 @@ class _Converter:
             after = self.environments[name][1]
             if after and self.frames[-1].ordered >= 0:
                 self.frames[-1].ordered = -1  # its end's tokens come first, then this again
-                if self.pay(sum(map(len, after))):
-                    self.push([*after, f"\\end{{{name}}}"])
+                self.push([*after, f"\\end{{{name}}}"])
+                if not self.stopped:
                     return
         while self.frames[-1].name != name or self.frames[-1].kind != "environment":
             self.leave()
@@ -910,7 +913,7 @@ class _Converter:
         elif shared is not None:
             other = _words(shared)
             counter = self.theorems.get(other, ("", other))[1]
-        elif parent is not None:
+        elif parent is not None and len(self.within) < MAX_COUNTERS:
             self.within[name] = _words(parent)
         if len(self.theorems) < 10_000:
             self.theorems[name] = (printed, counter)
@@ -1004,10 +1007,9 @@ class _Converter:
                         return
                     if environment in self.environments and self.open.get(environment):
                         frame = self.frames[-1]
-                        after = self.environments[environment][1]
-                        if frame.name == environment and frame.ordered >= 0 and self.pay(sum(map(len, after))):
+                        if frame.name == environment and frame.ordered >= 0 and not self.stopped:
                             frame.ordered = -1  # its end's tokens come first, which end the display
-                            self.push([*after, token])
+                            self.push([*self.environments[environment][1], token])
                             return
                         self.end_math()
                         self.tokens.append(token)
@@ -1260,7 +1262,7 @@ class _Converter:
             else:
                 self.end(name)
             return
-        if token[-1] == "}":  # an address
+        if token[-1] == "}" and len(token) > 2:  # an address
             if not token.startswith("\\href"):
                 address = token[token.index("{") + 1 : -1].strip()
                 self.out.append(self.raw(re.sub(r"\\([%_#~&])", r"\1", address)))
@@ -1444,7 +1446,8 @@ class _Converter:
             found = (found[0], text)
         if command != "input":
             self.paragraph()
-        self.push_source(*found)
+        name, text = found
+        self.push_source(name, text if text.endswith("\n") else text + "\n")  # a line's end is a space
 
     def set_title(self, name: str) -> None:
         self.optional()
@@ -1499,8 +1502,7 @@ class _Converter:
         expected = wanted[0].rstrip() if wanted else ""
         is_next = following == "{" if expected == "\\bgroup" else bool(expected) and following.rstrip().startswith(expected)
         branch = yes if is_next else no
-        if self.pay(sum(map(len, branch)) + 1):
-            self.push(branch)
+        self.push(branch)
 
     def if_star(self, name: str) -> None:
         yes, no = self.argument(long=True), self.argument(long=True)
@@ -1509,13 +1511,11 @@ class _Converter:
         if star:
             self.skip_star()
         branch = yes if star else no
-        if self.pay(sum(map(len, branch)) + 1):
-            self.push(branch)
+        self.push(branch)
 
     def first_of(self, count: int, chosen: int) -> None:
         arguments = [self.argument(long=True) for _ in range(count)]
-        if self.pay(sum(map(len, arguments[chosen])) + 1):
-            self.push(["{", *arguments[chosen], "}"] if self.math is not None else arguments[chosen])
+        self.push(["{", *arguments[chosen], "}"] if self.math is not None else arguments[chosen])
 
     def if_value(self, name: str) -> None:
         value = self.argument(long=True)
@@ -1527,7 +1527,7 @@ class _Converter:
         if name.endswith("F") and not name.endswith("TF"):
             branches.insert(0, [])
         index = 0 if has == wants else 1
-        if index < len(branches) and self.pay(sum(map(len, branches[index])) + 1):
+        if index < len(branches):
             self.push(branches[index])
 
     def control_name(self, name: str) -> None:

@@ -27,7 +27,8 @@ MAX_DEPTH = 60  # of brackets; deeper ones are text
 
 # Templates that are words: which of their arguments to show (negative: from the last; "all" with spaces).
 _WORDS: dict[str, int | str] = {
-    "lang": 2, "langx": 2, "transl": -1, "transliteration": -1, "nowrap": 1, "nobr": 1, "nobreak": 1, "small": 1, "big": 1, "nihongo": 1,
+    "birth date": "day", "birth date and age": "day", "death date": "day", "death date and age": "day", "start date": "day",
+    "end date": "day", "lang": 2, "langx": 2, "transl": -1, "transliteration": -1, "nowrap": 1, "nobr": 1, "nobreak": 1, "small": 1, "big": 1, "nihongo": 1,
     "math": 1, "mvar": 1, "var": 1, "em": 1, "strong": 1, "code": 1, "tt": 1, "kbd": 1, "samp": 1, "mono": 1, "quote": 1,
     "blockquote": 1, "quotation": 1, "cquote": 1, "abbr": 1, "tooltip": 1, "val": 1, "formatnum": 1, "smallcaps": 1, "sc": 1, "sup": 1,
     "sub": 1, "convert": "convert", "cvt": "convert", "ill": 1, "interlanguage link": 1, "as of": "as of", "circa": "circa",
@@ -323,6 +324,8 @@ def _template(parts: list[str]) -> str:
         return " ".join(values[:2]) if len(values) < 4 or values[1] not in ("to", "-", "–", "and", "x", "by") else " ".join(values[:4])
     if what == "as of":
         return "As of " + "-".join(values[:3]) if values else ""
+    if what == "day":
+        return "-".join(value.zfill(2) for value in values[:3] if value.isdecimal())
     if what == "circa":
         return "c. " + "–".join(values[:2])
     if what == "frac":
@@ -481,7 +484,7 @@ def _inline(line: str) -> str:
     if "''" in line:
         line = _QUOTES.sub("", line)
     if "&" in line:
-        line = html.unescape(line).replace("\0", "").replace("\xa0", " ") if "\0" not in line else html.unescape(line).replace("\xa0", " ")
+        line = html.unescape(line).replace("\xa0", " ")  # `&#0;` gives U+FFFD, so no mark of ours can come of it
     if "(" in line:
         line = _HOLLOW.sub("", line)
         line = _LEADING_HOLLOW.sub("(", line)
