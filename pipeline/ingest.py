@@ -22,7 +22,7 @@ from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTIN
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
 
-VERSION = 2  # of what this stage does; raised when its output changes for the same input
+VERSION = 3  # of what this stage does; raised when its output changes for the same input
 
 
 class IngestConfig(BaseModel):

@@ -1,7 +1,7 @@
 """Papers in JATS (and its forerunner NLM, and PubMed's) XML: title, abstract and body as light text under headings.
 
-What is kept, in the paper's order: abstracts with their labels, sections, paragraphs, lists as `- ` and `1. `, quotations, tables as rows with
-bars, captions of figures and tables after the paragraph that holds them, formulas as TeX (that of the publisher, else of its MathML),
+What is kept, in the paper's order: abstracts with their labels, sections, paragraphs, lists as `- ` and `1. `, quotations, tables as rows
+with bars, captions of figures and tables after the paragraph that holds them, formulas as TeX (that of the publisher, else of its MathML),
 citations as they stand in the sentence, appendices. Left out: references, acknowledgements, funding, conflicts of interest and other
 notes (they name people and repeat themselves from paper to paper), abbreviations' lists, translated and graphical abstracts.
 """
@@ -441,8 +441,9 @@ def _mathml(element: Any, depth: int) -> str:
         return " "
     if name in ("annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark"):
         return ""
-    children = [_mathml(child, depth + 1).strip() if name.startswith("m") and name not in ("mrow", "math", "mstyle", "mpadded") else _mathml(child, depth + 1)
-                for child in element if _name(child)]  # fmt: skip
+    children = [_mathml(child, depth + 1) for child in element if _name(child)]
+    if name not in ("mrow", "math", "mstyle", "mpadded"):  # parts of a construct, not of a line
+        children = [child.strip() for child in children]
     if name in ("msub", "msup", "msubsup", "mover", "munder", "munderover", "mfrac", "mroot") and len(children) >= 2:
         first = children[0] if len(children[0]) <= 1 or (children[0].startswith("\\") and "{" not in children[0]) else f"{{{children[0]}}}"
         if name == "msub":

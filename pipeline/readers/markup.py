@@ -236,9 +236,10 @@ def _rst(text: str, strip: bool) -> tuple[str, str | None]:
                 ):
                     kept.append(" " * indent + _rst_words(directive.group(2)))
                 continue
-        if title is None and index and _ADORNMENT.match(line) and lines[index - 1].strip() and not _ADORNMENT.match(lines[index - 1]):
-            if len(bare) + 1 >= len(lines[index - 1].strip()):
-                title = _rst_words(lines[index - 1]) or None
+        if title is None and index and _ADORNMENT.match(line):
+            above = lines[index - 1].strip()
+            if 0 < len(above) <= len(bare) + 1 and not _ADORNMENT.match(above):
+                title = _rst_words(above) or None
         if strip:
             if _ADORNMENT.match(line) and indent == 0:
                 continue

@@ -37,7 +37,7 @@ MAX_INCLUDE_DEPTH = 30
 MAX_FRAMES = 200  # captured arguments and environments within each other; deeper ones are plain groups
 MAX_MACRO = 20_000  # tokens in a macro's body or argument
 MAX_COUNTERS = 200  # theorems' that are numbered within another; LaTeX itself has 256 registers
-BUDGET = 1_000_000  # characters that macros may give, and
+BUDGET = 200_000  # characters that macros may give, and
 BUDGET_RATE = 5  # as many for each character of the source
 
 # Each alternative takes at least one character and none looks far: `\verb` at most 200 ahead. `\0` and `\1` are not in the text (they
@@ -61,8 +61,9 @@ _CODE = _RAW - {"comment", "filecontents", "filecontents*"}
 
 # What is passed over whole.
 _DROPPED_ENVIRONMENTS = {
-    "acknowledgments", "acknowledgements", "acknowledgment", "acknowledgement", "acks", "tikzpicture", "tikzcd", "pgfpicture", "picture", "pspicture", "pspicture*", "thebibliography", "CCSXML", "forest", "asy", "overpic",
-    "feynmandiagram", "fmffile", "axis", "pycode", "tabbing*", "psfrags", "circuitikz", "thenomenclature", "references",
+    "acknowledgments", "acknowledgements", "acknowledgment", "acknowledgement", "acks", "tikzpicture", "tikzcd", "pgfpicture", "picture",
+    "pspicture", "pspicture*", "thebibliography", "CCSXML", "forest", "asy", "overpic", "feynmandiagram", "fmffile", "axis", "pycode",
+    "tabbing*", "psfrags", "circuitikz", "thenomenclature", "references",
 }  # fmt: skip
 # Floats: their captions and tables are kept.
 _PICTURES = {
@@ -203,7 +204,8 @@ _TABLE_RULES = {
 
 @dataclass
 class Document:
-    """A paper as text; its title is that of its first heading where it has none. `expansion_stopped`: its macros gave more than the budget allows, and the rest of them were dropped."""
+    """A paper as text; its title is that of its first heading where it has none. `expansion_stopped`: its macros gave more than the
+    budget allows, and the rest of them were dropped."""
 
     title: str
     text: str
@@ -316,6 +318,7 @@ class _Converter:
         self.done = False
         self.has_chapters = False
         self.body = False
+        self.early = ""  # an abstract that the preamble gives
 
     # --- tokens --------------------------------------------------------------------------------------------------------
 
@@ -1077,16 +1080,16 @@ class _Converter:
         elif first == "}":
             self.math_depth -= 1
             if self.math_depth < 0:
+                own = self.math == "{"  # \ensuremath's
                 self.end_math()
-                if self.math_close_brace:
-                    self.math_close_brace = False
-                    return
-                self.tokens.append(token)
+                if not own:
+                    self.tokens.append(token)
                 return
         elif first == "$":
-            if self.math_depth <= 0 and (self.math == token or self.math == "$"):
+            inline = self.math == "$"
+            if self.math_depth <= 0 and (inline or self.math == token):
                 self.end_math()
-                if self.math is None and token == "$$" and self.math_was_inline:
+                if inline and token == "$$":  # the end of one formula and the begin of another
                     self.tokens.append("$")
                 return
             if self.math_depth <= 0 and self.math in ("$$", "(", "{"):  # never closed; within others, `$` is some package's
@@ -1101,9 +1104,6 @@ class _Converter:
                 return
             token = "\n"
         out.append(token)
-
-    math_close_brace = False
-    math_was_inline = False
 
     def separate(self) -> None:
         """A space after a control word where a letter would follow it directly, as it does after an expansion."""
@@ -1218,7 +1218,6 @@ class _Converter:
                     if self.tokens and plain[-1] != " " and self.tokens[-1][0].isalpha():
                         self.out.append(" ")
                     continue
-                self.math_was_inline = self.math == "$"
                 self.math_token(token)
                 continue
             first = token[0]
@@ -1468,8 +1467,6 @@ class _Converter:
 
         self.capture(close)
 
-    early = ""
-
     def footnote(self, name: str) -> None:
         self.optional()
 
@@ -1563,7 +1560,6 @@ class _Converter:
         if self.math is None and self.peek() == "{":
             self.next()
             self.begin_math("{")
-            self.math_close_brace = True
 
     def start_appendix(self, name: str) -> None:
         self.appendix = True

@@ -7,7 +7,7 @@ its caller. Here brackets are frames on a stack of bounded depth, so that time i
   so are references, categories, files with their captions, galleries, comments and magic words;
 - links give their words, bold and italic marks go, headings stay as lines of their own (those without text under them go), lists are
   `- ` and `1. `, tables are rows with bars;
-- `<math>` is `$...$` (`$$...$$` on lines of its own where it is a block), `<syntaxhighlight>`, `<pre>` and `<code>` keep their code as it is.
+- `<math>` is `$...$` (`$$...$$` on lines of its own where it is a block), `<syntaxhighlight>`, `<pre>` and `<code>` keep their code.
 
 Brackets that never close are text, and what they hold is read.
 """
@@ -28,10 +28,10 @@ MAX_DEPTH = 60  # of brackets; deeper ones are text
 # Templates that are words: which of their arguments to show (negative: from the last; "all" with spaces).
 _WORDS: dict[str, int | str] = {
     "birth date": "day", "birth date and age": "day", "death date": "day", "death date and age": "day", "start date": "day",
-    "end date": "day", "lang": 2, "langx": 2, "transl": -1, "transliteration": -1, "nowrap": 1, "nobr": 1, "nobreak": 1, "small": 1, "big": 1, "nihongo": 1,
-    "math": 1, "mvar": 1, "var": 1, "em": 1, "strong": 1, "code": 1, "tt": 1, "kbd": 1, "samp": 1, "mono": 1, "quote": 1,
-    "blockquote": 1, "quotation": 1, "cquote": 1, "abbr": 1, "tooltip": 1, "val": 1, "formatnum": 1, "smallcaps": 1, "sc": 1, "sup": 1,
-    "sub": 1, "convert": "convert", "cvt": "convert", "ill": 1, "interlanguage link": 1, "as of": "as of", "circa": "circa",
+    "end date": "day", "lang": 2, "langx": 2, "transl": -1, "transliteration": -1, "nowrap": 1, "nobr": 1, "nobreak": 1, "small": 1,
+    "big": 1, "nihongo": 1, "math": 1, "mvar": 1, "var": 1, "em": 1, "strong": 1, "code": 1, "tt": 1, "kbd": 1, "samp": 1, "mono": 1,
+    "quote": 1, "blockquote": 1, "quotation": 1, "cquote": 1, "abbr": 1, "tooltip": 1, "val": 1, "formatnum": 1, "smallcaps": 1, "sc": 1,
+    "sup": 1, "sub": 1, "convert": "convert", "cvt": "convert", "ill": 1, "interlanguage link": 1, "as of": "as of", "circa": "circa",
     "c.": "circa", "frac": "frac", "sfrac": "frac", "angbr": 1, "IPA": -1, "script": 2, "unicode": 1, "vanchor": 1, "visible anchor": 1,
     "linktext": "all", "green": 1, "red": 1, "color": 2, "font color": 2, "u": 1, "underline": 1, "gap": "space", "spaces": "space",
     "snd": "dash", "spnd": "dash", "ndash": "dash", "mdash": "—", "spaced ndash": "dash", "endash": "–", "emdash": "—", "nbsp": "space",
