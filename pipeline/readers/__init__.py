@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipeline.errors import UserError
 from pipeline.readers import code, html, jats, json_records, latex, markup, mediawiki, parquet, s2orc, text
 from pipeline.readers.config import Format, SourceConfig, names_differ
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, is_archive, members
@@ -34,7 +35,10 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     if source.format != "latex":
         return _list_files(source, base)
     everything = source.model_copy(update={"include": ["*"], "exclude": []})
-    return sorted(latex.group(_list_files(everything, base)), key=lambda file: file.relative)
+    papers = latex.group(_list_files(everything, base))
+    if not papers:
+        raise UserError(f"source {source.name}: {source.path}: files there, none of them TeX or an archive; correct `path` or `format`")
+    return sorted(papers, key=lambda file: file.relative)
 
 
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:

@@ -317,7 +317,7 @@ def _papers(
             yield _document(sources, main, source, identify(main, len(mains) > 1), path or folder + main)
         except UnicodeDecodeError as error:
             yield Unreadable(f"{identify(main, len(mains) > 1)} (byte {error.start})", f"not {error.encoding}: {error.reason}")
-        except STREAM_ERRORS as error:
+        except (LookupError, *STREAM_ERRORS) as error:  # an `encoding` that Python does not know
             yield Unreadable(identify(main, len(mains) > 1), describe(error))
 
 

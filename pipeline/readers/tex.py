@@ -1662,8 +1662,8 @@ def to_text(text: str, *, name: str = "", include: Include | None = None, macros
 def _finish(converter: _Converter, text: str) -> str:
     """Spaces and lines in order, then what was held back (code, displays, numbers of references) put in."""
     text = text.replace("\2", " ")
-    text = re.sub(r"[ \t]+", " ", text)
-    text = re.sub(r" ?\n ?", "\n", text)
+    text = re.sub(r"[ \t]{2,}|\t", " ", text)
+    text = re.sub(r" \n ?|\n ", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     text = text.replace("\1", " ")
 

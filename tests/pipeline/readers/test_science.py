@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import UserError
 from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, wikitext
 from pipeline.readers.elements import split
 
@@ -131,6 +132,12 @@ def test_main_files_are_those_that_no_other_includes_and_variants_are_one(tmp_pa
     assert [record.id for record in chosen] == ["p/supplement.tex"]
 
 
+def test_a_folder_without_papers_is_an_error_that_says_so(tmp_path: Path) -> None:
+    file(tmp_path, "a.pdf", "x")
+    with pytest.raises(UserError, match="none of them TeX or an archive"):
+        list_files(source(tmp_path, "latex"), tmp_path)
+
+
 def test_plain_tex_without_a_class_and_loops_of_inclusion_are_read(tmp_path: Path) -> None:
     file(tmp_path, "p/one.tex", "\\magnification 1200\nPlain text. \\input two \\bye")
     file(tmp_path, "p/two.tex", "Included.")
@@ -156,6 +163,8 @@ def test_an_undeclared_charset_is_the_sources_or_latin_1(tmp_path: Path) -> None
     path = file(tmp_path, "a.tex", paper("Łódź").encode("cp1250"))
     (record,), _ = read(source(path, "latex", encoding="cp1250"))
     assert record.text.endswith("Łódź")
+    _, bad = read(source(path, "latex", encoding="nonsense"))
+    assert "nonsense" in bad[0].error
     file(tmp_path, "a.tex", paper("Müller").encode("latin-1"))
     (record,), _ = read(source(path, "latex"))
     assert record.text.endswith("Müller")
@@ -200,6 +209,28 @@ def test_a_cut_archive_gives_the_papers_before_the_damage(tmp_path: Path) -> Non
     assert 18 < len(records) < 28
     assert records[-1].text.endswith("After.")
     assert {item.location.split("!")[1].split("!")[0] for item in bad} == {"2301.00001.gz"}
+
+
+BULK = tar(
+    {
+        "2301.00001.gz": gzip.compress(tar(PAPER), mtime=0),
+        "2301.00002.gz": gzip.compress(paper("Single.").encode(), mtime=0),
+        "p/main.tex": paper("\\input{one}"),
+        "p/one.tex": "One.",
+    }
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, len(BULK) - 1), st.binary(min_size=1, max_size=4)), max_size=12), st.integers(0, len(BULK)))
+def test_no_damage_to_a_bulk_archive_makes_the_reader_raise(changes: list[tuple[int, bytes]], cut: int) -> None:
+    data = bytearray(BULK)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    with tempfile.TemporaryDirectory() as folder:
+        path = file(Path(folder), "a.tar", bytes(data[:cut]))
+        for item in read_file(InputFile(str(path), "a.tar", cut, "f"), source(path, "latex")):
+            assert isinstance(item, Record | Unreadable)
 
 
 def test_a_changed_included_file_changes_the_papers_fingerprint(tmp_path: Path) -> None:
