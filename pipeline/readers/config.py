@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Format = Literal["html", "jats", "s2orc", "json", "jsonl", "parquet", "code", "text"]
+Format = Literal["html", "jats", "s2orc", "latex", "mediawiki", "json", "jsonl", "parquet", "code", "text", "markdown", "rst"]
 
 
 class _Named(Protocol):
@@ -32,8 +32,9 @@ class SourceConfig(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What it counts as in rules and mixes: web, code, science, or your own."
     )
     format: Format = Field(
-        description="html (pages), jats (papers as JATS or NLM XML), s2orc (papers as S2ORC JSON), json (an array, or an object of "
-        "records), jsonl (one JSON object a line), parquet (Parquet or Arrow), code (source trees), text (plain, Markdown, reST)."
+        description="html (pages), jats (papers as JATS, NLM or PubMed XML), s2orc (papers as S2ORC, peS2o or GROBID JSON), latex (papers "
+        "in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json (an array, or an object of records), jsonl (one JSON object a "
+        "line), parquet (Parquet or Arrow), code (source trees), text (as it is), markdown and rst (without what is not text)."
     )
     path: str = Field(
         description="A file, a folder, a glob, or a URI. Archives (tar, zip, wheel) and compressed files (gz, zst, bz2, xz) are opened."
@@ -51,6 +52,13 @@ class SourceConfig(BaseModel):
     )
     language: str | None = Field(None, description="Language to declare for documents that do not say their own.")
     license: str | None = Field(None, description="Licence to declare for documents that do not say their own (SPDX).")
+    encoding: str | None = Field(None, description="Charset of text files that have no byte order mark; default UTF-8.")
+    strip_markup: bool = Field(
+        False, description="For markdown and rst: leave out the markup too (heading marks, emphasis, links' addresses), not only comments."
+    )
+    namespaces: list[int] = Field(
+        [0], min_length=1, description="For mediawiki: which namespaces to read; 0 are articles (the default of wikis' own tools)."
+    )
     max_record_bytes: int = Field(
         64 << 20, ge=1, description="Longest record (line, page, member of an archive); longer ones go to the quarantine."
     )

@@ -12,7 +12,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -156,7 +156,7 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer))
+        data = read_some(self._stream, len(buffer))  # not all of it at once, so that damage costs only what comes after it
         self._read += len(data)
         if self._read > self._allowed:
             raise TooLarge(f"expands to more than {self._allowed} bytes (max_expansion)")
@@ -202,7 +202,8 @@ def members(file: InputFile, source: SourceConfig) -> Iterator[Member | Unreadab
         yield Unreadable(file.relative, describe(error))
 
 
-def _unsafe(name: str) -> bool:
+def is_unsafe(name: str) -> bool:
+    """Whether a member's name leads out of its archive."""
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts
 
@@ -214,7 +215,7 @@ def _tar_members(file: InputFile, raw: BinaryIO, source: SourceConfig) -> Iterat
             path = f"{file.relative}!{entry.name}"
             if entry.isdir() or not is_included(source, entry.name):
                 continue
-            if _unsafe(entry.name) or not entry.isfile():
+            if is_unsafe(entry.name) or not entry.isfile():
                 yield Unreadable(path, "refused: a link or device" if not entry.isfile() else "refused: path leaves the archive")
                 continue
             stream = archive.extractfile(entry)
@@ -234,7 +235,7 @@ def _zip_members(file: InputFile, raw: BinaryIO, source: SourceConfig) -> Iterat
             path = f"{file.relative}!{entry.filename}"
             if entry.is_dir() or not is_included(source, entry.filename):
                 continue
-            if _unsafe(entry.filename) or (entry.external_attr >> 16) & 0o170000 == 0o120000:
+            if is_unsafe(entry.filename) or (entry.external_attr >> 16) & 0o170000 == 0o120000:
                 yield Unreadable(path, "refused: a link, or a path that leaves the archive")
                 continue
             if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion):
@@ -253,6 +254,33 @@ def read_all(member: Member, source: SourceConfig) -> bytes:
     if len(data) > source.max_record_bytes:
         raise TooLarge(f"longer than max_record_bytes ({source.max_record_bytes})")
     return data
+
+
+class _Rejoined(io.RawIOBase):
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        if self._head:
+            data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        else:
+            data = read_some(self._rest, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def read_some(stream: BinaryIO, size: int) -> bytes:
+    """At most so many bytes, as they come; none at the end. Unlike `read`, it gives what comes before damage, and raises after it."""
+    read1: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+    return read1(size)
+
+
+def rejoin(head: bytes, rest: BinaryIO) -> BinaryIO:
+    """A stream whose first bytes were read to see what it is, from its beginning again."""
+    return cast(BinaryIO, io.BufferedReader(_Rejoined(head, rest), 1 << 16))
 
 
 def describe(error: BaseException) -> str:

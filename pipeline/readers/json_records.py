@@ -55,6 +55,12 @@ def _raw(record: dict[str, Any]) -> bytes:
 
 def read_lines(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """JSON Lines. A line that is too long, not UTF-8, not JSON or not an object is unreadable, and the next one is read."""
+    for item in objects(member, source):
+        yield item if isinstance(item, Unreadable) else to_record(item[1], item[0], source)
+
+
+def objects(member: Member, source: SourceConfig) -> Iterator[tuple[str, dict[str, Any]] | Unreadable]:
+    """The objects of JSON Lines with their places."""
     offset = number = 0
     while True:
         try:
@@ -86,7 +92,7 @@ def read_lines(member: Member, source: SourceConfig) -> Iterator[Record | Unread
             yield Unreadable(f"{place} (byte {begin})", f"not JSON: {describe(error)}", line[:RAW_BYTES])
             continue
         if isinstance(record, dict):
-            yield to_record(record, place, source)
+            yield place, record
         else:
             yield Unreadable(f"{place} (byte {begin})", f"a JSON {type(record).__name__}, not an object", line[:RAW_BYTES])
 

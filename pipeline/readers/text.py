@@ -1,7 +1,8 @@
-"""Plain text, Markdown and reStructuredText: one file, one document."""
+"""Plain text: one file, one document."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 
 from pipeline.readers.config import SourceConfig
@@ -10,12 +11,20 @@ from pipeline.readers.files import Member, read_all
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
-    """The file as it is, in UTF-8 or as its byte order mark says."""
+def load(member: Member, source: SourceConfig) -> str | Unreadable:
+    """A member's text: by its byte order mark, else in the source's `encoding`, else as UTF-8. What is not valid is not guessed at."""
     data = read_all(member, source)
+    marked = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = decode(data)
+        return data.decode(source.encoding) if source.encoding and not marked else decode(data)
     except UnicodeDecodeError as error:
-        yield Unreadable(f"{member.path} (byte {error.start})", f"not UTF-8: {error.reason}", data[:RAW_BYTES])
-        return
-    yield Record(member.path, text, path=member.name)
+        name = error.encoding.upper() if error.encoding == "utf-8" else error.encoding
+        return Unreadable(f"{member.path} (byte {error.start})", f"not {name}: {error.reason}", data[:RAW_BYTES])
+    except (UnicodeError, LookupError, ValueError) as error:
+        return Unreadable(member.path, f"cannot be read as {source.encoding}: {error}", data[:RAW_BYTES])
+
+
+def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+    """The file as it is."""
+    text = load(member, source)
+    yield text if isinstance(text, Unreadable) else Record(member.path, text, path=member.name)

@@ -94,10 +94,10 @@ def test_jats_gives_title_abstract_and_body_without_references(tmp_path: Path) -
     file(tmp_path, "a.xml", ARTICLE)
     (record,), _ = read(source(tmp_path, "jats"))
     assert record.text.split("\n\n") == [
-        "On testing things", "Abstract", "We test.", "Methods", "First 1 we wait, then $a^2$ holds.", "A figure.", "A table.",
+        "On testing things", "Abstract", "We test.", "Methods", "First 1 we wait, then $a^2$ holds.", "A figure.", "A table.\ncell",
     ]  # fmt: skip
     assert (record.title, record.license, record.date, record.language) == ("On testing things", "CC-BY-4.0", "2019-03-07", "en")
-    assert record.meta == {"doi": "10.1/x", "journal": "Journal of Tests"}
+    assert record.meta == {"doi": "10.1/x", "journal": "Journal of Tests", "year": 2019}
 
 
 def test_xml_that_attacks_is_refused(tmp_path: Path) -> None:
