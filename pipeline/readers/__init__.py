@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from pipeline.readers import code, html, jats, json_records, parquet, s2orc, text
+from pipeline.readers import code, files, html, jats, json_records, parquet, s2orc, text
 from pipeline.readers.config import Format, SourceConfig, names_differ
-from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, is_archive, list_files, members
+from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, members
 from pipeline.readers.record import Record, Unreadable
 
 Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]
@@ -18,16 +19,21 @@ READERS: dict[Format, Reader] = {
     "json": json_records.read,
     "jsonl": json_records.read_lines,
     "parquet": parquet.read,
-    "code": code.read,
     "text": text.read,
 }
 
 
+def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
+    """The input files of a source, sorted by path. Raises `UserError` where there are none."""
+    return code.list_files(source, base) if source.format == "code" else files.list_files(source, base)
+
+
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """Everything in one input file: records, and what could not be read."""
+    if source.format == "code":  # the only one that reads a file in the light of those around it
+        yield from code.read_file(file, source)
+        return
     reader = READERS[source.format]
-    if source.format == "code" and source.license is None and is_archive(file.relative):
-        source = source.model_copy(update={"license": code.package_license(file, source)})
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member

@@ -136,7 +136,7 @@ _CHECKS = {  # what a weak literal must stand in
 
 # A person may write `do not edit` of another file; in the first lines it is about this one. Bounded gaps only.
 _PHRASES = re.compile(
-    r"@generated\b|\bdo not (?:edit|modify|change) (?:this file|by hand|manually|directly|it)\b|\bdo not (?:edit|modify)\b[ \t]*[!.*-]|"
+    r"@generated\b|\bdo not (?:edit|modify|change) (?:this file|by hand|manually|directly|it)\b|\bdo not (?:edit|modify)\b[ \t]*[!.:*-]|"
     r"\bauto[- ]?(?:matically[ -])?generated\b|\bmachine[- ]generated\b|\b(?:this|the following) (?:file|code|source)[^\n]{0,40} (?:is|was|has been|were) "
     r"(?:auto[- ]?|automatically |machine )?generated\b|^\W{0,10}generated (?:by|from|with|using|on|at|automatically|code)\b|\bgenerated code\W{1,4}do not\b",
     re.IGNORECASE | re.MULTILINE,

@@ -109,6 +109,9 @@ LANGUAGES = _by_key(_ENDINGS)
 NAMES = _by_key(_NAMES)
 _KNOWN = {name.lower(): name for name in (*_ENDINGS, *_NAMES, *_INTERPRETERS.values(), *_MODES.values())}
 
+# Lists that packagers write: no language, whatever their words look like.
+_LISTS = frozenset("pkg-info metadata record wheel installer requested top_level sources manifest entry_points direct_url.json zip-safe".split())
+
 # Prose, data and pictures: what a corpus of source code may want to leave out.
 DATA = frozenset(
     "CSV TSV JSON|JSON Lines|SVG|Text|Diff|Gettext Catalog|Turtle|SMT|Ignore List|Git Attributes|Git Config|Go Checksums|Gemfile.lock".split("|")
@@ -319,6 +322,8 @@ def language_of(path: str, text: str | None = None) -> str | None:
         return mode
     if whole := NAMES.get(name.lower()):
         return whole
+    if name.lower() in _LISTS:
+        return None
     if name.lower().startswith(("dockerfile.", "makefile.", "jenkinsfile.", "vagrantfile.")):
         return NAMES[name.lower().split(".", 1)[0]]
     ending = ending_of(path)
