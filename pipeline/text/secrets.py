@@ -15,6 +15,8 @@ are no secrets; hashes are none. `<KEY>` and `<PASSWORD>` are StarCoder's placeh
   are not judged by it, as its authors have it (they hold no words).
 - A file counts as one of hashes where more than `hash_share` of its lines, and at least three, name a hash or checksum; BigCode counts
   each `sha`, as in `shape`.
+- Tokens are masked whole. detect-secrets 1.5 reports the prefix of GitHub's and GitLab's alone (its patterns' first group), leaves out a
+  JWT's signature, and takes what stands around Artifactory's.
 - No verification over the network. No parsing of configuration files, so unquoted values in them are found by the token plugins alone.
 """
 
@@ -58,7 +60,7 @@ from detect_secrets.plugins import (
     telegram_token,
     twilio,
 )
-from detect_secrets.plugins.base import BasePlugin
+from detect_secrets.plugins.base import BasePlugin, RegexBasedDetector
 from gibberish_detector import serializer
 from gibberish_detector.detector import Detector
 from pydantic import BaseModel, ConfigDict, Field
@@ -286,6 +288,24 @@ def _plain(plugin: BasePlugin) -> Finder:
     return plugin.analyze_string
 
 
+def _whole(plugin: RegexBasedDetector) -> Finder:
+    """Patterns whose groups hold only the token's prefix, which is all that detect-secrets 1.5 then reports: here the whole token."""
+
+    def find(line: str) -> Iterator[str]:
+        return (match.group() for pattern in plugin.denylist for match in pattern.finditer(line))
+
+    return find
+
+
+def _bare(plugin: BasePlugin) -> Finder:
+    """Patterns that match the space, sign or quote on either side of a token too."""
+
+    def find(line: str) -> Iterator[str]:
+        return (value.strip().strip("=:\"") for value in plugin.analyze_string(line))
+
+    return find
+
+
 def _assignment(plugin: BasePlugin) -> Finder:
     """Patterns of `name = value` have three runs of spaces in a row, which take cubic time on many spaces. They match the same values
     where each run of spaces is one."""
@@ -313,8 +333,12 @@ def _jwt(plugin: jwt.JwtTokenDetector) -> Finder:
     run = r"[A-Za-z0-9\-_=]"
     pattern = re.compile(rf"(?<!{run})(?>{run}*?(?=eyJ))(eyJ{run}++\.{run}++\.?)")
 
+    rest = re.compile(r"[A-Za-z0-9\-_.+/=]*")  # the signature, which the plugin's pattern leaves out since it ends in `*?`
+
     def find(line: str) -> Iterator[str]:
-        return (match.group(1) for match in pattern.finditer(line) if plugin.is_formally_valid(match.group(1)))
+        for match in pattern.finditer(line):
+            if plugin.is_formally_valid(match.group(1)):
+                yield match.group(1) + rest.match(line, match.end()).group()  # type: ignore[union-attr]
 
     return find
 
@@ -339,13 +363,13 @@ def _openai(plugin: openai.OpenAIDetector) -> Finder:
 _TOKENS: tuple[tuple[int, BasePlugin, Finder], ...] = tuple(
     (triggers, plugin, wrap(plugin))
     for triggers, plugin, wrap in (
-        (_ARTIFACTORY, artifactory.ArtifactoryDetector(), _plain),
+        (_ARTIFACTORY, artifactory.ArtifactoryDetector(), _bare),
         (_UPPER | _BASE64, aws.AWSKeyDetector(), _plain),
         (_AZURE, azure_storage_key.AzureStorageKeyDetector(), _plain),
         (_WORD24, cloudant.CloudantDetector(), _assignment),
         (_WORD24, discord.DiscordBotTokenDetector(), _plain),
-        (_WORD32, github_token.GitHubTokenDetector(), _plain),
-        (_WORD24, gitlab_token.GitLabTokenDetector(), _plain),
+        (_WORD32, github_token.GitHubTokenDetector(), _whole),
+        (_WORD24, gitlab_token.GitLabTokenDetector(), _whole),
         (_WORD32, ibm_cloud_iam.IbmCloudIamDetector(), _assignment),
         (_WORD32, ibm_cos_hmac.IbmCosHmacDetector(), _assignment),
         (_JWT, jwt.JwtTokenDetector(), _jwt),
