@@ -24,13 +24,13 @@ from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, d
 from pipeline.readers.generated import generated, vendored
 from pipeline.readers.joined import File, pieces
 from pipeline.readers.languages import is_binary, language_of
-from pipeline.readers.licenses import MAX_TEXT, Found, is_license_file, is_metadata_file, license_of, of_directories
+from pipeline.readers.licenses import MAX_TEXT, Found, governed, is_license_file, is_metadata_file, license_of, of_directories
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 BUNDLE = ".bundle"
 JOIN_WINDOW = 256 << 20  # bytes of one repository's files that are held, and so ordered, at once
 _CONTROL = frozenset((".git", ".hg", ".svn", "CVS", ".bzr", "_darcs", ".jj"))  # version control's own folders
-_OBJECTS = re.compile(r"(?:.*/)?objects/(?:pack/[^/]+\.pack|[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?)")
+_OBJECTS = re.compile(r"(?:.*/)?objects/(?:pack/[^/]+\.pack|info/alternates|[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?)")
 _TARBALL = re.compile(r"(.+)-([0-9a-f]{40})")  # the folder in an archive of a commit, as forges make them
 _POINTER = "version https://git-lfs.github.com/spec/"
 
@@ -49,12 +49,13 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     chosen = [_repository(folder, listed, source) for folder, listed in git.items()]
     legal: dict[str, list[InputFile]] = defaultdict(list)
     loose = []
+    speaks_for = governed(file.relative for file in plain if is_license_file(file.relative) or is_metadata_file(file.relative))
     for file in plain:
-        if is_license_file(file.relative) or is_metadata_file(file.relative):
-            legal[_parent(file.relative)].append(file)
+        if file.relative in speaks_for:
+            legal[speaks_for[file.relative]].append(file)
         if is_archive(file.relative) or file.relative.endswith(BUNDLE):
             chosen.append(file)
-        elif is_included(source, file.relative):
+        elif _may_be_text(file.relative) and is_included(source, file.relative):
             loose.append(file)
     if source.join == "repository":
         groups: dict[str, list[InputFile]] = defaultdict(list)

@@ -5,8 +5,8 @@ google/licensecheck's method (patterns that allow what licensecheck allows: name
 
 Of the directories above a file the nearest that says anything counts. Several licence files side by side are alternatives where
 their names carry the licences' (LICENSE-MIT, LICENSE-APACHE: Rust's custom), else all of them apply, as do all the texts that one
-file holds. Where the package's own metadata names some of them, it decides: it says how they combine, and the other texts are
-those of what it bundles.
+file holds. Where the package's own metadata names some of them, it decides: it says how they combine and whether later versions
+may be chosen, and the other texts are those of what it bundles.
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ def recognise(text: str) -> tuple[str, ...]:
     text = text[:MAX_TEXT]
     found = identify_license(text, _COVERED) or identify_license(text, _PARTLY)
     names = [normalise(match.id) or match.id for match in sorted(found, key=lambda match: match.start)]
-    # the Python licence holds older ones (BEOPEN, CNRI, CWI) that its text numbers as parts of it
-    return tuple(dict.fromkeys(names))
+    # the GPL's text ends with a notice that offers later versions as an example
+    examples = {name.replace("-only", "-or-later") for name in names if name.endswith("-only")}
+    return tuple(dict.fromkeys(name for name in names if name not in examples))
 
 
 def is_license_file(path: str) -> bool:
@@ -116,6 +117,8 @@ def is_license_file(path: str) -> bool:
     if match is None or _FOREIGN.search(name):
         return False
     rest = name[match.end() :]
+    if match.group().lower() == "copyright" and rest not in ("", ".txt", ".md"):
+        return False
     if rest[:1] not in ("", ".", "-", "_"):
         return False
     ending = rest.rsplit(".", 1)[-1].lower() if "." in rest else ""
@@ -223,22 +226,35 @@ class Found:
     origin: str
 
 
-def governed(path: str) -> str:
-    """The directory whose files a licence or metadata file speaks for: its own; of a wheel's `.dist-info`, the wheel."""
-    parts = PurePosixPath(path).parts[:-1]
-    for index, part in enumerate(parts):
-        if part.endswith((".dist-info", ".egg-info")):
-            deeper = parts[index + 1 :]
-            return "/".join(parts[:index]) if deeper in ((), ("licenses",)) else "/".join(parts)
-    return "/".join(parts)
+def governed(paths: Iterable[str]) -> dict[str, str]:
+    """The directory that each licence or metadata file speaks for: its own; of a wheel's `.dist-info`, the wheel; where several
+    distributions lie side by side, as where they are installed, the folder of the distribution's name."""
+    result: dict[str, str] = {}
+    installed: dict[str, dict[str, list[str]]] = {}
+    for path in paths:
+        parts = PurePosixPath(path).parts[:-1]
+        result[path] = "/".join(parts)
+        for index, part in enumerate(parts):
+            if part.endswith((".dist-info", ".egg-info")):
+                if parts[index + 1 :] in ((), ("licenses",)):
+                    installed.setdefault("/".join(parts[:index]), {}).setdefault(part, []).append(path)
+                break
+    for where, distributions in installed.items():
+        for name, members in distributions.items():
+            folder = name.rsplit(".", 1)[0].split("-", 1)[0].replace("-", "_")
+            for path in members:
+                result[path] = where if len(distributions) == 1 else f"{where}/{folder}".lstrip("/")
+    return result
 
 
 def of_directories(files: Iterable[tuple[str, str]]) -> dict[str, Found]:
     """The licence of each directory that has one: from licence and metadata files, as (path, text)."""
     texts: dict[str, dict[str, tuple[str, ...]]] = {}
     declared: dict[str, dict[str, str]] = {}
-    for path, text in sorted(files):
-        where = governed(path)
+    listed = sorted(files)
+    speaks_for = governed(path for path, _ in listed)
+    for path, text in listed:
+        where = speaks_for[path]
         if is_metadata_file(path):
             if found := license_of_metadata(path, text):
                 declared.setdefault(where, {})[path] = found
@@ -253,7 +269,7 @@ def of_directories(files: Iterable[tuple[str, str]]) -> dict[str, Found]:
             continue
         expression = _of_files(texts[where])
         names = _identifiers(expression)
-        settled = [item for item in metadata.items() if len(names) > 1 and _identifiers(item[1]) <= names]
+        settled = [item for item in metadata.items() if _identifiers(item[1]) <= names]
         if settled:
             expression = min(settled, key=lambda item: _PREFERENCE[PurePosixPath(item[0]).name])[1]
         result[where] = Found(expression, ", ".join(texts[where]))

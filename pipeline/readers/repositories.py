@@ -31,6 +31,7 @@ STALL = 300.0  # seconds without a byte
 MAX_FILES = 2_000_000  # of one revision; the largest public repositories have a fifth of it
 MAX_REFS_BYTES = 64 << 20
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_STEPS = re.compile(r"([^^~]*)(.*)")  # HEAD~2 is two steps from HEAD
 _REVISION = re.compile(r"[\w./@{}^~+-]{1,250}")
 
 
@@ -137,9 +138,10 @@ class Objects:
         if not _REVISION.fullmatch(name) or name.startswith("-"):
             raise RepositoryError(f"no such revision: {name[:100]!r}")
         wanted = name
-        for candidate in (name, f"refs/{name}", f"refs/heads/{name}", f"refs/tags/{name}", f"refs/remotes/{name}", f"refs/remotes/origin/{name}"):
-            if candidate in self.heads:
-                wanted = self.heads[candidate]
+        base, steps = _STEPS.fullmatch(name).groups()  # type: ignore[union-attr]
+        for where in ("", "refs/", "refs/heads/", "refs/tags/", "refs/remotes/", "refs/remotes/origin/"):
+            if where + base in self.heads:
+                wanted = self.heads[where + base] + steps
                 break
         else:
             if revision is None:  # a bundle without HEAD, or a HEAD whose branch has no commit: the only or the usual branch
@@ -168,8 +170,8 @@ class Objects:
                     raise RepositoryError(f"more than {MAX_FILES} files")
                 head, _, path = line.partition(b"\t")
                 mode, kind, name, size = head.split()
-                if kind == b"blob" and mode.startswith(b"100") and size.isdigit():
-                    yield Entry(path.decode("utf-8", "replace"), name.decode("ascii"), int(size))
+                if kind == b"blob" and mode.startswith(b"100"):  # a missing object has no size, which reading it will tell
+                    yield Entry(path.decode("utf-8", "replace"), name.decode("ascii"), int(size) if size.isdigit() else 0)
         except ValueError as error:
             raise RepositoryError(f"git's list of files cannot be read: {error}") from error
         finally:

@@ -210,7 +210,7 @@ def test_thousands_of_different_secrets_take_seconds() -> None:
     masked, counts = mask_secrets(text)
     assert time.process_time() - begun < 30
     assert counts["Base64 High Entropy String"] >= 18_000  # of the rest the entropy is less, or the letters look like words
-    assert masked.count("<KEY>") == counts["Base64 High Entropy String"]
+    assert masked.count("<KEY>") == sum(counts.values())
 
 
 def test_lone_surrogates_pass_through() -> None:
