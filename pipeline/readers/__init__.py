@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.readers import code, html, jats, json_records, latex, markup, mediawiki, parquet, s2orc, text
+from pipeline.readers import code, files, html, jats, json_records, latex, markup, mediawiki, parquet, s2orc, text
 from pipeline.readers.config import Format, SourceConfig, names_differ
-from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, is_archive, members
-from pipeline.readers.files import list_files as _list_files
+from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, members
 from pipeline.readers.record import Record, Unreadable
 
 Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]
@@ -18,37 +16,36 @@ READERS: dict[Format, Reader] = {
     "html": html.read,
     "jats": jats.read,
     "s2orc": s2orc.read,
-    "latex": latex.read,
     "mediawiki": mediawiki.read,
     "json": json_records.read,
     "jsonl": json_records.read_lines,
     "parquet": parquet.read,
-    "code": code.read,
     "text": text.read,
     "markdown": markup.read_markdown,
     "rst": markup.read_rst,
 }
 
+Lister = Callable[[SourceConfig, Path], list[InputFile]]
+FileReader = Callable[[InputFile, SourceConfig], Iterator[Record | Unreadable]]
+
+# Formats whose files are read in the light of those around them: how a source's are listed, and how one input is read.
+TOGETHER: dict[Format, tuple[Lister, FileReader]] = {
+    "code": (code.list_files, code.read_file),
+    "latex": (latex.list_files, latex.read_file),
+}
+
 
 def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
-    """The inputs of a source, sorted by path: its files; of papers in TeX, whose files belong together, one a paper."""
-    if source.format != "latex":
-        return _list_files(source, base)
-    everything = source.model_copy(update={"include": ["*"], "exclude": []})
-    papers = latex.group(_list_files(everything, base))
-    if not papers:
-        raise UserError(f"source {source.name}: {source.path}: files there, none of them TeX or an archive; correct `path` or `format`")
-    return sorted(papers, key=lambda file: file.relative)
+    """The inputs of a source, sorted by path. Raises `UserError` where there are none."""
+    return TOGETHER[source.format][0](source, base) if source.format in TOGETHER else files.list_files(source, base)
 
 
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """Everything in one input file: records, and what could not be read."""
-    if source.format == "latex":
-        yield from latex.read_file(file, source)
+    if source.format in TOGETHER:
+        yield from TOGETHER[source.format][1](file, source)
         return
     reader = READERS[source.format]
-    if source.format == "code" and source.license is None and is_archive(file.relative):
-        source = source.model_copy(update={"license": code.package_license(file, source)})
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member

@@ -34,7 +34,8 @@ class SourceConfig(BaseModel):
     format: Format = Field(
         description="html (pages), jats (papers as JATS, NLM or PubMed XML), s2orc (papers as S2ORC, peS2o or GROBID JSON), latex (papers "
         "in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json (an array, or an object of records), jsonl (one JSON object a "
-        "line), parquet (Parquet or Arrow), code (source trees), text (as it is), markdown and rst (without what is not text)."
+        "line), parquet (Parquet or Arrow), code (source trees, git repositories and bundles), text (as it is), markdown and rst (without "
+        "what is not text)."
     )
     path: str = Field(
         description="A file, a folder, a glob, or a URI. Archives (tar, zip, wheel) and compressed files (gz, zst, bz2, xz) are opened."
@@ -58,6 +59,22 @@ class SourceConfig(BaseModel):
     )
     namespaces: list[int] = Field(
         [0], min_length=1, description="For mediawiki: which namespaces to read; 0 are articles (the default of wikis' own tools)."
+    )
+    revision: str | None = Field(
+        None,
+        description="For code from git repositories and bundles: the branch, tag or commit to read. None: HEAD, whatever is checked out.",
+    )
+    notebooks: Literal["script", "drop"] = Field(
+        "script",
+        description="For code: Jupyter notebooks as scripts, with text as comments and without outputs (The Stack v2), or left out.",
+    )
+    join: Literal["file", "repository"] = Field(
+        "file",
+        description="For code: one document a file, or files of one repository and licence joined, those imported first (DeepSeek-Coder). "
+        "Generated and vendored files are never joined.",
+    )
+    max_joined_bytes: int = Field(
+        1 << 20, ge=1, description="For code: most bytes of a joined document; a repository larger than that is split between files."
     )
     max_record_bytes: int = Field(
         64 << 20, ge=1, description="Longest record (line, page, member of an archive); longer ones go to the quarantine."

@@ -45,12 +45,16 @@ COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a source. `relative` is its place in the source; `fingerprint` changes when it does (size, time)."""
+    """One file of a source. `relative` is its place in the source; `fingerprint` changes when it does (size, time).
+
+    `parts` are files that are read with it, and that its fingerprint covers: the licences above a source file, the files of a repository.
+    """
 
     uri: str
     relative: str
     bytes: int
     fingerprint: str
+    parts: tuple[InputFile, ...] = ()
 
 
 @dataclass(frozen=True)

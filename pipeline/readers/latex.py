@@ -20,10 +20,11 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from pipeline.dataset import fingerprint
+from pipeline.errors import UserError
 from pipeline.readers import files, tex
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
@@ -166,6 +167,15 @@ def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
         if home is not None:
             groups.setdefault(home, []).append(name)
     return groups
+
+
+def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
+    """The papers of a source, sorted by path: the files of a folder that belong together are one. Raises `UserError` where none is."""
+    everything = source.model_copy(update={"include": ["*"], "exclude": []})
+    papers = group(files.list_files(everything, base))
+    if not papers:
+        raise UserError(f"source {source.name}: {source.path}: files there, none of them TeX or an archive; correct `path` or `format`")
+    return sorted(papers, key=lambda file: file.relative)
 
 
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:

@@ -242,8 +242,10 @@ def test_code_has_language_repository_and_licence(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found["pkg-1/src/a.py"].license == "Apache-2.0"
     assert found["pkg-1/src/b.c"].license == "MIT"
-    assert found["pkg-1/src/b.c"].meta == {"repository": "pkg-1", "generated": True}
-    assert found["pkg-1/vendor/c.js"].meta == {"repository": "pkg-1", "vendored": True}
+    assert found["pkg-1/src/b.c"].meta == {
+        "repository": "pkg-1", "size": 44, "license_from": "pkg-1/PKG-INFO", "generated": "says so: do not edit:",
+    }  # fmt: skip
+    assert found["pkg-1/vendor/c.js"].meta["vendored"] == "vendor folder"
 
 
 def test_text_by_its_byte_order_mark(tmp_path: Path) -> None:
