@@ -10,6 +10,8 @@ DOCUMENTS = "documents"
 QUARANTINE = "quarantine"
 STATISTICS = "statistics"
 
+CODE = "code"  # the domain whose documents are treated as programs
+
 DOCUMENT_SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # SOURCE:ID, with the record's own id, or its place in the source

@@ -17,13 +17,14 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.dataset import Workdir, fingerprint, to_parquet
-from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
+from pipeline.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
 from pipeline.text.personal import PersonalDataConfig, mask, strings
 from pipeline.text.repair import LAYOUT, RepairConfig, repair, well_formed
+from pipeline.text.secrets import SecretsConfig, mask_secrets
 
-VERSION = 3  # of what this stage does; raised when its output changes for the same input
+VERSION = 4  # of what this stage does; raised when its output changes for the same input
 
 
 class IngestConfig(BaseModel):
@@ -46,7 +47,12 @@ class IngestConfig(BaseModel):
         description="Mask personal data as text is written, so that it is never stored; true: as by default, false or null: do not.",
     )
 
-    @field_validator("repair", "personal", mode="before")
+    secrets: SecretsConfig | None = Field(
+        default_factory=SecretsConfig,
+        description="Mask keys and passwords in documents of the domain `code`; true: as by default, false or null: do not.",
+    )
+
+    @field_validator("repair", "personal", "secrets", mode="before")
     @classmethod
     def _switch(cls, value: Any) -> Any:
         """A plain true or false stands for the defaults or for nothing."""
@@ -87,6 +93,8 @@ def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
     if config.personal is not None:
         kinds = config.personal.kinds(domain)
         masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only))
+    if config.secrets is not None and domain == CODE:
+        masks.append(partial(mask_secrets, config=config.secrets))
     return tuple(masks)
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.classifiers import ClassifierConfig
 from pipeline.classifiers import scores as classify
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
-from pipeline.documents import DOCUMENTS, STATISTICS
+from pipeline.documents import CODE, DOCUMENTS, STATISTICS
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.language import detect
 from pipeline.text import code, lines, science, statistics
@@ -23,7 +23,6 @@ from pipeline.text.statistics import character_classes, measure
 from pipeline.text.utf8 import mathematical_symbols, utf8_view
 
 VERSION = 3
-CODE = "code"  # the domain whose documents are measured as programs
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
 CARRIED = ("domain", "source", "license", "url")
 # What is a column besides, in words.

@@ -7,9 +7,11 @@ are recognised as generated and vendored when they are read (`meta`), as github-
 
 from __future__ import annotations
 
+import pyarrow as pa
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family
+from pipeline.filters.check import Check, Family, Judged
+from pipeline.filters.license import Licenses, judge_licenses
 
 # The Stack v2: of these only the longest line is limited, and generously.
 LONG_LINES = ("HTML", "JSON", "Markdown", "Roff", "Roff Manpage", "SMT", "TeX", "Text", "XML")
@@ -21,8 +23,10 @@ XML = ("XSLT",)  # StarCoder: an XML declaration is no reason to drop these
 class CodeRules(Family):
     """Limits for source code; the defaults are those of The Stack v2 and StarCoder."""
 
-    licenses: list[str] | None = Field(
-        None, description="SPDX names of the licences to keep; a file of unknown licence is then dropped. None: any."
+    licenses: Licenses | None = Field(
+        None,
+        description="SPDX names of the licences to keep, or `permissive` (Blue Oak's list, as The Stack v2 starts from); a file of unknown "
+        "licence is then dropped. None: any.",
     )
     generated: bool = Field(False, description="Keep files that say they were generated, or look it (The Stack v2: no).")
     vendored: bool = Field(False, description="Keep copies of other projects' files (The Stack v2: no).")
@@ -45,7 +49,7 @@ class CodeRules(Family):
     max_comments: float | None = Field(None, ge=0, le=1, description="Greatest share of comments (SantaCoder: 0.8). None: any.")
 
     def checks(self) -> list[Check]:
-        checks = [] if self.licenses is None else [Check("code_license", "license", allowed=tuple(self.licenses))]
+        checks = []
         if not self.generated:
             checks.append(Check("code_generated", "generated", absent=True))
         if not self.vendored:
@@ -71,3 +75,9 @@ class CodeRules(Family):
                 else [Check("code_comments", "comments", self.min_comments, self.max_comments)]
             ),
         ]
+
+    def apply(self, statistics: pa.Table) -> Judged:
+        judged = super().apply(statistics)
+        if self.licenses is None:
+            return judged
+        return Judged([judge_licenses("code_license", statistics, self.licenses), *judged.judgements])

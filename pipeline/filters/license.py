@@ -1,25 +1,37 @@
-"""Licence: keep what has one of the given licences, of any domain (`code` rules have the same list of their own)."""
+"""Licence: keep what may be used under one of the given licences."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family, Judged
+from pipeline.filters.check import Family, Judged, Judgement
+from pipeline.filters.licenses import PERMISSIVE, is_allowed
+
+Licenses = list[str] | Literal["permissive"]
+
+
+def judge_licenses(rule: str, statistics: pa.Table, licenses: Licenses, *, unknown: bool = False) -> Judgement:
+    """Documents that fail may not be used under any of the licences; `unknown`: one whose licence is not known passes.
+
+    A licence is an SPDX expression: of `MIT OR GPL-2.0-only` one is enough, of `MIT AND BSD-3-Clause` both are needed.
+    """
+    allowed = frozenset(PERMISSIVE if licenses == "permissive" else licenses)
+    names = statistics["license"].to_pylist()
+    verdict = {name: (unknown if name is None else is_allowed(name, allowed)) for name in set(names)}
+    failed = np.array([not verdict[name] for name in names], bool)
+    nothing = np.full(len(names), np.nan)
+    return Judgement(rule, failed, nothing, nothing, [name if name is not None else "unknown" for name in names])
 
 
 class LicenseRules(Family):
     """An allow-list of licences."""
 
-    allow: list[str] = Field(min_length=1, description="SPDX names of the licences to keep, such as CC-BY-4.0.")
+    allow: Licenses = Field(description="SPDX names of the licences to keep, such as CC-BY-4.0; or `permissive`: Blue Oak's list.")
     unknown: bool = Field(False, description="Keep documents whose licence is not known, too.")
 
-    def checks(self) -> list[Check]:
-        return [Check("license", "license", allowed=tuple(self.allow))]
-
     def apply(self, statistics: pa.Table) -> Judged:
-        (judgement,) = super().apply(statistics).judgements
-        if self.unknown:
-            judgement.failed[pc.is_null(statistics["license"]).to_numpy()] = False
-        return Judged([judgement])
+        return Judged([judge_licenses("license", statistics, self.allow, unknown=self.unknown)])

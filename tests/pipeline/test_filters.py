@@ -15,7 +15,7 @@ from pipeline.filters.code import CodeRules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.language import LanguageRules
 from pipeline.filters.length import LengthRules
-from pipeline.filters.license import LicenseRules
+from pipeline.filters.license import LicenseRules, judge_licenses
 from pipeline.language import detect
 from pipeline.measure import measure_stage, measure_text
 from tests.conftest import run_task
@@ -75,9 +75,11 @@ def test_code_rules_and_licences(workdir: Workdir) -> None:
     texts = [code, "x = 1\n", "x = '" + "a" * 2000 + "'\n", ("a" * 150 + "\n") * 5, "+-*/=<>()[]{};:,.\n" * 20]
     found = verdicts(workdir, texts, rules, ["code"] * 5)
     assert [verdict["rule"] for verdict in found] == [None, "code_characters", "code_longest_line", "code_mean_line", "code_alphanumeric"]
-    licensed = decide(pa.table({"license": ["MIT", "GPL-3.0-only", None]}), [Only(CodeRules(licenses=["MIT"]).checks()[:1])])
-    assert licensed["keep"].to_pylist() == [True, False, False]
-    assert licensed["detail"].to_pylist() == [None, "GPL-3.0-only", "unknown"]
+    names = ["MIT", "GPL-3.0-only", None, "MIT OR GPL-2.0-only", "MIT AND GPL-2.0-only"]
+    licensed = judge_licenses("code_license", pa.table({"license": names}), "permissive")
+    assert licensed.failed.tolist() == [False, True, True, False, True]
+    assert licensed.detail is not None
+    assert licensed.detail[2] == "unknown"
 
 
 @pytest.mark.parametrize(("unknown", "keeps"), [(False, [True, False, False]), (True, [True, False, True])])
