@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.dataset import Workdir, fingerprint, to_parquet
 from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
-from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 
-VERSION = 2  # of what this stage does; raised when its output changes for the same input
+VERSION = 3  # of what this stage does; raised when its output changes for the same input
+_KINDS = 100  # of what is passed over that one task counts by name
 
 
 class IngestConfig(BaseModel):
@@ -67,7 +69,7 @@ def repair(text: str, *, compose: bool) -> str:
 def _rows(chunk: _Chunk, record: Record) -> dict[str, Any]:
     source = chunk.source
     text = repair(record.text, compose=source.domain != "code") if chunk.repair else record.text
-    return {
+    row = {
         "id": f"{source.name}:{record.id}",
         "text": text,
         "domain": source.domain,
@@ -80,12 +82,25 @@ def _rows(chunk: _Chunk, record: Record) -> dict[str, Any]:
         "date": record.date,
         "meta": json.dumps(record.meta, sort_keys=True, ensure_ascii=False) if record.meta else None,
     }
+    return {name: _sound(value) for name, value in row.items()}
+
+
+def _sound(value: str | None) -> str | None:
+    """Text that UTF-8 can hold: a lone surrogate, as JSON and file names may have, becomes `?`."""
+    if value is None or value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace").decode()
+    return value
 
 
 def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summary]:
     """One task: read the chunk's files; yield partitions of documents, and one of quarantine if anything was unreadable."""
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
+    passed: Counter[str] = Counter()
     size = documents = total = partition = 0
 
     def flush() -> File:
@@ -94,8 +109,12 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
 
     for file in chunk.files:
         for item in read_file(file, chunk.source):
-            if not isinstance(item, Record):
-                bad.append({"source": chunk.source.name, "location": item.location, "error": item.error, "raw": item.raw})
+            if isinstance(item, PassedOver):
+                passed[item.kind] += 1
+                continue
+            if isinstance(item, Unreadable):
+                place, error = _sound(item.location), _sound(item.error)
+                bad.append({"source": chunk.source.name, "location": place, "error": error, "raw": item.raw})
                 continue
             row = _rows(chunk, item)
             rows.append(row)
@@ -110,8 +129,15 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     if bad:
         table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
         yield File(QUARANTINE, f"{chunk.name}.parquet", to_parquet(table), len(bad))
-    counts = {"documents": documents, "bytes": total, "quarantined": len(bad)}
-    return {"sources": {chunk.source.name: counts}, "domains": {chunk.source.domain: counts}}
+    counts = {"documents": documents, "bytes": total, "quarantined": len(bad), "passed_over": passed.total()}
+    kinds = dict(passed.most_common(_KINDS))
+    if len(passed) > _KINDS:
+        kinds["others"] = passed.total() - sum(kinds.values())
+    return {
+        "sources": {chunk.source.name: counts},
+        "domains": {chunk.source.domain: counts},
+        "passed_over": {chunk.source.name: kinds} if kinds else {},
+    }
 
 
 def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Path) -> Stage:

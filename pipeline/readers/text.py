@@ -14,8 +14,8 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """The file as it is, in UTF-8 or as its byte order mark says."""
     data = read_all(member, source)
     try:
-        text = decode(data)
+        text = decode(data, source.encoding)
     except UnicodeDecodeError as error:
-        yield Unreadable(f"{member.path} (byte {error.start})", f"not UTF-8: {error.reason}", data[:RAW_BYTES])
+        yield Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding}: {error.reason}", data[:RAW_BYTES])
         return
     yield Record(member.path, text, path=member.name)
