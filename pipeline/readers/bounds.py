@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 
 class Bounds(NamedTuple):
-    """`tags`: start tags, at most. `attributes`: those of the tag that has most. `memory`: bytes of its parse tree, at most."""
+    """`attributes`: those of the tag that has most, at most. `memory`: bytes of the page's parse tree, at most."""
 
-    tags: int
     attributes: int
     memory: int
 
@@ -91,4 +90,4 @@ def _count(page: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> tuple
 def bounds(page: bytes) -> Bounds:
     """The page's bounds."""
     tags, most, total = _count(np.frombuffer(page, np.uint8), _CLASS)
-    return Bounds(tags, most, _PER_TAG * tags + _PER_ATTRIBUTE * total + _PER_BYTE * len(page))
+    return Bounds(most, _PER_TAG * tags + _PER_ATTRIBUTE * total + _PER_BYTE * len(page))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any, NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text
@@ -13,25 +15,30 @@ from pipeline.errors import UserError
 from pipeline.readers.bounds import bounds
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.files import Member, read_all
+from pipeline.readers.markup import sink_lists
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
-# Extraction takes time in the square of the depth (5,000: 0.3 s, 20,000: 6 s). Browsers stop at 512; of a thousand real pages
+# Extraction takes time in the square of the depth (10,000: 1.2 s, 20,000: 6 s). Browsers stop at 512; of a thousand real pages
 # the deepest has some hundred levels.
-MAX_DEPTH = 5_000
+MAX_DEPTH = 10_000
 # Parsing takes time in the square of a tag's attributes (40,000: 3 s). Of 250 real pages the most that anything which looks
 # like a tag (much of it script) has is 709.
 MAX_ATTRIBUTES = 5_000
 # What a page's tree may take, by the worst case of its markup: about 40 MB of text, or 700,000 tags. Keeps a worker under 1 GB.
 MAX_TREE_BYTES = 400 << 20
-# Below this size a page cannot take more than about half a second or 10 MB, whatever it holds, but by its depth.
-_SMALL = 1 << 15
+# Up to this size a page cannot take more than about three seconds or 40 MB, whatever it holds, but by its depth.
+_SMALL = 1 << 18
 
-# resiliparse takes a list for navigation where it lies within four levels of <body>. A content list there is put that much deeper.
-_NAVIGATION_LEVELS = 5
-_SHALLOW_LISTS = ", ".join("body > " + "* > " * level + "ul" for level in range(_NAVIGATION_LEVELS))
-_NO_CONTENT = "nav, header, footer, aside, li"  # what is in these stays where it is; a list in a list goes with the outer one
-_LINKED = 0.5  # share of a list's characters that are links, over which it is navigation
-_LIST_ELEMENTS = 2_000  # looked at in one list
+# Each of these is linear: what they repeat is bounded, or cannot hold what it ends with, nor that with which it begins.
+_TITLE = re.compile(rb"<title(?:\s[^<>]{0,400})?>([^<]{0,4000})<", re.IGNORECASE)
+_LANGUAGE = re.compile(rb"""<html\s[^<>]{0,2000}?(?<![\w:-])(?:xml:)?lang\s?=\s?["']?([a-z]{2,3})(?![a-z])""", re.IGNORECASE)
+_HEAD = 1 << 17  # characters of a page in which its title and language are looked for
+# A cell with a paragraph and nothing else; what a paragraph may hold has no cell or paragraph in it.
+_CELL_OF_A_PARAGRAPH = re.compile(
+    rb"(<t[dh](?:\s[^<>]{0,500})?>)\s{0,100}<p(?:\s[^<>]{0,500})?>((?:[^<]|<(?!/?(?:p|t[dhr]|div|ul|ol|table|pre|h[1-6])[\s>]))*)</p>"
+    rb"(?=\s{0,100}<(?:/t[dhr]|t[dhr]|/table)[\s>])",
+    re.IGNORECASE,
+)
 
 
 class Page(NamedTuple):
@@ -78,35 +85,52 @@ def to_text(data: bytes, declared: str | None = None) -> str:
         return data.decode("utf-8", "replace")
 
 
+def to_utf8(data: bytes, declared: str | None = None) -> bytes:
+    """A page's markup in UTF-8: the same bytes where they are that already, as most are. Nothing is raised."""
+    if b"\0" not in data[:1024] and b"\x1b" not in data[:1024]:  # escapes begin the 7-bit charsets of East Asia
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        else:
+            return data.removeprefix(b"\xef\xbb\xbf")
+    return to_text(data, declared).encode("utf-8", "replace")
+
+
 def to_page(data: bytes, source: SourceConfig, declared: str | None = None) -> Page | str:
     """A page's content, or why it cannot be read. `declared` is its charset by the HTTP header."""
     if b"\0" in data[:1024] and not charset_of(data, declared).startswith("utf-16"):
         return "not a page: binary data"
     tags = data.count(b"<")
     if len(data) > _SMALL:
-        tags, attributes, memory = bounds(data)
+        attributes, memory = bounds(data)
         if attributes > MAX_ATTRIBUTES:
             return f"a tag with up to {attributes} attributes, over {MAX_ATTRIBUTES}"
         if memory > MAX_TREE_BYTES:
             return f"{len(data)} bytes with {tags} tags would take up to {memory >> 20} MB to parse, over {MAX_TREE_BYTES >> 20}"
-    markup = to_text(data, source.encoding or declared)
-    tree = HTMLTree.parse(markup)
-    if tags > MAX_DEPTH and is_deeper(tree, MAX_DEPTH):
+    markup = to_utf8(data, source.encoding or declared)
+    deep = tags > MAX_DEPTH and tags - data.count(b"</") > MAX_DEPTH
+    if deep and is_deeper(HTMLTree.parse(markup.decode("utf-8")), MAX_DEPTH):
         return f"elements nested over {MAX_DEPTH} deep"
-    root = tree.document.query_selector("html") if tree.document is not None else None
-    language = (root.getattr("lang") or "") if root is not None else ""
-    title = " ".join((tree.title or "").split()) or None
+    found = _TITLE.search(markup, 0, _HEAD)
+    title = " ".join(unescape(found[1].decode("utf-8")).split()) if found else None
+    found = _LANGUAGE.search(markup, 0, _HEAD)
+    language = found[1].decode().lower() if found else None
     if source.extractor == "trafilatura":
-        text = _trafilatura(markup)
-    else:
-        if "<ul" in markup or "<UL" in markup:
-            _sink_content_lists(tree)
-        if "<td" in markup or "<TD" in markup:
-            _unwrap_cells(tree)
-        text = extract_plain_text(
-            tree, main_content=True, preserve_formatting=True, list_bullets=True, alt_texts=False, links=False, post_meta=False
-        )
-    return Page(text.strip("\n"), title, language.split("-")[0].lower() or None)
+        return Page(_trafilatura(markup.decode("utf-8")), title or None, language)
+    markup, cells = sink_lists(markup)
+    if cells:
+        markup = _CELL_OF_A_PARAGRAPH.sub(rb"\1\2", markup)
+    text = extract_plain_text(
+        markup.decode("utf-8"),
+        main_content=True,
+        preserve_formatting=True,
+        list_bullets=True,
+        alt_texts=False,
+        links=False,
+        post_meta=False,
+    )
+    return Page(text.strip("\n"), title or None, language)
 
 
 def is_deeper(tree: Any, limit: int) -> bool:
@@ -125,49 +149,6 @@ def is_deeper(tree: Any, limit: int) -> bool:
                 return False
         node = node.next_element_sibling if node is not None else None
     return False
-
-
-def _linked(element: Any) -> int:
-    """Characters of the links within an element (of the first so many elements in it)."""
-    characters = 0
-    node = element.first_element_child
-    for _ in range(_LIST_ELEMENTS):
-        if node is None:
-            break
-        child = None if node.tag == "a" else node.first_element_child
-        if node.tag == "a":
-            characters += len(node.text_content)
-        while child is None and node != element:
-            child = node.next_element_sibling
-            node = node if child is not None else node.parent
-        node = child
-    return characters
-
-
-def _sink_content_lists(tree: Any) -> None:
-    """Put shallow lists of content so deep that the extractor does not take them for navigation."""
-    for found in tree.document.query_selector_all(_SHALLOW_LISTS):
-        if found.closest(_NO_CONTENT) is not None:
-            continue
-        size = len(found.text_content)
-        if not size or _linked(found) > _LINKED * size:
-            continue
-        outer = inner = tree.create_element("div")
-        for _ in range(_NAVIGATION_LEVELS):
-            deeper = tree.create_element("div")
-            inner.append_child(deeper)
-            inner = deeper
-        found.parent.insert_before(outer, found)
-        inner.append_child(found)
-
-
-def _unwrap_cells(tree: Any) -> None:
-    """Take the paragraph out of a cell that holds nothing else, so that a table's row is one line."""
-    for paragraph in tree.document.query_selector_all("td > p:only-child, th > p:only-child"):
-        cell = paragraph.parent
-        while paragraph.first_child is not None:
-            cell.insert_before(paragraph.first_child, paragraph)
-        cell.remove_child(paragraph)
 
 
 def _trafilatura(markup: str) -> str:

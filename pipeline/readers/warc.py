@@ -297,7 +297,9 @@ def read(member: Member, source: SourceConfig) -> Iterator[Item]:
             yield block
             continue
         kind = block.headers.get("warc-type", "").lower()
-        if kind in ("response", "resource"):
+        if block.headers.get("warc-target-uri", "").lstrip("<").startswith("metadata:"):
+            yield PassedOver("crawler's own notes")
+        elif kind in ("response", "resource"):
             yield _response(block, member, source)
         elif kind in ("revisit", "conversion", "continuation"):
             yield PassedOver(f"{kind} record")
@@ -392,21 +394,23 @@ def _message(content: bytes, limit: int) -> tuple[int | None, str, str | None, b
     A body that is not encoded as its header says (crawlers store it decoded, and keep the header) is taken as it is; of one
     whose end is missing there is what could be decoded.
     """
-    message = WarcRecord()
-    message.init_headers(WarcRecordType.response)
-    message.set_bytes_content(content)
-    message.is_http = True
+    end = content.find(b"\r\n\r\n", 0, _HEADER_BYTES)
+    if end >= 0:  # most bodies are stored as they are: the header alone is parsed, and the body not copied about
+        try:
+            message = _parse(content[: end + 4], "none")
+        except OSError as error:
+            return describe(error)
+        known = message.http_headers
+        encodings = {known.get(name, "identity").strip().lower() for name in ("Content-Encoding", "Transfer-Encoding")}
+        if encodings <= {"identity", "", "none"}:
+            return known.status_code, (message.http_content_type or "").lower(), message.http_charset, content[end + 4 :]
     try:
-        message.parse_http(auto_decode="all", quirks_mode=True)
+        message = _parse(content, "all")
         body = _read(message, limit)
     except OSError as error:
         why = describe(error)
-        message = WarcRecord()
-        message.init_headers(WarcRecordType.response)
-        message.set_bytes_content(content)
-        message.is_http = True
         try:
-            message.parse_http(auto_decode="none", quirks_mode=True)
+            message = _parse(content, "none")
             body = _read(message, limit)
         except OSError:
             return why
@@ -414,6 +418,15 @@ def _message(content: bytes, limit: int) -> tuple[int | None, str, str | None, b
             return f"its body cannot be decoded: {why}"
     headers = message.http_headers
     return headers.status_code, (message.http_content_type or "").lower(), message.http_charset, body
+
+
+def _parse(content: bytes, decode: str) -> WarcRecord:
+    message = WarcRecord()
+    message.init_headers(WarcRecordType.response)
+    message.set_bytes_content(content)
+    message.is_http = True
+    message.parse_http(auto_decode=decode, quirks_mode=True)
+    return message
 
 
 def _read(message: WarcRecord, limit: int) -> bytes:
