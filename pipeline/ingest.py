@@ -7,6 +7,7 @@ bounded size. What cannot be read goes to `quarantine/` with its place and reaso
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pipeline.dataset import Workdir, fingerprint, to_parquet
 from pipeline.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
-from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.text.personal import PersonalDataConfig, mask, strings
 from pipeline.text.repair import LAYOUT, RepairConfig, repair, well_formed
 from pipeline.text.secrets import SecretsConfig, mask_secrets
 
 VERSION = 4  # of what this stage does; raised when its output changes for the same input
+_KINDS = 100  # of what is passed over that one task counts by name
 
 
 class IngestConfig(BaseModel):
@@ -149,6 +151,7 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     """One task: read the chunk's files; yield partitions of documents, and one of quarantine if anything was unreadable."""
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
+    passed: Counter[str] = Counter()
     size = documents = total = partition = 0
     changes = _Counts()
 
@@ -158,8 +161,12 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
 
     for file in chunk.files:
         for item in read_file(file, chunk.source):
-            if not isinstance(item, Record):
-                bad.append({"source": chunk.source.name, "location": item.location, "error": item.error, "raw": item.raw})
+            if isinstance(item, PassedOver):
+                passed[item.kind] += 1
+                continue
+            if isinstance(item, Unreadable):
+                place, error = well_formed(item.location), well_formed(item.error)
+                bad.append({"source": chunk.source.name, "location": place, "error": error, "raw": item.raw})
                 continue
             row = _row(chunk, item, changes)
             rows.append(row)
@@ -174,8 +181,15 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     if bad:
         table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
         yield File(QUARANTINE, f"{chunk.name}.parquet", to_parquet(table), len(bad))
-    counts = {"documents": documents, "bytes": total, "quarantined": len(bad), **changes.summary()}
-    return {"sources": {chunk.source.name: counts}, "domains": {chunk.source.domain: counts}}
+    counts = {"documents": documents, "bytes": total, "quarantined": len(bad), "passed_over": passed.total(), **changes.summary()}
+    kinds = dict(passed.most_common(_KINDS))
+    if len(passed) > _KINDS:
+        kinds["others"] = passed.total() - sum(kinds.values())
+    return {
+        "sources": {chunk.source.name: counts},
+        "domains": {chunk.source.domain: counts},
+        "passed_over": {chunk.source.name: kinds} if kinds else {},
+    }
 
 
 def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Path) -> Stage:

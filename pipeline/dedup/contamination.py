@@ -33,7 +33,7 @@ from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, 
 from pipeline.documents import DOCUMENTS, STATISTICS
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.errors import UserError
-from pipeline.readers import InputFile, Record, SourceConfig, list_files, names_differ, read_file
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, list_files, names_differ, read_file
 from pipeline.text.ngrams import NgramSet, count_words, find_ngrams, lines_around, ngram_hashes, ngrams_with_letters
 from pipeline.text.utf8 import utf8_view
 from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
@@ -142,6 +142,8 @@ def index_sets(workdir: Workdir, work: _IndexWork) -> Generator[File, None, Summ
             source = config.model_copy(update={"fields": {**config.fields, "text": column}}) if column else config
             for file in files:
                 for record in read_file(file, source):
+                    if isinstance(record, PassedOver):
+                        continue
                     if not isinstance(record, Record):
                         counts["unreadable"] += 1
                         if len(unreadable) < MOST_EXAMPLES:

@@ -5,21 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.readers import code, files, html, jats, json_records, latex, markup, mediawiki, parquet, s2orc, text
+from pipeline.readers import (
+    code,
+    csv_records,
+    files,
+    html,
+    huggingface,
+    jats,
+    json_records,
+    latex,
+    markup,
+    mediawiki,
+    parquet,
+    s2orc,
+    text,
+    warc,
+)
 from pipeline.readers.config import Format, SourceConfig, names_differ
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, members
-from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.record import PassedOver, Record, Unreadable
 
-Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]
+Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable | PassedOver]]
 
 READERS: dict[Format, Reader] = {
     "html": html.read,
+    "warc": warc.read,
+    "wet": warc.read_text,
     "jats": jats.read,
     "s2orc": s2orc.read,
     "mediawiki": mediawiki.read,
     "json": json_records.read,
     "jsonl": json_records.read_lines,
     "parquet": parquet.read,
+    "csv": csv_records.read,
+    "huggingface": huggingface.read,
     "text": text.read,
     "markdown": markup.read_markdown,
     "rst": markup.read_rst,
@@ -37,10 +56,13 @@ TOGETHER: dict[Format, tuple[Lister, FileReader]] = {
 
 def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     """The inputs of a source, sorted by path. Raises `UserError` where there are none."""
-    return TOGETHER[source.format][0](source, base) if source.format in TOGETHER else files.list_files(source, base)
+    if source.format in TOGETHER:
+        return TOGETHER[source.format][0](source, base)
+    found = files.list_files(source, base)
+    return huggingface.choose(found, source) if source.format == "huggingface" else found
 
 
-def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable | PassedOver]:
     """Everything in one input file: records, and what could not be read."""
     if source.format in TOGETHER:
         yield from TOGETHER[source.format][1](file, source)
@@ -56,4 +78,15 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
             yield Unreadable(member.path, describe(error))
 
 
-__all__ = ["READERS", "InputFile", "Reader", "Record", "SourceConfig", "Unreadable", "list_files", "names_differ", "read_file"]
+__all__ = [
+    "READERS",
+    "InputFile",
+    "PassedOver",
+    "Reader",
+    "Record",
+    "SourceConfig",
+    "Unreadable",
+    "list_files",
+    "names_differ",
+    "read_file",
+]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Format = Literal["html", "jats", "s2orc", "latex", "mediawiki", "json", "jsonl", "parquet", "code", "text", "markdown", "rst"]
+Format = Literal[
+    "html", "warc", "wet", "jats", "s2orc", "latex", "mediawiki", "json", "jsonl", "parquet", "csv", "huggingface", "code", "text", "markdown",
+    "rst",
+]  # fmt: skip
 
 
 class _Named(Protocol):
@@ -32,10 +35,11 @@ class SourceConfig(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What it counts as in rules and mixes: web, code, science, or your own."
     )
     format: Format = Field(
-        description="html (pages), jats (papers as JATS, NLM or PubMed XML), s2orc (papers as S2ORC, peS2o or GROBID JSON), latex (papers "
-        "in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json (an array, or an object of records), jsonl (one JSON object a "
-        "line), parquet (Parquet or Arrow), code (source trees, git repositories and bundles), text (as it is), markdown and rst (without "
-        "what is not text)."
+        description="html (pages), warc (web archives: WARC, ARC), wet (web archives' text), jats (papers as JATS, NLM or PubMed XML), s2orc "
+        "(papers as S2ORC, peS2o or GROBID JSON), latex (papers in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json (an "
+        "array, or an object of records), jsonl (one JSON object a line), parquet (Parquet or Arrow), csv (CSV, TSV), huggingface (a dataset "
+        "as the Hub or `save_to_disk` lays it out), code (source trees, git repositories and bundles), text (as it is), markdown and rst "
+        "(without what is not text)."
     )
     path: str = Field(
         description="A file, a folder, a glob, or a URI. Archives (tar, zip, wheel) and compressed files (gz, zst, bz2, xz) are opened."
@@ -48,12 +52,41 @@ class SourceConfig(BaseModel):
     exclude: list[str] = Field(default_factory=list, description="Globs of files to leave out, of those included.")
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="For json, jsonl and parquet: which field of a record is our `text`, `id`, `title`, `url`, `language`, "
-        "`license`, `date`; dots reach into nested records. A field that is not named has the same name there.",
+        description="For json, jsonl, parquet, csv and huggingface: which field of a record is our `text`, `id`, `title`, `url`, "
+        "`language`, `license`, `date`; dots reach into nested records. A field that is not named has the same name there.",
+    )
+    encoding: str | None = Field(
+        None,
+        description="For text, csv, json, jsonl and html: the charset of the files, where it is not UTF-8 and no byte order mark (or "
+        "page) says so: `windows-1252`, `shift_jis`.",
+    )
+    extractor: Literal["resiliparse", "trafilatura"] = Field(
+        "resiliparse",
+        description="For html and warc: what finds a page's main content. trafilatura (`[trafilatura]`, set to precision as in FineWeb) "
+        "leaves more boilerplate out and is about ten times slower.",
+    )
+    statuses: list[int] = Field(
+        [200], min_length=1, description="For warc: HTTP statuses of the responses to read; others are passed over and counted."
+    )
+    verify_digests: bool = Field(
+        False, description="For warc and wet: put records whose declared digest is not that of their content into the quarantine."
+    )
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="For csv: what separates fields. Default: tab in .tsv files, else found."
+    )
+    quotes: bool = Field(True, description='For csv: whether fields may be quoted with `"`; false where a quote is a quote.')
+    columns: list[str] | None = Field(
+        None, min_length=1, description="For csv: the columns' names, where the first line does not give them."
+    )
+    split: str = Field(
+        "train",
+        description="For huggingface: which split to read (train, test, validation), or `all`. A dataset without splits is all train.",
+    )
+    subset: str | None = Field(
+        None, description="For huggingface: which configuration of the dataset (`config_name` in its card); default: its default, or all."
     )
     language: str | None = Field(None, description="Language to declare for documents that do not say their own.")
     license: str | None = Field(None, description="Licence to declare for documents that do not say their own (SPDX).")
-    encoding: str | None = Field(None, description="Charset of text files that have no byte order mark; default UTF-8.")
     strip_markup: bool = Field(
         False, description="For markdown and rst: leave out the markup too (heading marks, emphasis, links' addresses), not only comments."
     )
@@ -84,3 +117,12 @@ class SourceConfig(BaseModel):
         ge=1,
         description="Most bytes that one byte of a compressed file may become (past the first megabyte); a bomb's limit.",
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_a_charset(cls, value: str | None) -> str | None:
+        try:
+            "".encode(value or "utf-8")
+        except LookupError:
+            raise ValueError(f"{value} is no charset that Python knows; write, for instance, utf-16, windows-1252 or shift_jis") from None
+        return value

@@ -13,9 +13,9 @@ _MARKS = (
 )
 
 
-def decode(data: bytes) -> str:
-    """Text by its byte order mark, else as UTF-8. Raises `UnicodeDecodeError`, whose message has the byte's offset."""
+def decode(data: bytes, encoding: str | None = None) -> str:
+    """Text by its byte order mark, else in `encoding`, else as UTF-8. Raises `UnicodeDecodeError`, which has the byte's offset."""
     for mark, charset in _MARKS:
         if data.startswith(mark):
             return data.decode(charset)
-    return data.decode("utf-8")
+    return data.decode(encoding or "utf-8")

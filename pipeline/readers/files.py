@@ -5,10 +5,11 @@ from __future__ import annotations
 import bz2
 import fnmatch
 import glob
-import gzip
+import importlib.util
 import io
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -24,7 +25,9 @@ import zstandard
 from pipeline.dataset import fingerprint
 from pipeline.errors import UserError
 from pipeline.readers.config import SourceConfig
+from pipeline.readers.gzip_members import GzipMembers
 from pipeline.readers.record import Unreadable
+from pipeline.readers.window import Window
 
 # What a damaged stream raises as it is read.
 STREAM_ERRORS = (
@@ -37,6 +40,9 @@ STREAM_ERRORS = (
     zipfile.BadZipFile,
     pa.ArrowException,
 )
+
+_MAX_ARCHIVES = 2  # one within another
+_ARCHIVES_ARE_DOCUMENTS = ("latex",)  # a paper's source is an archive
 
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 ZIP = (".zip", ".whl")
@@ -59,11 +65,16 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Member:
-    """One stream to read: a file, decompressed, or a file within an archive. `path` names it for people, `name` within."""
+    """One stream to read: a file, decompressed, or a file within an archive. `path` names it for people, `name` within.
+
+    `size`: bytes of the file or the archive's member, compressed as it is. Web archives come as they are, since their compression
+    tells where records begin.
+    """
 
     path: str
     name: str
     stream: BinaryIO
+    size: int = 0
 
 
 class TooLarge(OSError):
@@ -72,6 +83,8 @@ class TooLarge(OSError):
 
 def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     """The files of a source, sorted by path. Raises `UserError` where there are none."""
+    if source.extractor == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
+        raise UserError(f"source {source.name}: extractor trafilatura is not installed: pip install 'encoder-foundry[trafilatura]'")
     files = _list_uri(source.path) if "://" in source.path else _list_local(source.path, base)
     chosen = [file for file in files if is_archive(file.relative) or is_included(source, file.relative)]
     if not chosen:
@@ -107,9 +120,30 @@ def _local_file(path: Path, relative: str) -> InputFile:
     return InputFile(str(path), relative, status.st_size, fingerprint(relative, status.st_size, status.st_mtime_ns))
 
 
-def _list_uri(uri: str) -> list[InputFile]:
+def open_filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
+    """The file system of a URI, and the path there: one of pyarrow's own, else fsspec's of that scheme (hf://, az://, memory://).
+
+    Raises `UserError` where neither knows the scheme, or the URI is wrong.
+    """
     try:
-        filesystem, root = pa.fs.FileSystem.from_uri(uri)
+        return cast(tuple[pa.fs.FileSystem, str], pa.fs.FileSystem.from_uri(uri))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ImportError):
+        import fsspec  # after pyarrow's own: it is slow to import
+
+        try:
+            filesystem, path = fsspec.core.url_to_fs(uri)
+        except (ValueError, ImportError, OSError) as error:
+            raise UserError(f"{uri}: cannot be opened ({' '.join(str(error).split())}); check the URI, or install what it names") from error
+        return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), path
+
+
+def _list_uri(uri: str) -> list[InputFile]:
+    scheme = uri.split("://", 1)[0]
+    steps = uri.split("/")
+    fixed = next((number for number, step in enumerate(steps) if number > 2 and glob.has_magic(step)), len(steps))
+    filesystem, root = open_filesystem("/".join(steps[:fixed]))
+    chosen = re.compile(glob_pattern("/".join(steps[fixed:]))) if fixed < len(steps) else None
+    try:
         info = filesystem.get_file_info(root)
         if info.type == pa.fs.FileType.File:
             infos = [info]
@@ -117,17 +151,28 @@ def _list_uri(uri: str) -> list[InputFile]:
             infos = filesystem.get_file_info(pa.fs.FileSelector(root, recursive=True, allow_not_found=True))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{uri}: cannot be listed ({error}); check the URI and the credentials in the environment") from error
-    scheme = uri.split("://", 1)[0]
-    return [
-        InputFile(
-            f"{scheme}://{entry.path}",
-            entry.path[len(root) :].lstrip("/") or entry.base_name,
-            entry.size,
-            fingerprint(entry.path, entry.size, entry.mtime_ns),
-        )
-        for entry in infos
-        if entry.type == pa.fs.FileType.File
-    ]
+    root = root.rstrip("/") if info.type != pa.fs.FileType.File else info.path
+    found = []
+    for entry in infos:
+        relative = entry.path[len(root) :].lstrip("/") or entry.base_name
+        if entry.type == pa.fs.FileType.File and (chosen is None or chosen.fullmatch(relative)):
+            at = entry.path if filesystem.type_name != "py::fsspec" else entry.path.lstrip("/")
+            mark = fingerprint(entry.path, entry.size, entry.mtime_ns)
+            found.append(InputFile(f"{scheme}://{at}", relative, entry.size or 0, mark))
+    return found
+
+
+def glob_pattern(text: str) -> str:
+    """A glob of a path as a regular expression: `*` and `?` stay within a folder, `**` crosses folders. Nothing in it repeats
+    what repeats, but for the stars, each of which may cost the length of a path once more.
+    """
+    parts = []
+    for piece in re.split(r"(\*\*/?|\*|\?|\[[^\]/]*\])", text):
+        known = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece)
+        if known is None:
+            known = piece.replace("[!", "[^", 1).replace("\\", "\\\\") if piece.startswith("[") else re.escape(piece)
+        parts.append(known)
+    return "".join(parts)
 
 
 def is_archive(path: str) -> bool:
@@ -146,8 +191,24 @@ def open_input(uri: str) -> BinaryIO:
     """A file as a stream, local or remote, not decompressed."""
     if "://" not in uri:
         return cast(BinaryIO, io.BufferedReader(io.FileIO(uri), 1 << 18))
-    filesystem, path = pa.fs.FileSystem.from_uri(uri)
+    filesystem, path = open_filesystem(uri)
     return cast(BinaryIO, filesystem.open_input_file(path))
+
+
+class Ahead(io.RawIOBase):
+    """A stream with the bytes put back that were read of it."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self._head, self._stream = head, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
+        self._head = self._head[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Limited(io.RawIOBase):
@@ -173,7 +234,7 @@ def decompress(stream: BinaryIO, path: str, size: int, source: SourceConfig) -> 
     name = path.lower()
     opened: BinaryIO
     if name.endswith((".gz", ".tgz")):
-        opened = cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+        opened = cast(BinaryIO, GzipMembers(stream))
     elif name.endswith(".zst"):
         opened = cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True))
     elif name.endswith(".bz2"):
@@ -188,22 +249,49 @@ def decompress(stream: BinaryIO, path: str, size: int, source: SourceConfig) -> 
 def members(file: InputFile, source: SourceConfig) -> Iterator[Member | Unreadable]:
     """The streams of an input file: itself, decompressed, or each regular file of an archive that the globs choose.
 
-    Archives within archives are not opened. Members with absolute paths or `..`, links and devices are refused; they and
-    whatever is damaged come out as `Unreadable`, and the rest goes on as far as the archive can be followed.
+    An archive within an archive is opened too, one within that is not; papers' sources are not, since theirs is the unit.
+    Members with absolute paths or `..`, links and devices are refused; they and whatever is damaged come out as `Unreadable`,
+    and the rest is read: after damage in a tar, from the next header on.
     """
-    name = file.relative.lower()
     try:
         with open_input(file.uri) as raw:
-            if name.endswith(ZIP):
-                yield from _zip_members(file, raw, source)
-            elif name.endswith(TAR):
-                yield from _tar_members(file, raw, source)
+            if is_archive(file.relative):
+                yield from _archive_members(file.relative, file.relative, file.bytes, raw, source, depth=1)
             else:
-                stem = PurePosixPath(file.relative)
-                inner = stem.with_suffix("").as_posix() if name.endswith(COMPRESSED) else stem.as_posix()
-                yield Member(file.relative, inner, decompress(raw, file.relative, file.bytes, source))
+                yield _member(file.relative, file.relative, file.bytes, raw, source)
     except STREAM_ERRORS as error:
         yield Unreadable(file.relative, describe(error))
+
+
+def _member(path: str, name: str, size: int, raw: BinaryIO, source: SourceConfig) -> Member:
+    if source.format in ("warc", "wet"):
+        return Member(path, name, raw, size)
+    inner = name[: name.rindex(".")] if name.lower().endswith(COMPRESSED) and not is_archive(name) else name
+    return Member(path, inner, decompress(raw, name, size, source), size)
+
+
+def _archive_members(path: str, name: str, size: int, raw: BinaryIO, source: SourceConfig, *, depth: int) -> Iterator[Member | Unreadable]:
+    """Members of an archive that is itself `depth` deep."""
+    if name.lower().endswith(ZIP):
+        if not raw.seekable():  # the directory is at its end
+            raw = io.BytesIO(_bounded(raw, source.max_record_bytes))
+        found = _zip_entries(path, raw, source)
+    else:
+        found = _tar_entries(path, decompress(raw, name, size, source), source)
+    for item in found:
+        if isinstance(item, Unreadable):
+            yield item
+            continue
+        inner, entry, stream, entry_size = item
+        try:
+            if not is_archive(entry) or source.format in _ARCHIVES_ARE_DOCUMENTS:
+                yield _member(inner, entry, entry_size, stream, source)
+            elif depth == _MAX_ARCHIVES:
+                yield Unreadable(inner, f"refused: an archive within {depth} archives")
+            else:
+                yield from _archive_members(inner, entry, entry_size, stream, source, depth=depth + 1)
+        except STREAM_ERRORS as error:
+            yield Unreadable(inner, describe(error))
 
 
 def is_unsafe(name: str) -> bool:
@@ -212,51 +300,180 @@ def is_unsafe(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts
 
 
-def _tar_members(file: InputFile, raw: BinaryIO, source: SourceConfig) -> Iterator[Member | Unreadable]:
-    plain = decompress(raw, file.relative, file.bytes, source)
-    with tarfile.open(fileobj=plain, mode="r|") as archive:
-        for entry in archive:
-            path = f"{file.relative}!{entry.name}"
-            if entry.isdir() or not is_included(source, entry.name):
-                continue
-            if is_unsafe(entry.name) or not entry.isfile():
-                yield Unreadable(path, "refused: a link or device" if not entry.isfile() else "refused: path leaves the archive")
-                continue
-            stream = archive.extractfile(entry)
-            assert stream is not None, "a regular member has a stream"
-            yield Member(path, entry.name, decompress(cast(BinaryIO, stream), entry.name, entry.size, source))
-        # tarfile takes a damaged header for the end; what follows a real end is zeros
-        rest = cast(BinaryIO, archive.fileobj)
-        while block := rest.read(1 << 16):
-            if block.strip(b"\0"):
-                yield Unreadable(file.relative, f"damaged at byte {archive.offset} of the tar: not a header; the rest cannot be read")
-                return
+def _wanted(source: SourceConfig, name: str) -> bool:
+    """Whether a member is chosen: archives are, as among files, unless they are the documents."""
+    return is_included(source, name) or (is_archive(name) and source.format not in _ARCHIVES_ARE_DOCUMENTS)
 
 
-def _zip_members(file: InputFile, raw: BinaryIO, source: SourceConfig) -> Iterator[Member | Unreadable]:
-    with zipfile.ZipFile(raw) as archive:
+_Entry = tuple[str, str, BinaryIO, int]  # path for people, name, stream, size
+
+
+class _Content(io.RawIOBase):
+    """The content of a tar's member. A tar that ends before it does is an `EOFError`."""
+
+    def __init__(self, window: Window, begin: int, size: int) -> None:
+        self._window, self._at, self._end = window, begin, begin + size
+        self.failed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        wanted = min(len(buffer), self._end - self._at)
+        try:
+            data = self._window.get(self._at, self._at + wanted)
+            if wanted and not data:
+                raise EOFError(f"the tar ends {self._end - self._at} bytes before this member does")
+        except STREAM_ERRORS:
+            self.failed = True
+            raise
+        self._at += len(data)
+        self._window.forget(self._at)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+_TAR_BLOCK = 512
+_TAR_NAMES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_TAR_NAME_BYTES = 1 << 20  # of one such header, at most; tarfile would read what it says into memory, and gzip makes that cheap
+_NO_HEADER = (tarfile.HeaderError, ValueError, ArithmeticError)
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    """The records of an extended header (POSIX 1003.1-2008, pax): `LENGTH KEY=VALUE\\n`, as far as they are sound."""
+    found: dict[str, str] = {}
+    while data:
+        digits, blank, _ = data[:20].partition(b" ")
+        if not blank or not digits.isdigit() or int(digits) <= len(digits) + 1:
+            break
+        key, _, value = data[len(digits) + 1 : int(digits)].partition(b"=")
+        found[key.decode("utf-8", "replace")] = value.removesuffix(b"\n").decode("utf-8", "replace")
+        data = data[int(digits) :]
+    return found
+
+
+def _tar_entries(path: str, plain: BinaryIO, source: SourceConfig) -> Iterator[_Entry | Unreadable]:
+    """Members of a tar, one after the other, headers read by tarfile. Where no header is, the next block that is one is looked
+    for (its checksum says so), after the end too: what follows there is another archive, or nothing but zeros.
+    """
+    window = Window.of(plain)
+    at, damaged = 0, None
+    own: dict[str, str] = {}  # what extended headers say of the next member
+    while True:
+        window.skip(at)
+        block = window.get(at, at + _TAR_BLOCK)
+        if len(block) < _TAR_BLOCK:
+            break
+        if not block.strip(b"\0"):
+            at += _TAR_BLOCK
+            continue
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+        except _NO_HEADER:
+            damaged = at if damaged is None else damaged
+            at += _TAR_BLOCK
+            own = {}
+            continue
+        if damaged is not None:
+            yield Unreadable(f"{path} (byte {damaged} of the tar)", f"no header; reading goes on {at - damaged} bytes on")
+            damaged = None
+        begin = at + _TAR_BLOCK
+        if header.type in _TAR_NAMES:
+            if header.size > _TAR_NAME_BYTES:
+                yield Unreadable(f"{path} (byte {at} of the tar)", f"an extended header of {header.size} bytes, over {_TAR_NAME_BYTES}")
+                at = begin
+                continue
+            data = window.get(begin, begin + header.size)
+            if header.type == tarfile.GNUTYPE_LONGNAME:
+                own["path"] = data.rstrip(b"\0").decode("utf-8", "replace")
+            elif header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                own |= _pax(data)
+            at = begin + -(-header.size // _TAR_BLOCK) * _TAR_BLOCK
+            continue
+        name = own.get("path") or header.name
+        size = int(own["size"]) if own.get("size", "").isdigit() and len(own["size"]) < 19 else header.size
+        sparse = header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in own)
+        own = {}
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            extended = block[482]
+            while extended:
+                extended = window.get(begin, begin + _TAR_BLOCK)[504:505] not in (b"", b"\0")
+                begin += _TAR_BLOCK
+        stored = size if header.isreg() or header.type not in tarfile.SUPPORTED_TYPES else 0
+        at = begin + -(-stored // _TAR_BLOCK) * _TAR_BLOCK
+        inner = f"{path}!{name}"
+        if header.isdir() or not _wanted(source, name):
+            continue
+        if is_unsafe(name) or not header.isreg() or sparse:
+            why = "path leaves the archive" if is_unsafe(name) else "a sparse file" if sparse else "a link or device"
+            yield Unreadable(inner, f"refused: {why}")
+            continue
+        content = _Content(window, begin, size)
+        yield inner, name, cast(BinaryIO, io.BufferedReader(content, 1 << 16)), size
+        if content.failed:
+            return  # which its reader has reported
+    if damaged is not None:
+        yield Unreadable(f"{path} (byte {damaged} of the tar)", "no header; the rest cannot be read")
+    elif block or at > window.end:
+        yield Unreadable(f"{path} (byte {window.end} of the tar)", "cut off within a member")
+
+
+_ZIP_DIRECTORY_BYTES = 32 << 20  # at most; zipfile holds it, at about ten times the size
+
+
+def _zip_directory_bytes(raw: BinaryIO) -> int:
+    """How long a zip says its directory is (PKWARE's APPNOTE 4.3.14 and 4.3.16), which zipfile would read into memory."""
+    end = raw.seek(0, os.SEEK_END)
+    raw.seek(max(0, end - (1 << 16) - 200))
+    tail = raw.read()
+    raw.seek(0)
+    small, large = tail.rfind(b"PK\x05\x06"), tail.rfind(b"PK\x06\x06")
+    sizes = [int.from_bytes(tail[small + 12 : small + 16], "little")] if small >= 0 else []
+    if large >= 0:
+        sizes = [size for size in sizes if size != 0xFFFFFFFF] + [int.from_bytes(tail[large + 40 : large + 48], "little")]
+    return max(sizes, default=0)
+
+
+def _zip_entries(path: str, raw: BinaryIO, source: SourceConfig) -> Iterator[_Entry | Unreadable]:
+    size = _zip_directory_bytes(raw)
+    if size > _ZIP_DIRECTORY_BYTES:
+        yield Unreadable(path, f"refused: a directory of {size} bytes, over {_ZIP_DIRECTORY_BYTES}")
+        return
+    given = 0
+    allowed = max(1 << 20, raw.seek(0, os.SEEK_END) * source.max_expansion)
+    try:
+        archive = zipfile.ZipFile(raw)
+    except (ValueError, NotImplementedError) as error:  # names that are not in their charset; versions it does not know
+        yield Unreadable(path, describe(error))
+        return
+    with archive:
         for entry in archive.infolist():
-            path = f"{file.relative}!{entry.filename}"
-            if entry.is_dir() or not is_included(source, entry.filename):
+            inner = f"{path}!{entry.filename}"
+            if entry.is_dir() or not _wanted(source, entry.filename):
                 continue
             if is_unsafe(entry.filename) or (entry.external_attr >> 16) & 0o170000 == 0o120000:
-                yield Unreadable(path, "refused: a link, or a path that leaves the archive")
+                yield Unreadable(inner, "refused: a link, or a path that leaves the archive")
                 continue
-            if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion):
-                yield Unreadable(path, f"refused: expands to {entry.file_size} bytes (max_expansion)")
+            given += entry.file_size  # entries may share their bytes, each of them sound, all together a bomb
+            if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion) or given > allowed:
+                yield Unreadable(inner, f"refused: expands to {entry.file_size} bytes, {given} with those before (max_expansion)")
                 continue
             try:
                 with archive.open(entry) as stream:
-                    yield Member(path, entry.filename, decompress(cast(BinaryIO, stream), entry.filename, entry.file_size, source))
-            except (NotImplementedError, RuntimeError, *STREAM_ERRORS) as error:  # unknown method; encrypted; damaged
-                yield Unreadable(path, describe(error))
+                    yield inner, entry.filename, cast(BinaryIO, stream), entry.file_size
+            except (NotImplementedError, RuntimeError, ValueError, *STREAM_ERRORS) as error:  # unknown method; encrypted; damaged
+                yield Unreadable(inner, describe(error))
 
 
 def read_all(member: Member, source: SourceConfig) -> bytes:
     """A member's bytes. Raises `TooLarge` past `max_record_bytes`."""
-    data = member.stream.read(source.max_record_bytes + 1)
-    if len(data) > source.max_record_bytes:
-        raise TooLarge(f"longer than max_record_bytes ({source.max_record_bytes})")
+    return _bounded(member.stream, source.max_record_bytes)
+
+
+def _bounded(stream: BinaryIO, limit: int) -> bytes:
+    data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise TooLarge(f"longer than max_record_bytes ({limit})")
     return data
 
 

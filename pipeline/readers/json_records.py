@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
-from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_all
+from pipeline.readers.files import STREAM_ERRORS, Ahead, Member, TooLarge, describe, read_all
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 _OURS = ("id", "text", "url", "title", "language", "license", "path", "date")
@@ -84,9 +86,9 @@ def objects(member: Member, source: SourceConfig) -> Iterator[tuple[str, dict[st
         if not line.strip():
             continue
         try:
-            record = json.loads(decode(line))
+            record = json.loads(decode(line, source.encoding))
         except UnicodeDecodeError as error:
-            yield Unreadable(f"{place} (byte {begin + error.start})", f"not UTF-8: {error.reason}", line[:RAW_BYTES])
+            yield Unreadable(f"{place} (byte {begin + error.start})", f"not {error.encoding}: {error.reason}", line[:RAW_BYTES])
             continue
         except (ValueError, RecursionError) as error:
             yield Unreadable(f"{place} (byte {begin})", f"not JSON: {describe(error)}", line[:RAW_BYTES])
@@ -102,11 +104,11 @@ def load(member: Member, source: SourceConfig) -> Any | Unreadable:
     data = b""
     try:
         data = read_all(member, source)
-        return json.loads(decode(data))
+        return json.loads(decode(data, source.encoding))
     except TooLarge as error:
         return Unreadable(member.path, describe(error))
     except UnicodeDecodeError as error:
-        return Unreadable(f"{member.path} (byte {error.start})", f"not UTF-8: {error.reason}", data[:RAW_BYTES])
+        return Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding}: {error.reason}", data[:RAW_BYTES])
     except (ValueError, RecursionError) as error:
         return Unreadable(member.path, f"not JSON: {describe(error)}", data[:RAW_BYTES])
 
@@ -132,3 +134,15 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
             yield to_record(value, member.path, source)
     else:
         yield Unreadable(member.path, f"a JSON {type(value).__name__}, not records")
+
+
+def read_any(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+    """A .json file of a dataset, which may hold JSON Lines: its first line is an object then, and more follow."""
+    first = member.stream.readline(source.max_record_bytes + 1)
+    more = member.stream.read(1) if first.endswith(b"\n") else b""
+    stream = cast(BinaryIO, io.BufferedReader(Ahead(first + more, member.stream)))
+    try:
+        lines = bool(more) and isinstance(json.loads(decode(first, source.encoding)), dict)
+    except (ValueError, RecursionError):
+        lines = False
+    yield from (read_lines if lines else read)(replace(member, stream=stream), source)

@@ -30,3 +30,10 @@ class Unreadable:
     location: str
     error: str
     raw: bytes = b""
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Something that is no document and was not meant to be one (a picture in a web archive), by its kind, to be counted."""
+
+    kind: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 
 from pipeline.readers.config import SourceConfig
@@ -14,9 +13,8 @@ from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 def load(member: Member, source: SourceConfig) -> str | Unreadable:
     """A member's text: by its byte order mark, else in the source's `encoding`, else as UTF-8. What is not valid is not guessed at."""
     data = read_all(member, source)
-    marked = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode(source.encoding) if source.encoding and not marked else decode(data)
+        return decode(data, source.encoding)
     except UnicodeDecodeError as error:
         name = error.encoding.upper() if error.encoding == "utf-8" else error.encoding
         return Unreadable(f"{member.path} (byte {error.start})", f"not {name}: {error.reason}", data[:RAW_BYTES])

@@ -1,0 +1,148 @@
+"""Datasets as the Hugging Face Hub lays them out, and as `datasets` saves them: which files are the chosen split, and how each is read.
+
+The rules are those of `datasets` (its documentation, "Structure your repository"): the card's `configs`, else folders and file
+names that name a split, else everything is train. A folder of `save_to_disk` says in state.json which Arrow files are its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.readers import csv_records, json_records, parquet, text
+from pipeline.readers.config import SourceConfig
+from pipeline.readers.files import InputFile, Member, glob_pattern, open_input
+from pipeline.readers.record import Record, Unreadable
+
+_COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
+_READERS: dict[str, Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]] = {
+    ".parquet": parquet.read,
+    ".arrow": parquet.read,
+    ".jsonl": json_records.read_lines,
+    ".ndjson": json_records.read_lines,
+    ".json": json_records.read_any,
+    ".csv": csv_records.read,
+    ".tsv": csv_records.read,
+    ".txt": text.read,
+}
+_DATA = tuple(ending + compressed for ending in _READERS for compressed in _COMPRESSED)
+_SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_CARD_BYTES = 4 << 20
+
+
+def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+    """One file of a dataset, by its ending."""
+    return _READERS[PurePosixPath(member.name).suffix.lower()](member, source)
+
+
+def choose(files: list[InputFile], source: SourceConfig) -> list[InputFile]:
+    """The files of a split. Raises `UserError` where the dataset has no such split or subset, and says which it has."""
+    names = {file.relative: file for file in files}
+    states = sorted(name for name in names if PurePosixPath(name).name == "state.json")
+    if states:
+        splits = _saved(names, states)
+    else:
+        data = [name for name in names if name.lower().endswith(_DATA) and not _is_about(name)]
+        splits = _of_card(names, data, source) or _by_name(data, source)
+    found = sorted({name for split, chosen in splits.items() if source.split in ("all", split) for name in chosen})
+    if not found:
+        raise UserError(
+            f"source {source.name}: {source.path}: no split {source.split}, there are: {', '.join(sorted(splits)) or 'no data files'}; "
+            "set `split`"
+        )
+    return [names[name] for name in found]
+
+
+def _load(file: InputFile, parse: Callable[[str], Any]) -> Any:
+    try:
+        with open_input(file.uri) as stream:
+            return parse(stream.read(_CARD_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{file.uri}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def _is_about(name: str) -> bool:
+    return PurePosixPath(name).name in ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "requirements.txt")
+
+
+def _saved(names: dict[str, InputFile], states: list[str]) -> dict[str, list[str]]:
+    """Splits of `save_to_disk`: one folder with a state.json each, which names the folder's Arrow files (its cache's are no data)."""
+    splits: dict[str, list[str]] = {}
+    for state in states:
+        folder = PurePosixPath(state).parent
+        body = _load(names[state], json.loads)
+        listed = body.get("_data_files") if isinstance(body, dict) else None
+        parts = [(folder / str(part.get("filename"))).as_posix() for part in listed or [] if isinstance(part, dict)]
+        missing = [part for part in parts if part not in names]
+        if missing or not parts:
+            raise UserError(
+                f"{names[state].uri}: names {missing[0] if missing else 'no data files'}, which is not there; copy the whole folder"
+            )
+        declared = body.get("_split")
+        split = str(declared or folder.name or "train")
+        splits.setdefault(split if len(states) > 1 or declared else "train", []).extend(parts)
+    return splits
+
+
+def _of_card(names: dict[str, InputFile], data: list[str], source: SourceConfig) -> dict[str, list[str]]:
+    """Splits as the `configs` of the dataset's card (README.md) give them; none where it gives none."""
+    if "README.md" not in names:
+        return {}
+    front = re.match(r"---\r?\n(.*?)\r?\n---", _load(names["README.md"], str), re.DOTALL)
+    card = _load(names["README.md"], lambda _: yaml.safe_load(front.group(1))) if front else None
+    configs = card.get("configs") if isinstance(card, dict) else None
+    configs = [config for config in configs or [] if isinstance(config, dict) and config.get("data_files")]
+    if not configs:
+        return {}
+    known = [str(config.get("config_name", "default")) for config in configs]
+    wanted = [config for config in configs if source.subset in (None, str(config.get("config_name", "default")))]
+    if source.subset is None:
+        wanted = [config for config in configs if config.get("default") or config.get("config_name") == "default"] or configs
+    if not wanted:
+        raise UserError(f"source {source.name}: no subset {source.subset}, there are: {', '.join(known)}; set `subset`")
+    splits: dict[str, list[str]] = {}
+    for config in wanted:
+        files = config["data_files"]
+        entries = (
+            files if isinstance(files, list) and all(isinstance(entry, dict) for entry in files) else [{"split": "train", "path": files}]
+        )
+        for entry in entries:
+            paths = entry.get("path")
+            folder = str(config.get("data_dir") or "")
+            for path in paths if isinstance(paths, list) else [paths]:
+                pattern = re.compile(glob_pattern((PurePosixPath(folder) / str(path)).as_posix()))
+                splits.setdefault(str(entry.get("split", "train")), []).extend(name for name in data if pattern.fullmatch(name))
+    return splits
+
+
+def _by_name(data: list[str], source: SourceConfig) -> dict[str, list[str]]:
+    """Splits by what files, or else folders, are called: `train` and its like as a word of the name."""
+    if source.subset is not None:
+        data = [name for name in data if source.subset in PurePosixPath(name).parts[:-1]]
+        if not data:
+            raise UserError(f"source {source.name}: no subset {source.subset}: no such folder, and no such `config_name`; set `subset`")
+    splits: dict[str, list[str]] = {}
+    for name in data:
+        parts = PurePosixPath(name).parts
+        split = next((found for part in (parts[-1], *reversed(parts[:-1])) if (found := _split_of(part))), None)
+        splits.setdefault(split or "", []).append(name)
+    without = splits.pop("", [])
+    return splits or {"train": without}
+
+
+def _split_of(part: str) -> str | None:
+    # data/NAME-00000-of-00005.parquet may name any split
+    numbered = re.match(r"([A-Za-z0-9_]+)-[0-9]{5}-of-[0-9]{5}\b", part)
+    words = re.split(r"[^A-Za-z]+", part.lower())
+    known = next((split for split, spellings in _SPLITS.items() if any(word in spellings for word in words)), None)
+    return known or (numbered.group(1) if numbered and numbered.group(1) not in ("part", "data", "file", "shard") else None)
