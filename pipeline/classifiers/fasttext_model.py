@@ -77,12 +77,18 @@ def _check(file: BinaryIO, size: int) -> list[str]:
             if not byte or len(name) > 1 << 16:
                 raise _Damaged("its dictionary makes no sense")
             name += byte
-        _, what = numbers("qb")
-        if (what == 1) != (entry >= words):
+        count, what = numbers("qb")
+        if (what == 1) != (entry >= words) or not (entry < words or 0 < count < 1 << 50):
             raise _Damaged("its dictionary makes no sense")
         if what == 1:
-            names.append(name.decode("utf-8", "replace"))
-    skip(8 * max(0, pruned))
+            names.append(name.decode())  # prediction names all labels, and would raise over one that is not UTF-8
+    if pruned > 0:  # pairs of a hash and the row that it has in the matrix
+        pairs = file.read(8 * pruned) if pruned <= size // 8 else b""
+        if len(pairs) < 8 * pruned:
+            raise _Damaged("it ends early")
+        places = np.frombuffer(pairs, "<i4")[1::2]
+        if places.min() < 0 or places.max() >= pruned:
+            raise _Damaged("its dictionary makes no sense")
     rows = words + (bucket if pruned < 0 else pruned)
 
     def matrix(rows: int, quantized: bool) -> None:

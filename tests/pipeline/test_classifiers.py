@@ -203,6 +203,9 @@ def test_files_that_are_no_fasttext_models_are_named(tmp_path: Path) -> None:
     (tmp_path / "page.bin").write_bytes(b"<html>not a model</html>" * 10)
     assert "not a fastText model" in fasttext_error(tmp_path / "page.bin")
     assert "cannot be read" in fasttext_error(tmp_path / "missing.bin")
+    raw = Path(FASTTEXT).read_bytes()
+    (tmp_path / "label.bin").write_bytes(raw.replace(b"__label__en\0", b"__label__\xc1n\0"))
+    assert "cannot be loaded ('utf-8' codec" in fasttext_error(tmp_path / "label.bin")
     (tmp_path / "long.bin").write_bytes(Path(FASTTEXT).read_bytes() + b"x")
     assert "more in it than a model" in fasttext_error(tmp_path / "long.bin")
 
