@@ -235,6 +235,18 @@ def test_no_damage_to_a_bulk_archive_makes_the_reader_raise(changes: list[tuple[
             assert isinstance(item, Record | Unreadable)
 
 
+def test_a_document_of_too_much_tex_is_refused_and_its_neighbour_read(tmp_path: Path) -> None:
+    file(tmp_path, "a/main.tex", paper("{" * (17 << 20)))
+    file(tmp_path, "b/main.tex", paper("Before. " + "\\input{big}" * 3 + " After."))
+    file(tmp_path, "b/big.tex", "x" * (9 << 20))
+    (record,), (bad,) = read(source(tmp_path, "latex"))
+    assert record.text.startswith("T\n\nBefore. ")
+    assert record.text.endswith("After.")
+    assert len(record.text) < 10 << 20
+    assert record.meta["missing"] == ["big"]
+    assert bad.location == "a/main.tex"
+
+
 def test_a_changed_included_file_changes_the_papers_fingerprint(tmp_path: Path) -> None:
     file(tmp_path, "p/main.tex", paper("\\input{one}"))
     file(tmp_path, "p/one.tex", "One.")
