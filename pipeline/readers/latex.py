@@ -33,6 +33,8 @@ from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 _ENDINGS = (".tex", ".ltx", ".latex", ".sty", ".cls", ".def", ".texi", ".txt")
 _TEXTS = (".tex", ".ltx", ".latex")
+# Characters of TeX in one document, with all that it includes: the engine holds up to twenty bytes for each.
+_MAX_TEX = 16 << 20
 _MAX_STYLE = 200_000  # bytes of a style file whose macros are read; conferences' own are longer than authors'
 _MAX_SCAN = 4 << 20  # bytes of a file in which its inclusions are looked for
 
@@ -411,6 +413,9 @@ def _document(sources: Sources, main: str, source: SourceConfig, identity: str, 
     data = sources.read(main)
     declared = _charset(data)
     text = _text(data, declared, source)
+    if len(text) > _MAX_TEX:
+        raise TooLarge(f"longer than {_MAX_TEX} characters of TeX")
+    read = len(text)
     here = posixpath.dirname(main)
     missing: set[str] = set()
 
@@ -419,8 +424,13 @@ def _document(sources: Sources, main: str, source: SourceConfig, identity: str, 
         if found is None or not found.lower().endswith((*_TEXTS, ".sty", ".txt", ".def")):
             missing.add(name[:200])
             return None
+        nonlocal read
         try:
-            return found, _text(sources.read(found), declared, source)
+            content = _text(sources.read(found), declared, source)
+            if read + len(content) > _MAX_TEX:
+                raise TooLarge("too much TeX in one document")
+            read += len(content)
+            return found, content
         except (*STREAM_ERRORS, UnicodeDecodeError):
             missing.add(name[:200])
             return None

@@ -1,6 +1,6 @@
 r"""TeX to light text, without TeX: an engine that knows what macros are, and what the field's commands mean.
 
-Why our own: of the kept libraries, pylatexenc 2.11 reads 0.17 MB/s on the books in the tests' data, does not expand macros and
+Why our own: of the kept libraries, pylatexenc 2.11 read 0.13 MB/s of the books in the tests' data, does not expand macros and
 recurses (it stops at a depth of a thousand), and the others call a TeX or a Haskell program. Here:
 
 - Text is what a reader of the page sees: headings on lines of their own, lists as `- ` and `1. `, tables as rows with bars,
