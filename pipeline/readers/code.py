@@ -11,7 +11,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -67,9 +67,14 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
             keys = [part.fingerprint for part in (*parts, *beside.values())]
             # the first file stands for its repository
             chosen.append(
-                replace(parts[0], relative=name or source.name, bytes=sum(part.bytes for part in parts), fingerprint=fingerprint("joined", keys),
-                        parts=(*parts, *(replace(file, parts=(file,)) for file in beside.values())))
-            )  # fmt: skip
+                replace(
+                    parts[0],
+                    relative=name or source.name,
+                    bytes=sum(part.bytes for part in parts),
+                    fingerprint=fingerprint("joined", keys),
+                    parts=(*parts, *(replace(file, parts=(file,)) for file in beside.values())),
+                )
+            )
     else:
         for file in loose:
             beside_it = tuple(other for other in _above(file.relative, legal) if other.relative != file.relative)
@@ -101,7 +106,11 @@ def _above(path: str, legal: Mapping[str, list[InputFile]]) -> list[InputFile]:
 def _git_folders(everything: Iterable[InputFile]) -> tuple[dict[str, list[InputFile]], list[InputFile]]:
     """Git folders by their path, each with its files; and the files that lie in no repository."""
     listed = list(everything)
-    with_objects = {file.relative[: match.end()] for file in listed if (match := re.match(r"(?:.*/)?(?=objects/)", file.relative)) and _OBJECTS.fullmatch(file.relative)}
+    with_objects = {
+        file.relative[: match.end()]
+        for file in listed
+        if (match := re.match(r"(?:.*/)?(?=objects/)", file.relative)) and _OBJECTS.fullmatch(file.relative)
+    }
     heads = {file.relative.removesuffix("HEAD") for file in listed if file.relative == "HEAD" or file.relative.endswith("/HEAD")}
     folders = with_objects & heads  # a folder of objects with a HEAD beside it
     git: dict[str, list[InputFile]] = {folder: [] for folder in folders if "/.git/" not in f"/{folder.removesuffix('.git/')}"}
@@ -125,7 +134,9 @@ def _repository(folder: str, listed: list[InputFile], source: SourceConfig) -> I
     """A git folder as one input."""
     head = next(file for file in listed if file.relative == f"{folder}HEAD")
     if "://" in head.uri:
-        raise UserError(f"source {source.name}: {head.uri}: a git repository must lie on a local disk; copy it, or make it a bundle (git bundle)")
+        raise UserError(
+            f"source {source.name}: {head.uri}: a git repository must lie on a local disk; copy it, or make it a bundle (git bundle)"
+        )
     uri = os.path.dirname(head.uri)
     root = Path(uri).parent if os.path.basename(uri) == ".git" else Path(uri)
     relative = folder.rstrip("/").removesuffix(".git").rstrip("/") or root.name
@@ -170,7 +181,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
 
 
 def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
-    if Path(file.uri).is_dir() if "://" not in file.uri else False:
+    if "://" not in file.uri and Path(file.uri).is_dir():  # a git folder: the only input that is one
         objects = stack.enter_context(repositories.opened(Path(file.uri)))
         return _open_git(file, objects, source, stack)
     if file.relative.endswith(BUNDLE):
@@ -207,8 +218,86 @@ def _in_archive(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unrea
 
 # Endings of what is never text: their bytes need not be read.
 _BINARY = frozenset(
-    "png jpg jpeg gif ico bmp tif tiff webp psd pdf woff woff2 ttf otf eot zip gz bz2 xz zst 7z rar jar war class pyc pyo pyd so dll dylib exe o a lib obj bin dat npy npz "
-    "mp3 mp4 wav ogg avi mov webm flac mo gmo pkl pickle parquet arrow feather h5 hdf5 db sqlite sqlite3 pack idx wasm doc docx xls xlsx ppt pptx odt swf deb rpm whl egg tar tgz".split()
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "ico",
+        "bmp",
+        "tif",
+        "tiff",
+        "webp",
+        "psd",
+        "pdf",
+        "woff",
+        "woff2",
+        "ttf",
+        "otf",
+        "eot",
+        "zip",
+        "gz",
+        "bz2",
+        "xz",
+        "zst",
+        "7z",
+        "rar",
+        "jar",
+        "war",
+        "class",
+        "pyc",
+        "pyo",
+        "pyd",
+        "so",
+        "dll",
+        "dylib",
+        "exe",
+        "o",
+        "a",
+        "lib",
+        "obj",
+        "bin",
+        "dat",
+        "npy",
+        "npz",
+        "mp3",
+        "mp4",
+        "wav",
+        "ogg",
+        "avi",
+        "mov",
+        "webm",
+        "flac",
+        "mo",
+        "gmo",
+        "pkl",
+        "pickle",
+        "parquet",
+        "arrow",
+        "feather",
+        "h5",
+        "hdf5",
+        "db",
+        "sqlite",
+        "sqlite3",
+        "pack",
+        "idx",
+        "wasm",
+        "doc",
+        "docx",
+        "xls",
+        "xlsx",
+        "ppt",
+        "pptx",
+        "odt",
+        "swf",
+        "deb",
+        "rpm",
+        "whl",
+        "egg",
+        "tar",
+        "tgz",
+    ]
 )
 
 
@@ -258,10 +347,8 @@ def _open_git(
     listed = []
     for entry in objects.entries(commit):
         if is_license_file(entry.path) or is_metadata_file(entry.path):
-            try:
+            with suppress(repositories.RepositoryError):  # reported where its text is read
                 legal.append((entry.path, contents.read(entry.object, source.max_record_bytes)[:MAX_TEXT].decode("utf-8", "replace")))
-            except repositories.RepositoryError:
-                pass  # reported where its text is read
         if is_included(source, entry.path) and _may_be_text(entry.path):
             listed.append(entry)
     repository = PurePosixPath(file.relative).name.removesuffix(BUNDLE).removesuffix(".git")

@@ -29,7 +29,8 @@ class SourceConfig(BaseModel):
     )
     format: Format = Field(
         description="html (pages), jats (papers as JATS or NLM XML), s2orc (papers as S2ORC JSON), json (an array, or an object of "
-        "records), jsonl (one JSON object a line), parquet (Parquet or Arrow), code (source trees, git repositories and bundles), text (plain, "
+        "records), jsonl (one JSON object a line), parquet (Parquet or Arrow), "
+        "code (source trees, git repositories and bundles), text (plain, "
         "Markdown, reST)."
     )
     path: str = Field(
@@ -49,10 +50,12 @@ class SourceConfig(BaseModel):
     language: str | None = Field(None, description="Language to declare for documents that do not say their own.")
     license: str | None = Field(None, description="Licence to declare for documents that do not say their own (SPDX).")
     revision: str | None = Field(
-        None, description="For code from git repositories and bundles: the branch, tag or commit to read. None: HEAD, whatever is checked out."
+        None,
+        description="For code from git repositories and bundles: the branch, tag or commit to read. None: HEAD, whatever is checked out.",
     )
     notebooks: Literal["script", "drop"] = Field(
-        "script", description="For code: Jupyter notebooks as scripts, with text as comments and without outputs (The Stack v2), or left out."
+        "script",
+        description="For code: Jupyter notebooks as scripts, with text as comments and without outputs (The Stack v2), or left out.",
     )
     join: Literal["file", "repository"] = Field(
         "file",

@@ -32,21 +32,70 @@ def _imports(pattern: str, separator: str, *endings: str) -> _Imports:
     return _Imports(re.compile(pattern, re.MULTILINE), separator, endings)
 
 
-_PYTHON = _imports(r"^[ \t]{0,40}(?:from[ \t]+(\.*[\w.]*)[ \t]+c?import[ \t]+\(?([\w, \t]{1,400})|c?import[ \t]+([\w., \t]{1,400}))", ".", ".py", ".pyi", ".pyx", ".pxd", "/__init__.py")  # fmt: skip
+_PYTHON = _imports(
+    r"^[ \t]{0,40}(?:from[ \t]+(\.*[\w.]*)[ \t]+c?import[ \t]+\(?([\w, \t]{1,400})|c?import[ \t]+([\w., \t]{1,400}))",
+    ".",
+    ".py",
+    ".pyi",
+    ".pyx",
+    ".pxd",
+    "/__init__.py",
+)
 _SCRIPT = _imports(
-    r"(?:^[ \t]{0,40}(?:import|export)\b[^'\"\n;]{0,400}|\brequire\(|\bimport\()[ \t]*['\"](\.[^'\"\n]{1,300})['\"]", "", "", ".ts", ".tsx", ".js", ".jsx",
-    ".mjs", ".cjs", ".d.ts", ".vue", ".svelte", ".json", "/index.ts", "/index.tsx", "/index.js", "/index.jsx",
-)  # fmt: skip
+    r"(?:^[ \t]{0,40}(?:import|export)\b[^'\"\n;]{0,400}|\brequire\(|\bimport\()[ \t]*['\"](\.[^'\"\n]{1,300})['\"]",
+    "",
+    "",
+    ".ts",
+    ".tsx",
+    ".js",
+    ".jsx",
+    ".mjs",
+    ".cjs",
+    ".d.ts",
+    ".vue",
+    ".svelte",
+    ".json",
+    "/index.ts",
+    "/index.tsx",
+    "/index.js",
+    "/index.jsx",
+)
 _INCLUDE = _imports(r"^[ \t]{0,40}#[ \t]{0,40}(?:include|import)[ \t]*[\"<]([^\">\n]{1,300})[\">]", "", "")
 _JVM = _imports(r"^[ \t]{0,40}import[ \t]+(?:static[ \t]+)?([\w.]{1,300})", ".", ".java", ".kt", ".scala", ".groovy")
 _HOW: Mapping[str, _Imports] = {
-    "Python": _PYTHON, "Cython": _PYTHON, "JavaScript": _SCRIPT, "TypeScript": _SCRIPT, "TSX": _SCRIPT, "Vue": _SCRIPT, "Svelte": _SCRIPT,
-    "C": _INCLUDE, "C++": _INCLUDE, "Objective-C": _INCLUDE, "Objective-C++": _INCLUDE, "Cuda": _INCLUDE, "OpenCL": _INCLUDE, "GLSL": _INCLUDE,
-    "Java": _JVM, "Kotlin": _JVM, "Scala": _JVM, "Groovy": _JVM,
+    "Python": _PYTHON,
+    "Cython": _PYTHON,
+    "JavaScript": _SCRIPT,
+    "TypeScript": _SCRIPT,
+    "TSX": _SCRIPT,
+    "Vue": _SCRIPT,
+    "Svelte": _SCRIPT,
+    "C": _INCLUDE,
+    "C++": _INCLUDE,
+    "Objective-C": _INCLUDE,
+    "Objective-C++": _INCLUDE,
+    "Cuda": _INCLUDE,
+    "OpenCL": _INCLUDE,
+    "GLSL": _INCLUDE,
+    "Java": _JVM,
+    "Kotlin": _JVM,
+    "Scala": _JVM,
+    "Groovy": _JVM,
     "Go": _imports(r"^[ \t]{0,40}(?:import[ \t]+)?(?:[\w.]+[ \t]+)?\"([\w.~/-]{1,300})\"[ \t]*$", "", "/"),
-    "Rust": _imports(r"^[ \t]{0,40}(?:pub(?:\([\w ]{1,40}\))?[ \t]+)?(?:mod[ \t]+(\w+)[ \t]*;|use[ \t]+((?:crate|super|self)::[\w:]{1,300}))", "::", ".rs", "/mod.rs"),
+    "Rust": _imports(
+        r"^[ \t]{0,40}(?:pub(?:\([\w ]{1,40}\))?[ \t]+)?(?:mod[ \t]+(\w+)[ \t]*;|use[ \t]+((?:crate|super|self)::[\w:]{1,300}))",
+        "::",
+        ".rs",
+        "/mod.rs",
+    ),
     "Ruby": _imports(r"^[ \t]{0,40}require(?:_relative)?[ \t(]+['\"]([^'\"\n]{1,300})['\"]", "", "", ".rb"),
-    "PHP": _imports(r"^[ \t]{0,40}(?:(?:require|include)(?:_once)?[ \t(]+(?:__DIR__[ \t]*\.[ \t]*)?['\"]/?([^'\"\n]{1,300})['\"]|use[ \t]+([\w\\]{1,300}))", "\\", "", ".php"),
+    "PHP": _imports(
+        r"^[ \t]{0,40}(?:(?:require|include)(?:_once)?[ \t(]+(?:__DIR__[ \t]*\.[ \t]*)?['\"]/?([^'\"\n]{1,300})['\"]|"
+        r"use[ \t]+([\w\\]{1,300}))",
+        "\\",
+        "",
+        ".php",
+    ),
     "Lua": _imports(r"\brequire[ \t(]+['\"]([^'\"\n]{1,300})['\"]", ".", ".lua", "/init.lua"),
     "Perl": _imports(r"^[ \t]{0,40}(?:use|require)[ \t]+([A-Z][\w:]{1,300})", "::", ".pm"),
     "Shell": _imports(r"^[ \t]{0,40}(?:source|\.)[ \t]+[\"']?([\w./-]{1,300})", "", "", ".sh"),
@@ -64,7 +113,7 @@ _HOW: Mapping[str, _Imports] = {
     "Nim": _imports(r"^[ \t]{0,40}(?:import|include)[ \t]+([\w/.]{1,300})", "", ".nim"),
     "OCaml": _imports(r"^[ \t]{0,40}open!?[ \t]+([A-Z]\w{0,300})", ".", ".ml"),
     "Thrift": _imports(r"^include[ \t]+\"([^\"\n]{1,300})\"", "", ""),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +184,11 @@ class _Index:
         for ending in endings:
             if ending == "/":  # a package is a folder: all its files
                 tail = name.strip("/")
-                members = [n for n in self._folders.get(posixpath.basename(tail), ()) if f"/{posixpath.dirname(self._list[n])}".endswith(f"/{tail}")]
+                members = [
+                    n
+                    for n in self._folders.get(posixpath.basename(tail), ())
+                    if f"/{posixpath.dirname(self._list[n])}".endswith(f"/{tail}")
+                ]
                 if not members and "/" in tail:  # the module's own name stands before the repository's folders
                     last = posixpath.basename(tail)
                     members = [n for n in self._folders.get(last, ()) if _tail_agrees(posixpath.dirname(self._list[n]), tail)]
@@ -194,20 +247,70 @@ def order(files: Sequence[File]) -> list[int]:
 
 
 _SLASHES = frozenset(
-    "C|C++|Objective-C|Objective-C++|Cuda|OpenCL|GLSL|HLSL|Java|JavaScript|TypeScript|TSX|Go|Rust|C#|F#|Kotlin|Scala|Groovy|Swift|Dart|PHP|SCSS|Less|Stylus|"
-    "Protocol Buffer|Thrift|Verilog|SystemVerilog|Zig|D|Solidity|V|Odin|WGSL|Metal|Processing|Jsonnet|Pascal|Haxe|Reason|ReScript|QML|ActionScript".split("|")
+    [
+        "C",
+        "C++",
+        "Objective-C",
+        "Objective-C++",
+        "Cuda",
+        "OpenCL",
+        "GLSL",
+        "HLSL",
+        "Java",
+        "JavaScript",
+        "TypeScript",
+        "TSX",
+        "Go",
+        "Rust",
+        "C#",
+        "F#",
+        "Kotlin",
+        "Scala",
+        "Groovy",
+        "Swift",
+        "Dart",
+        "PHP",
+        "SCSS",
+        "Less",
+        "Stylus",
+        "Protocol Buffer",
+        "Thrift",
+        "Verilog",
+        "SystemVerilog",
+        "Zig",
+        "D",
+        "Solidity",
+        "V",
+        "Odin",
+        "WGSL",
+        "Metal",
+        "Processing",
+        "Jsonnet",
+        "Pascal",
+        "Haxe",
+        "Reason",
+        "ReScript",
+        "QML",
+        "ActionScript",
+    ]
 )
 _BETWEEN = {
     **dict.fromkeys(("HTML", "XML", "Markdown", "SVG", "Vue", "Svelte", "XSLT", "Astro", "MDX"), ("<!-- ", " -->")),
     **dict.fromkeys(("CSS", "Yacc", "Lex"), ("/* ", " */")),
     **dict.fromkeys(("OCaml", "Standard ML", "Mathematica", "Rocq Prover"), ("(* ", " *)")),
-    **dict.fromkeys(("SQL", "PLSQL", "Lua", "Haskell", "Ada", "VHDL", "Elm", "AppleScript", "PureScript", "Agda", "Idris", "Lean"), ("-- ", "")),
+    **dict.fromkeys(
+        ("SQL", "PLSQL", "Lua", "Haskell", "Ada", "VHDL", "Elm", "AppleScript", "PureScript", "Agda", "Idris", "Lean"), ("-- ", "")
+    ),
     **dict.fromkeys(("TeX", "BibTeX", "MATLAB", "Erlang", "Prolog", "PostScript"), ("% ", "")),
     **dict.fromkeys(("Common Lisp", "Emacs Lisp", "Scheme", "Racket", "Clojure", "LLVM", "Assembly", "INI", "AutoHotkey"), ("; ", "")),
     **dict.fromkeys(("Fortran", "Fortran Free Form"), ("! ", "")),
     **dict.fromkeys(("Visual Basic .NET", "VBA"), ("' ", "")),
-    "Vim Script": ('" ', ""), "Batchfile": ("REM ", ""), "reStructuredText": (".. ", ""), "AsciiDoc": ("// ", ""), "Roff": ('.\\" ', ""),
-}  # fmt: skip
+    "Vim Script": ('" ', ""),
+    "Batchfile": ("REM ", ""),
+    "reStructuredText": (".. ", ""),
+    "AsciiDoc": ("// ", ""),
+    "Roff": ('.\\" ', ""),
+}
 
 
 def header(path: str, language: str) -> str:

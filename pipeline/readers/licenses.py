@@ -39,25 +39,88 @@ _TEXT_ENDINGS = ("", "txt", "md", "rst", "markdown", "lesser", "lib", "gpl", "lg
 
 # Names that people write for licences, in small letters, where they are no SPDX names.
 _COMMON = {
-    "mit": "MIT", "mit license": "MIT", "the mit license": "MIT", "the mit license (mit)": "MIT", "mit license (mit)": "MIT", "expat": "MIT",
-    "apache": "Apache-2.0", "apache 2": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache-2": "Apache-2.0", "apache license": "Apache-2.0", "apache2": "Apache-2.0",
-    "apache license 2.0": "Apache-2.0", "apache license, version 2.0": "Apache-2.0", "apache 2.0 license": "Apache-2.0", "apache software license": "Apache-2.0",
-    "the apache software license, version 2.0": "Apache-2.0", "the apache license, version 2.0": "Apache-2.0", "apache license version 2.0": "Apache-2.0",
-    "bsd": "BSD-3-Clause", "bsd license": "BSD-3-Clause", "new bsd": "BSD-3-Clause", "new bsd license": "BSD-3-Clause", "modified bsd": "BSD-3-Clause",
-    "bsd 3-clause": "BSD-3-Clause", "bsd-3": "BSD-3-Clause", "3-clause bsd": "BSD-3-Clause", "3-clause bsd license": "BSD-3-Clause", "bsd 3-clause license": "BSD-3-Clause",
-    "bsd 3 clause": "BSD-3-Clause", "bsd-2": "BSD-2-Clause", "bsd 2-clause": "BSD-2-Clause", "simplified bsd": "BSD-2-Clause", "2-clause bsd": "BSD-2-Clause",
-    "isc license": "ISC", "mpl": "MPL-2.0", "mpl 2.0": "MPL-2.0", "mpl2": "MPL-2.0", "mozilla public license 2.0": "MPL-2.0", "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
-    "psf": "PSF-2.0", "psf license": "PSF-2.0", "python software foundation license": "PSF-2.0", "isc license (iscl)": "ISC", "zpl": "ZPL-2.1", "zope public license": "ZPL-2.1",
-    "gpl": "GPL-1.0-or-later", "gplv2": "GPL-2.0-only", "gpl v2": "GPL-2.0-only", "gplv3": "GPL-3.0-only", "gpl v3": "GPL-3.0-only", "gplv3+": "GPL-3.0-or-later", "gplv2+": "GPL-2.0-or-later",
-    "gnu gpl v3": "GPL-3.0-only", "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later", "gnu general public license v3 (gplv3)": "GPL-3.0-only",
-    "gnu general public license v2 (gplv2)": "GPL-2.0-only", "gnu general public license v2 or later (gplv2+)": "GPL-2.0-or-later", "lgpl": "LGPL-2.0-or-later",
-    "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0-only", "gnu lesser general public license v3 or later (lgplv3+)": "LGPL-3.0-or-later", "lgplv3": "LGPL-3.0-only",
-    "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.0-or-later", "gnu affero general public license v3": "AGPL-3.0-only", "lgplv2.1": "LGPL-2.1-only",
-    "gnu affero general public license v3 or later (agplv3+)": "AGPL-3.0-or-later", "agplv3": "AGPL-3.0-only", "unlicense": "Unlicense", "the unlicense (unlicense)": "Unlicense",
-    "boost software license 1.0 (bsl-1.0)": "BSL-1.0", "eclipse public license 2.0 (epl-2.0)": "EPL-2.0", "zlib/libpng license": "Zlib", "cc0": "CC0-1.0", "wtfpl": "WTFPL",
-    "historical permission notice and disclaimer (hpnd)": "HPND", "mit no attribution license (mit-0)": "MIT-0", "academic free license (afl)": "AFL-3.0", "artistic license": "Artistic-2.0",
-    "zero-clause bsd (0bsd)": "0BSD", "universal permissive license (upl)": "UPL-1.0", "cc0 1.0 universal (cc0 1.0) public domain dedication": "CC0-1.0",
-}  # fmt: skip
+    "mit": "MIT",
+    "mit license": "MIT",
+    "the mit license": "MIT",
+    "the mit license (mit)": "MIT",
+    "mit license (mit)": "MIT",
+    "expat": "MIT",
+    "apache": "Apache-2.0",
+    "apache 2": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache-2": "Apache-2.0",
+    "apache license": "Apache-2.0",
+    "apache2": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "apache 2.0 license": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "the apache software license, version 2.0": "Apache-2.0",
+    "the apache license, version 2.0": "Apache-2.0",
+    "apache license version 2.0": "Apache-2.0",
+    "bsd": "BSD-3-Clause",
+    "bsd license": "BSD-3-Clause",
+    "new bsd": "BSD-3-Clause",
+    "new bsd license": "BSD-3-Clause",
+    "modified bsd": "BSD-3-Clause",
+    "bsd 3-clause": "BSD-3-Clause",
+    "bsd-3": "BSD-3-Clause",
+    "3-clause bsd": "BSD-3-Clause",
+    "3-clause bsd license": "BSD-3-Clause",
+    "bsd 3-clause license": "BSD-3-Clause",
+    "bsd 3 clause": "BSD-3-Clause",
+    "bsd-2": "BSD-2-Clause",
+    "bsd 2-clause": "BSD-2-Clause",
+    "simplified bsd": "BSD-2-Clause",
+    "2-clause bsd": "BSD-2-Clause",
+    "isc license": "ISC",
+    "mpl": "MPL-2.0",
+    "mpl 2.0": "MPL-2.0",
+    "mpl2": "MPL-2.0",
+    "mozilla public license 2.0": "MPL-2.0",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "psf": "PSF-2.0",
+    "psf license": "PSF-2.0",
+    "python software foundation license": "PSF-2.0",
+    "isc license (iscl)": "ISC",
+    "zpl": "ZPL-2.1",
+    "zope public license": "ZPL-2.1",
+    "gpl": "GPL-1.0-or-later",
+    "gplv2": "GPL-2.0-only",
+    "gpl v2": "GPL-2.0-only",
+    "gplv3": "GPL-3.0-only",
+    "gpl v3": "GPL-3.0-only",
+    "gplv3+": "GPL-3.0-or-later",
+    "gplv2+": "GPL-2.0-or-later",
+    "gnu gpl v3": "GPL-3.0-only",
+    "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
+    "gnu general public license v3 (gplv3)": "GPL-3.0-only",
+    "gnu general public license v2 (gplv2)": "GPL-2.0-only",
+    "gnu general public license v2 or later (gplv2+)": "GPL-2.0-or-later",
+    "lgpl": "LGPL-2.0-or-later",
+    "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0-only",
+    "gnu lesser general public license v3 or later (lgplv3+)": "LGPL-3.0-or-later",
+    "lgplv3": "LGPL-3.0-only",
+    "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.0-or-later",
+    "gnu affero general public license v3": "AGPL-3.0-only",
+    "lgplv2.1": "LGPL-2.1-only",
+    "gnu affero general public license v3 or later (agplv3+)": "AGPL-3.0-or-later",
+    "agplv3": "AGPL-3.0-only",
+    "unlicense": "Unlicense",
+    "the unlicense (unlicense)": "Unlicense",
+    "boost software license 1.0 (bsl-1.0)": "BSL-1.0",
+    "eclipse public license 2.0 (epl-2.0)": "EPL-2.0",
+    "zlib/libpng license": "Zlib",
+    "cc0": "CC0-1.0",
+    "wtfpl": "WTFPL",
+    "historical permission notice and disclaimer (hpnd)": "HPND",
+    "mit no attribution license (mit-0)": "MIT-0",
+    "academic free license (afl)": "AFL-3.0",
+    "artistic license": "Artistic-2.0",
+    "zero-clause bsd (0bsd)": "0BSD",
+    "universal permissive license (upl)": "UPL-1.0",
+    "cc0 1.0 universal (cc0 1.0) public domain dedication": "CC0-1.0",
+}
 
 
 @lru_cache(1 << 12)
@@ -127,8 +190,17 @@ def is_license_file(path: str) -> bool:
 
 
 _METADATA = {
-    "PKG-INFO", "METADATA", "package.json", "Cargo.toml", "pyproject.toml", "setup.cfg", "pom.xml", "composer.json", "DESCRIPTION", "bower.json"
-}  # fmt: skip
+    "PKG-INFO",
+    "METADATA",
+    "package.json",
+    "Cargo.toml",
+    "pyproject.toml",
+    "setup.cfg",
+    "pom.xml",
+    "composer.json",
+    "DESCRIPTION",
+    "bower.json",
+}
 
 
 def is_metadata_file(path: str) -> bool:
@@ -194,13 +266,25 @@ def _of_pom(text: str) -> str | None:
 
 def _of_description(text: str) -> str | None:
     match = _R_LICENSE.search(text)
-    return normalise(match.group(1).split("+")[0].replace("GPL (>= 2)", "GPL-2.0-or-later").replace("GPL-3", "GPL-3.0-only")) if match else None
+    return (
+        normalise(match.group(1).split("+")[0].replace("GPL (>= 2)", "GPL-2.0-or-later").replace("GPL-3", "GPL-3.0-only"))
+        if match
+        else None
+    )
 
 
 _METADATA_READERS: Mapping[str, Callable[[str], str | None]] = {
-    "PKG-INFO": _of_python, "METADATA": _of_python, "package.json": _of_json, "composer.json": _of_json, "bower.json": _of_json,
-    "Cargo.toml": _of_toml, "pyproject.toml": _of_toml, "setup.cfg": _of_setup_cfg, "pom.xml": _of_pom, "DESCRIPTION": _of_description,
-}  # fmt: skip
+    "PKG-INFO": _of_python,
+    "METADATA": _of_python,
+    "package.json": _of_json,
+    "composer.json": _of_json,
+    "bower.json": _of_json,
+    "Cargo.toml": _of_toml,
+    "pyproject.toml": _of_toml,
+    "setup.cfg": _of_setup_cfg,
+    "pom.xml": _of_pom,
+    "DESCRIPTION": _of_description,
+}
 
 
 def license_of_metadata(path: str, text: str) -> str | None:
@@ -268,8 +352,8 @@ def of_directories(files: Iterable[tuple[str, str]]) -> dict[str, Found]:
             result[where] = Found(expression, origin)
             continue
         expression = _of_files(texts[where])
-        names = _identifiers(expression)
-        settled = [item for item in metadata.items() if _identifiers(item[1]) <= names]
+        identifiers = _identifiers(expression)
+        settled = [item for item in metadata.items() if _identifiers(item[1]) <= identifiers]
         if settled:
             expression = min(settled, key=lambda item: _PREFERENCE[PurePosixPath(item[0]).name])[1]
         result[where] = Found(expression, ", ".join(texts[where]))

@@ -7,9 +7,38 @@ import json
 
 from pipeline.readers.languages import _KNOWN, _MODES
 
-_COMMENTS = {"R": "#", "Julia": "#", "Scala": "//", "C++": "//", "JavaScript": "//", "TypeScript": "//", "C#": "//", "F#": "//", "Java": "//", "Kotlin": "//",
-             "Go": "//", "Rust": "//", "Haskell": "--", "SQL": "--", "Lua": "--", "MATLAB": "%", "Common Lisp": ";;", "Clojure": ";;", "Scheme": ";;", "OCaml": "//"}  # fmt: skip
-_KERNELS = {"ir": "R", "xcpp": "C++", "xeus": "C++", "ijavascript": "JavaScript", "tslab": "TypeScript", "bash": "Shell", "sos": "Python", "pyspark": "Python"}
+_COMMENTS = {
+    "R": "#",
+    "Julia": "#",
+    "Scala": "//",
+    "C++": "//",
+    "JavaScript": "//",
+    "TypeScript": "//",
+    "C#": "//",
+    "F#": "//",
+    "Java": "//",
+    "Kotlin": "//",
+    "Go": "//",
+    "Rust": "//",
+    "Haskell": "--",
+    "SQL": "--",
+    "Lua": "--",
+    "MATLAB": "%",
+    "Common Lisp": ";;",
+    "Clojure": ";;",
+    "Scheme": ";;",
+    "OCaml": "//",
+}
+_KERNELS = {
+    "ir": "R",
+    "xcpp": "C++",
+    "xeus": "C++",
+    "ijavascript": "JavaScript",
+    "tslab": "TypeScript",
+    "bash": "Shell",
+    "sos": "Python",
+    "pyspark": "Python",
+}
 
 
 def _source(cell: object) -> str:

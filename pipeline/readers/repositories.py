@@ -118,7 +118,13 @@ class Objects:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",
         }
-        options = ("core.commitGraph=false", "core.multiPackIndex=false", "core.fsmonitor=false", "core.hooksPath=/dev/null", "pack.threads=1")
+        options = (
+            "core.commitGraph=false",
+            "core.multiPackIndex=false",
+            "core.fsmonitor=false",
+            "core.hooksPath=/dev/null",
+            "pack.threads=1",
+        )
         command = ["git", *(part for option in options for part in ("-c", option)), *arguments]
         try:
             process = subprocess.Popen(
@@ -126,7 +132,11 @@ class Objects:
             )
         except FileNotFoundError:
             raise RepositoryError("git is not installed; install it, or give the repository's files as a folder or an archive") from None
-        limits = ((resource.RLIMIT_AS, MEMORY + _packed(self.objects)), (resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_FSIZE, largest_file))
+        limits = (
+            (resource.RLIMIT_AS, MEMORY + _packed(self.objects)),
+            (resource.RLIMIT_CPU, CPU_SECONDS),
+            (resource.RLIMIT_FSIZE, largest_file),
+        )
         with suppress(ProcessLookupError):
             for what, most in limits:
                 resource.prlimit(process.pid, what, (most, most))

@@ -22,7 +22,6 @@ are no secrets; hashes are none. `<KEY>` and `<PASSWORD>` are StarCoder's placeh
 
 from __future__ import annotations
 
-import base64
 import re
 import string
 from collections.abc import Callable, Iterator
@@ -60,7 +59,7 @@ from detect_secrets.plugins import (
     telegram_token,
     twilio,
 )
-from detect_secrets.plugins.base import BasePlugin, RegexBasedDetector
+from detect_secrets.plugins.base import RegexBasedDetector
 from gibberish_detector import serializer
 from gibberish_detector.detector import Detector
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,16 +76,26 @@ class SecretsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    base64_limit: float = Field(4.5, ge=0, le=8, description="Bits of entropy above which a quoted base64 string is a secret (detect-secrets: 4.5).")
-    hex_limit: float = Field(3.0, ge=0, le=8, description="Bits of entropy above which a quoted hexadecimal string is a secret (detect-secrets: 3.0).")
+    base64_limit: float = Field(
+        4.5, ge=0, le=8, description="Bits of entropy above which a quoted base64 string is a secret (detect-secrets: 4.5)."
+    )
+    hex_limit: float = Field(
+        3.0, ge=0, le=8, description="Bits of entropy above which a quoted hexadecimal string is a secret (detect-secrets: 3.0)."
+    )
     hex_least: int = Field(
         9, ge=9, description="Fewest characters of a hexadecimal string that is a secret; 9 is what the entropy limit of 3.0 implies."
     )
     gibberish_limit: float = Field(
-        3.7, ge=0, description="Mean surprise of letter pairs above which a string is no words (detect-secrets' model and limit: 3.7). 0: all are secrets."
+        3.7,
+        ge=0,
+        description="Mean surprise of letter pairs above which a string is no words "
+        "(detect-secrets' model and limit: 3.7). 0: all are secrets.",
     )
     hash_share: float = Field(
-        0.02, ge=0, le=1, description="Share of lines that name hashes above which a file's high-entropy strings are hashes (BigCode: 0.02)."
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of lines that name hashes above which a file's high-entropy strings are hashes (BigCode: 0.02).",
     )
     passwords: bool = Field(True, description="Passwords in URLs (`://user:password@`) too; BigCode left them to its model.")
     private_keys: bool = Field(True, description="Blocks of private keys too.")
@@ -159,7 +168,7 @@ def _scan(
     mask3, mask8 = np.uint64(0xFFFFFF), np.uint64(0xFFFFFFFFFFFFFFFF)
     while start < size:
         triggers = 0
-        hexes = base64 = upper = alnum = word = digits = 0  # lengths of the runs that end here
+        hexes = base64 = upper = alnum = word = 0  # lengths of the runs that end here
         first3 = np.uint64(0)  # the first three bytes of the run of letters and digits, folded
         quoted = False  # a quote stands before the run of base64
         url = colon = False
@@ -284,7 +293,7 @@ Finder = Callable[[str], Iterator[str]]
 _SPACES = re.compile(" {2,}")
 
 
-def _plain(plugin: BasePlugin) -> Finder:
+def _plain(plugin: RegexBasedDetector) -> Finder:
     return plugin.analyze_string
 
 
@@ -297,16 +306,16 @@ def _whole(plugin: RegexBasedDetector) -> Finder:
     return find
 
 
-def _bare(plugin: BasePlugin) -> Finder:
+def _bare(plugin: RegexBasedDetector) -> Finder:
     """Patterns that match the space, sign or quote on either side of a token too."""
 
     def find(line: str) -> Iterator[str]:
-        return (value.strip().strip("=:\"") for value in plugin.analyze_string(line))
+        return (value.strip().strip('=:"') for value in plugin.analyze_string(line))
 
     return find
 
 
-def _assignment(plugin: BasePlugin) -> Finder:
+def _assignment(plugin: RegexBasedDetector) -> Finder:
     """Patterns of `name = value` have three runs of spaces in a row, which take cubic time on many spaces. They match the same values
     where each run of spaces is one."""
 
@@ -316,7 +325,7 @@ def _assignment(plugin: BasePlugin) -> Finder:
     return find
 
 
-def _npm(plugin: npm.NpmDetector) -> Finder:
+def _npm(plugin: RegexBasedDetector) -> Finder:
     """The pattern begins `//.+`: where it fails at the first `//` it fails at all, and a match takes the rest of the line."""
     (pattern,) = plugin.denylist
 
@@ -328,7 +337,7 @@ def _npm(plugin: npm.NpmDetector) -> Finder:
     return find
 
 
-def _jwt(plugin: jwt.JwtTokenDetector) -> Finder:
+def _jwt(plugin: RegexBasedDetector) -> Finder:
     """The pattern begins `eyJ` and a run: where it fails at the first `eyJ` of a run it fails at all of that run."""
     run = r"[A-Za-z0-9\-_=]"
     pattern = re.compile(rf"(?<!{run})(?>{run}*?(?=eyJ))(eyJ{run}++\.{run}++\.?)")
@@ -337,13 +346,13 @@ def _jwt(plugin: jwt.JwtTokenDetector) -> Finder:
 
     def find(line: str) -> Iterator[str]:
         for match in pattern.finditer(line):
-            if plugin.is_formally_valid(match.group(1)):
+            if jwt.JwtTokenDetector.is_formally_valid(match.group(1)):
                 yield match.group(1) + rest.match(line, match.end()).group()  # type: ignore[union-attr]
 
     return find
 
 
-def _openai(plugin: openai.OpenAIDetector) -> Finder:
+def _openai(plugin: RegexBasedDetector) -> Finder:
     """The pattern begins `sk-` and a run: where it fails at the first `sk-` of a run it fails at all of that run."""
     (pattern,) = plugin.denylist
     run = re.compile(r"[A-Za-z0-9\-_]*")
@@ -360,7 +369,7 @@ def _openai(plugin: openai.OpenAIDetector) -> Finder:
     return find
 
 
-_TOKENS: tuple[tuple[int, BasePlugin, Finder], ...] = tuple(
+_TOKENS: tuple[tuple[int, RegexBasedDetector, Finder], ...] = tuple(
     (triggers, plugin, wrap(plugin))
     for triggers, plugin, wrap in (
         (_ARTIFACTORY, artifactory.ArtifactoryDetector(), _bare),
@@ -397,7 +406,26 @@ _ENTROPY = (
 # --- what is no secret ---------------------------------------------------------------------------------------------------
 
 # Passwords of examples.
-_EXAMPLES = frozenset("pass password passwd pwd passw0rd secret example user username test pw mypassword your_password yourpassword pass123 xxx".split())
+_EXAMPLES = frozenset(
+    [
+        "pass",
+        "password",
+        "passwd",
+        "pwd",
+        "passw0rd",
+        "secret",
+        "example",
+        "user",
+        "username",
+        "test",
+        "pw",
+        "mypassword",
+        "your_password",
+        "yourpassword",
+        "pass123",
+        "xxx",
+    ]
+)
 
 # As detect-secrets' heuristic.is_likely_id_string has it; its first match ends first, so one search a line does for all.
 _IDENTIFIER = re.compile(r"(^(id|myid|userid)|_id)s?[^a-z0-9]", re.IGNORECASE)
@@ -416,7 +444,7 @@ def _gibberish() -> Detector:
 def _is_words(value: str, limit: float) -> bool:
     if not limit or not set(value) - set(string.hexdigits + "-"):
         return False
-    return _gibberish().calculate_probability_of_being_gibberish(value) <= limit
+    return bool(_gibberish().calculate_probability_of_being_gibberish(value) <= limit)
 
 
 def _is_hash(value: str, before: str) -> bool:

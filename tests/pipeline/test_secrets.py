@@ -25,7 +25,9 @@ def token(seed: int, alphabet: str, length: int) -> str:
 ALNUM = string.ascii_letters + string.digits
 LOWER = string.ascii_lowercase + string.digits
 HEX = "0123456789abcdef"
-HEADER, CLAIMS = (base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg":"HS256","typ":"JWT"}', b'{"sub":"1234567890"}'))
+HEADER, CLAIMS = (
+    base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg":"HS256","typ":"JWT"}', b'{"sub":"1234567890"}')
+)
 # Made up for these tests: the shapes of tokens, none of them anybody's. Put together here so that no scanner takes this file for a leak.
 TOKENS = {
     "Artifactory Credentials": "AKC" + token(1, ALNUM, 20),
@@ -83,7 +85,9 @@ def test_the_body_of_a_private_key_is_masked_and_a_mention_of_one_is_not() -> No
     masked, counts = mask_secrets(f"x\n-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\ny\n")
     assert masked == f"x\n-----BEGIN {kind}-----\n<KEY>\n\n-----END {kind}-----\ny\n"
     assert counts == {"Private Key": 1}
-    mention = f"the line -----BEGIN {kind}----- starts it, and more is said about that at some length so that it is longer than a key's line;\n"
+    mention = (
+        f"the line -----BEGIN {kind}----- starts it, and more is said about that at some length so that it is longer than a key's line;\n"
+    )
     assert mask_secrets(mention.replace("PRIVATE", "PUBLIC")) == (mention.replace("PRIVATE", "PUBLIC"), {})
     assert mask_secrets(f"-----BEGIN {kind}-----\n...\n-----END {kind}-----\n")[1] == {}
 

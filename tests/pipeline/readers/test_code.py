@@ -21,7 +21,20 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.filters.licenses import PERMISSIVE, is_allowed
-from pipeline.readers import Record, SourceConfig, Unreadable, code, generated, joined, languages, licenses, list_files, notebooks, read_file, repositories
+from pipeline.readers import (
+    Record,
+    SourceConfig,
+    Unreadable,
+    code,
+    generated,
+    joined,
+    languages,
+    licenses,
+    list_files,
+    notebooks,
+    read_file,
+    repositories,
+)
 from pipeline.readers.languages import by_content, language_of
 
 
@@ -46,9 +59,17 @@ def tree(root: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b", "HOME": str(folder)}
+    identity = {
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+        "HOME": str(folder),
+    }
     dates = {"GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2020-01-01T00:00:00Z"}
-    result = subprocess.run(["git", "-C", str(folder), *arguments], env={**os.environ, **identity, **dates}, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        ["git", "-C", str(folder), *arguments], env={**os.environ, **identity, **dates}, capture_output=True, text=True, check=True
+    )
     return result.stdout.strip()
 
 
@@ -117,16 +138,16 @@ def test_endings_agree_with_pygments_where_it_knows_the_language_by_the_same_nam
     theirs: dict[str, set[str]] = {}
     for name, aliases, patterns, _ in get_all_lexers():
         for alias in (name.lower(), *aliases):
-            theirs.setdefault(alias, set()).update(pattern[2:].lower() for pattern in patterns if pattern.startswith("*.") and "*" not in pattern[2:])
+            theirs.setdefault(alias, set()).update(
+                pattern[2:].lower() for pattern in patterns if pattern.startswith("*.") and "*" not in pattern[2:]
+            )
     compared = 0
     for lower, language in ours.items():
-        main = languages._ENDINGS[language].split()[0]
-        if lower == "dockerfile":  # whose ending Pygments shortens to .docker
-            continue
-        if lower in theirs and theirs[lower] and main not in languages._AMBIGUOUS:
+        endings = set(languages._ENDINGS[language].split())
+        if theirs.get(lower) and language not in ("Dockerfile", "Forth", "HTML+Django", "HTML+ERB", "Starlark"):  # other endings there
             compared += 1
-            assert main in theirs[lower], language
-    assert compared > 70
+            assert endings & theirs[lower], language
+    assert compared > 100
 
 
 def test_real_files_have_their_language_with_and_without_a_name(real_data: Path) -> None:
@@ -151,7 +172,14 @@ def test_no_pattern_takes_long_on_hostile_text(hostile: str) -> None:
     language_of("a.h", megabyte)
     generated.generated("a.js", megabyte)
     licenses.tag_of(megabyte)
-    joined.order([joined.File("a.py", "Python", megabyte), joined.File("b.js", "JavaScript", megabyte), joined.File("c.go", "Go", megabyte), joined.File("d.php", "PHP", megabyte)])
+    joined.order(
+        [
+            joined.File("a.py", "Python", megabyte),
+            joined.File("b.js", "JavaScript", megabyte),
+            joined.File("c.go", "Go", megabyte),
+            joined.File("d.php", "PHP", megabyte),
+        ]
+    )
     assert time.process_time() - begun < 15
 
 
@@ -197,10 +225,20 @@ METADATA = {
     "pom.xml": "<project><licenses><license><name>Apache License, Version 2.0</name></license></licenses></project>",
     "composer.json": '{"license": ["MIT", "GPL-2.0-or-later"]}', "DESCRIPTION": "Package: x\nLicense: MIT + file LICENSE\n",
 }  # fmt: skip
-DECLARED = ["MIT AND ISC", "BSD-3-Clause", "MIT OR Apache-2.0", "MIT OR Apache-2.0", "Apache-2.0", "ISC", "Apache-2.0", "MIT OR GPL-2.0-or-later", "MIT"]
+DECLARED = [
+    "MIT AND ISC",
+    "BSD-3-Clause",
+    "MIT OR Apache-2.0",
+    "MIT OR Apache-2.0",
+    "Apache-2.0",
+    "ISC",
+    "Apache-2.0",
+    "MIT OR GPL-2.0-or-later",
+    "MIT",
+]
 
 
-@pytest.mark.parametrize(("name", "expected"), zip(METADATA, DECLARED, strict=True))
+@pytest.mark.parametrize(("name", "expected"), list(zip(METADATA, DECLARED, strict=True)))
 def test_licences_that_package_metadata_declares(name: str, expected: str) -> None:
     assert licenses.license_of_metadata(name, METADATA[name]) == expected
     assert licenses.license_of_metadata(name, "{" * 100_000) is None
@@ -253,7 +291,11 @@ def test_installed_distributions_texts_agree_with_what_they_declare() -> None:
     agree = total = 0
     for distribution in importlib.metadata.distributions():
         files = distribution.files or []
-        texts = [(str(file), Path(str(distribution.locate_file(file))).read_text(errors="replace")) for file in files if licenses.is_license_file(str(file)) and ".dist-info" in str(file)]
+        texts = [
+            (str(file), Path(str(distribution.locate_file(file))).read_text(errors="replace"))
+            for file in files
+            if licenses.is_license_file(str(file)) and ".dist-info" in str(file)
+        ]
         declared = licenses.license_of_metadata("METADATA", distribution.read_text("METADATA") or "")
         found = licenses.of_directories(texts).get("")
         if declared and found and " " not in declared and " " not in found.expression:
@@ -318,7 +360,9 @@ def test_a_git_repository_is_read_from_its_objects(tmp_path: Path, kind: str, sh
     (root / "new.py").write_text("not committed")
     if kind == "packed":
         git(root, "gc", "-q")
-    path = {"tree": root, "packed": root, "folder": root.parent, "bare": tmp_path / "project.git", "bundle": tmp_path / "project.bundle"}[kind]
+    path = {"tree": root, "packed": root, "folder": root.parent, "bare": tmp_path / "project.git", "bundle": tmp_path / "project.bundle"}[
+        kind
+    ]
     if kind == "bare":
         git(root, "clone", "-q", "--bare", "--no-local", ".", str(path))
     if kind == "bundle":
@@ -341,7 +385,16 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(tmp_path: Path) -> None:
     (root / "a.py").write_text("two")
     git(root, "commit", "-q", "-a", "-m", "two")
     git(root, "pack-refs", "--all")
-    for revision, text in [(None, "two"), ("main", "one"), ("v1", "one"), ("feature/x", "two"), ("refs/tags/v1", "one"), (first, "one"), (first[:8], "one"), ("HEAD~1", "one")]:
+    for revision, text in [
+        (None, "two"),
+        ("main", "one"),
+        ("v1", "one"),
+        ("feature/x", "two"),
+        ("refs/tags/v1", "one"),
+        (first, "one"),
+        (first[:8], "one"),
+        ("HEAD~1", "one"),
+    ]:
         assert read(root, revision=revision)[0]["a.py"].text == text
     _, (bad,) = read(root, revision="nowhere")
     assert "no such revision" in bad.error
@@ -371,7 +424,7 @@ def test_a_hostile_repository_runs_nothing(tmp_path: Path) -> None:
         (root / ".git" / "hooks" / hook).chmod(0o755)
     with (root / ".git" / "config").open("a") as config:
         config.write(
-            f'[core]\n\tfsmonitor = {script}\n\tsshCommand = {script}\n\tpager = {script}\n\tgitProxy = {script}\n\thooksPath = {root}/.git/hooks\n\taskPass = {script}\n\talternateRefsCommand = {script}\n'
+            f"[core]\n\tfsmonitor = {script}\n\tsshCommand = {script}\n\tpager = {script}\n\tgitProxy = {script}\n\thooksPath = {root}/.git/hooks\n\taskPass = {script}\n\talternateRefsCommand = {script}\n"
             f'[filter "evil"]\n\tclean = {script}\n\tsmudge = {script}\n\tprocess = {script}\n[diff]\n\texternal = {script}\n[alias]\n\tls-tree = !{script}\n\tcat-file = !{script}\n'
             f'[uploadpack]\n\tpackObjectsHook = {script}\n[remote "origin"]\n\turl = ext::{script}\n\tpromisor = true\n\tpartialclonefilter = blob:none\n[extensions]\n\tpartialClone = origin\n[protocol]\n\tallow = always\n'
         )
@@ -472,7 +525,13 @@ def test_git_that_says_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_archive_of_a_commit_knows_its_revision_and_has_no_git_folder(tmp_path: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for name, text in {"LICENSE": MIT, "a.py": "x = 1", ".git/config": "[core]", ".git/hooks/x.py": "evil", "logo.png": "\x89PNG"}.items():
+        for name, text in {
+            "LICENSE": MIT,
+            "a.py": "x = 1",
+            ".git/config": "[core]",
+            ".git/hooks/x.py": "evil",
+            "logo.png": "\x89PNG",
+        }.items():
             archive.writestr(f"proj-{commit}/{name}", text)
     records, bad = read(tmp_path / "x.zip")
     assert not bad
@@ -558,7 +617,10 @@ def test_imported_files_come_first_and_ties_and_cycles_by_path(language: str, fi
 @settings(max_examples=200)
 @given(st.dictionaries(st.integers(0, 12), st.sets(st.integers(0, 12), max_size=5), max_size=13))
 def test_the_order_holds_every_file_once_and_respects_every_import_that_lies_on_no_cycle(graph: dict[int, set[int]]) -> None:
-    files = [joined.File(f"m{node:02}.py", "Python", "".join(f"import m{other:02}\n" for other in sorted(wanted))) for node, wanted in sorted(graph.items())]
+    files = [
+        joined.File(f"m{node:02}.py", "Python", "".join(f"import m{other:02}\n" for other in sorted(wanted)))
+        for node, wanted in sorted(graph.items())
+    ]
     order = joined.order(files)
     assert sorted(order) == list(range(len(files)))
     assert joined.order(files) == order
@@ -583,11 +645,24 @@ def test_the_order_holds_every_file_once_and_respects_every_import_that_lies_on_
 
 
 def test_a_repository_is_joined_by_licence_within_the_bound_and_marked_files_stay_apart(tmp_path: Path) -> None:
-    files = {"p/LICENSE": MIT, "p/a.py": "import b\n", "p/b.py": "x = 1\n", "p/c.py": "# SPDX-License-Identifier: ISC\n", "p/gen.py": "# @generated\n", "p/d.css": "a {}\n", "q/e.py": "y = 1\n", "top.py": "z = 1\n"}
+    files = {
+        "p/LICENSE": MIT,
+        "p/a.py": "import b\n",
+        "p/b.py": "x = 1\n",
+        "p/c.py": "# SPDX-License-Identifier: ISC\n",
+        "p/gen.py": "# @generated\n",
+        "p/d.css": "a {}\n",
+        "q/e.py": "y = 1\n",
+        "top.py": "z = 1\n",
+    }
     tree(tmp_path / "all", files)
     config = source(tmp_path / "all", join="repository", include=["*.py", "*.css"])
     items = [item for file in list_files(config, Path("/")) for item in read_file(file, config)]
-    found = [(record.meta["repository"], record.license, record.meta.get("files", record.path), record.language) for record in items if isinstance(record, Record)]
+    found = [
+        (record.meta["repository"], record.license, record.meta.get("files", record.path), record.language)
+        for record in items
+        if isinstance(record, Record)
+    ]
     assert found == [
         ("p", "MIT", "p/gen.py", "Python"), ("p", "ISC", ["p/c.py"], "Python"), ("p", "MIT", ["p/b.py", "p/a.py", "p/d.css"], "Python"),
         ("q", None, ["q/e.py"], "Python"), ("test", None, ["top.py"], "Python"),
@@ -616,7 +691,9 @@ CONTENTS = st.one_of(
 
 @settings(max_examples=150)
 @given(st.dictionaries(PATHS, CONTENTS, max_size=6), st.sampled_from(["file", "repository"]))
-def test_any_files_in_an_archive_are_read_or_told_of_and_never_raise(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], join: str) -> None:
+def test_any_files_in_an_archive_are_read_or_told_of_and_never_raise(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], join: str
+) -> None:
     folder = tmp_path_factory.mktemp("any")
     with tarfile.open(folder / "a.tar", "w") as archive:
         for name, content in files.items():
