@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Format = Literal[
-    "html", "warc", "wet", "jats", "s2orc", "latex", "mediawiki", "json", "jsonl", "parquet", "csv", "huggingface", "code", "text", "markdown",
-    "rst",
+    "html", "warc", "wet", "jats", "s2orc", "latex", "mediawiki", "json", "jsonl", "parquet", "csv", "huggingface", "code", "text",
+    "markdown", "rst",
 ]  # fmt: skip
 
 
@@ -35,11 +35,11 @@ class SourceConfig(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What it counts as in rules and mixes: web, code, science, or your own."
     )
     format: Format = Field(
-        description="html (pages), warc (web archives: WARC, ARC), wet (web archives' text), jats (papers as JATS, NLM or PubMed XML), s2orc "
-        "(papers as S2ORC, peS2o or GROBID JSON), latex (papers in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json (an "
-        "array, or an object of records), jsonl (one JSON object a line), parquet (Parquet or Arrow), csv (CSV, TSV), huggingface (a dataset "
-        "as the Hub or `save_to_disk` lays it out), code (source trees, git repositories and bundles), text (as it is), markdown and rst "
-        "(without what is not text)."
+        description="html (pages), warc (web archives: WARC, ARC), wet (web archives' text), jats (papers as JATS, NLM or PubMed XML), "
+        "s2orc (papers as S2ORC, peS2o or GROBID JSON), latex (papers in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json "
+        "(an array, or an object of records), jsonl (one JSON object a line), parquet (Parquet or Arrow), csv (CSV, TSV), huggingface (a "
+        "dataset as the Hub or `save_to_disk` lays it out), code (source trees, git repositories and bundles), text (as it is), markdown "
+        "and rst (without what is not text)."
     )
     path: str = Field(
         description="A file, a folder, a glob, or a URI. Archives (tar, zip, wheel) and compressed files (gz, zst, bz2, xz) are opened."

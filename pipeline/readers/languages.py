@@ -324,7 +324,7 @@ _INTERPRETERS = {
 }
 
 # What editors call a language in their mode lines, where it is not its name in small letters.
-_MODES = {
+MODES = {
     "c++": "C++",
     "cpp": "C++",
     "objc": "Objective-C",
@@ -400,7 +400,7 @@ def _by_key(table: dict[str, str]) -> dict[str, str]:
 
 LANGUAGES = _by_key(_ENDINGS)
 NAMES = _by_key(_NAMES)
-_KNOWN = {name.lower(): name for name in (*_ENDINGS, *_NAMES, *_INTERPRETERS.values(), *_MODES.values())}
+KNOWN = {name.lower(): name for name in (*_ENDINGS, *_NAMES, *_INTERPRETERS.values(), *MODES.values())}
 
 # Lists that packagers write: no language, whatever their words look like.
 _LISTS = frozenset(
@@ -423,7 +423,9 @@ _LISTS = frozenset(
 # Prose, data and pictures: what a corpus of source code may want to leave out.
 DATA = frozenset(
     [
-        "CSV TSV JSON",
+        "CSV",
+        "TSV",
+        "JSON",
         "JSON Lines",
         "SVG",
         "Text",
@@ -917,7 +919,7 @@ def _mode(text: str) -> str | None:
     if match is None:
         return None
     name = match.group(1).lower()
-    return _MODES.get(name) or _KNOWN.get(name)
+    return MODES.get(name) or KNOWN.get(name)
 
 
 def _shebang(text: str) -> str | None:

@@ -69,7 +69,7 @@ _ARXIV = re.compile(
 class PaperFile(InputFile):
     """A paper in a folder: its files, by their names in it. `relative` is the folder."""
 
-    parts: tuple[tuple[str, InputFile], ...] = field(default=())
+    named: tuple[tuple[str, InputFile], ...] = field(default=())
 
 
 class Sources:
@@ -136,7 +136,7 @@ def group(found: Sequence[InputFile]) -> list[InputFile]:
         if not any(name.lower().endswith(_TEXTS) for name, _ in parts):
             continue
         print_ = fingerprint(*[(name, file.fingerprint) for name, file in parts])
-        papers.append(PaperFile("", folder or ".", sum(file.bytes for _, file in parts), print_, parts))
+        papers.append(PaperFile("", folder or ".", sum(file.bytes for _, file in parts), print_, named=parts))
     return papers
 
 
@@ -184,7 +184,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
     """The papers of one input: a folder's, an archive's, or a file's own."""
     if isinstance(file, PaperFile):
         sources = Sources()
-        for name, part in file.parts:
+        for name, part in file.named:
             sources.add(name, _opener(part, source))
         prefix = "" if file.relative == "." else file.relative + "/"
         yield from _papers(sources, source, lambda name, _many: prefix + name, prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.readers.languages import _KNOWN, _MODES
+from pipeline.readers.languages import KNOWN, MODES
 
 _COMMENTS = {
     "R": "#",
@@ -59,7 +59,7 @@ def _language(notebook: dict[str, object]) -> str:
                     for prefix, language in _KERNELS.items():
                         if small == prefix or small.startswith(prefix + "-") or (len(prefix) > 3 and small.startswith(prefix)):
                             return language
-                    if found := _MODES.get(small) or _KNOWN.get(small):
+                    if found := MODES.get(small) or KNOWN.get(small):
                         return found
     return "Python"
 

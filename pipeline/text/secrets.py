@@ -135,7 +135,8 @@ def _window(literal: str) -> int:
     return value
 
 
-_XOX, _EYJ, _URL3, _AKC = (_window(literal) for literal in ("xox", "eyJ", "://", "AKC"))
+# What the kernel looks for as literals; folding makes them match more than they say, which loses nothing.
+_XOX, _EYJ, _SCHEME, _AKC, _AP = (_window(literal) for literal in ("xox", "eyJ", "://", "AKC", "AP"))
 _KS_SLACK, _AUTH, _KEY, _PUTTY = (_window(literal) for literal in ("ks.slack", ":_authTo", "VATE KEY", "TTY-User"))
 
 
@@ -183,66 +184,66 @@ def _scan(
                 cut = True
                 break
             if byte >= 0xC0 and odd[decode(data, at)[0]]:
-                triggers = 4095
+                triggers = _EVERY
             kind = classes[byte]
             window = ((window << np.uint64(8)) | np.uint64(byte | 0x20)) & mask8
-            if kind & 32 and quoted:
+            if kind & _IS_QUOTE and quoted:
                 if base64 >= 9 and hexes == base64:
-                    triggers |= 1
+                    triggers |= _HEX
                 if base64 >= 23:
-                    triggers |= 2
-            if kind & 32:
+                    triggers |= _BASE64
+            if kind & _IS_QUOTE:
                 quoted = True
                 base64 = hexes = 0
-            elif kind & 2:
+            elif kind & _IS_BASE64:
                 base64 += 1
-                hexes = hexes + 1 if kind & 1 else 0
+                hexes = hexes + 1 if kind & _IS_HEX else 0
                 if base64 >= 88:
-                    triggers |= 64
+                    triggers |= _AZURE
             else:
                 quoted = False
                 base64 = hexes = 0
-            if kind & 4:
+            if kind & _IS_UPPER:
                 upper += 1
                 if upper == 20:
-                    triggers |= 4
+                    triggers |= _UPPER
             else:
                 upper = 0
-            if kind & 8:
+            if kind & _IS_ALNUM:
                 alnum += 1
                 if alnum <= 3:
                     first3 = window & mask3
-                if alnum >= 11 and (first3 == np.uint64(0x616B63) or (first3 >> np.uint64(8)) == np.uint64(0x6170)):
-                    triggers |= 8
+                if alnum >= 11 and (first3 == np.uint64(_AKC) or (first3 >> np.uint64(8)) == np.uint64(_AP)):
+                    triggers |= _ARTIFACTORY
             else:
                 alnum = 0
-            if kind & 16:
+            if kind & _IS_WORD:
                 word += 1
                 if word == 24:
-                    triggers |= 16
+                    triggers |= _WORD24
                 elif word == 32:
-                    triggers |= 32
+                    triggers |= _WORD32
             else:
                 word = 0
             if byte == 0x3A:  # ':'
                 if url:
                     colon = True
             elif byte == 0x40 and colon:  # '@'
-                triggers |= 2048
+                triggers |= _URL
             last3 = window & mask3
-            if last3 == np.uint64(0x3A2F2F):
+            if last3 == np.uint64(_SCHEME):
                 url = True
-            elif last3 == np.uint64(0x786F78):
-                triggers |= 256
-            elif last3 == np.uint64(0x65796A):
-                triggers |= 128
+            elif last3 == np.uint64(_XOX):
+                triggers |= _SLACK
+            elif last3 == np.uint64(_EYJ):
+                triggers |= _JWT
             if byte == 0x6B or byte == 0x4B:  # k: of hooks.slack
                 if window == np.uint64(_KS_SLACK):
-                    triggers |= 256
+                    triggers |= _SLACK
             elif window == np.uint64(_AUTH):
-                triggers |= 512
+                triggers |= _NPM
             elif window == np.uint64(_KEY) or window == np.uint64(_PUTTY):
-                triggers |= 1024
+                triggers |= _PRIVATE
             at += 1
         if triggers:
             if count < len(out):
