@@ -92,11 +92,11 @@ Mask = Callable[[str], tuple[str, dict[str, int]]]
 def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
     """What is taken out of a domain's texts, in this order: each gives the text with placeholders, and how many of each kind."""
     masks: list[Mask] = []
+    if config.secrets is not None and domain == CODE:  # first: the host of `user:password@host` may look like an address
+        masks.append(partial(mask_secrets, config=config.secrets))
     if config.personal is not None:
         kinds = config.personal.kinds(domain)
         masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only))
-    if config.secrets is not None and domain == CODE:
-        masks.append(partial(mask_secrets, config=config.secrets))
     return tuple(masks)
 
 

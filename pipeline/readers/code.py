@@ -19,7 +19,7 @@ from pipeline.dataset import fingerprint
 from pipeline.errors import UserError
 from pipeline.readers import files, notebooks, repositories
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.decode import decode
+from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, describe, is_archive, is_included, members, read_all
 from pipeline.readers.generated import generated, vendored
 from pipeline.readers.joined import File, pieces
@@ -410,7 +410,7 @@ def _record(tree: _Tree, blob: _Blob, source: SourceConfig) -> Iterator[Record |
         text = _decode(blob.data)
     except UnicodeDecodeError as error:
         if language_of(blob.path) is not None:
-            yield Unreadable(f"{blob.location} (byte {error.start})", f"not {error.encoding}: {error.reason}", blob.data[:RAW_BYTES])
+            yield Unreadable(f"{blob.location} (byte {error.start})", describe_bytes(error), blob.data[:RAW_BYTES])
         return
     language = language_of(blob.path, text)
     if language is None or text.startswith(_POINTER):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from pipeline.readers.config import SourceConfig
+from pipeline.readers.decode import describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, Ahead, Member, describe
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
@@ -44,7 +45,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
             lines.put_back()
             continue
         except UnicodeDecodeError as error:
-            yield Unreadable(place, f"not {error.encoding}: {error.reason}; the rest cannot be read")
+            yield Unreadable(place, f"{describe_bytes(error)}; the rest cannot be read")
             return
         except STREAM_ERRORS as error:
             yield Unreadable(place, f"the rest cannot be read: {describe(error)}")

@@ -13,6 +13,11 @@ _MARKS = (
 )
 
 
+def describe_bytes(error: UnicodeDecodeError) -> str:
+    """What is not valid, in the charset's usual name."""
+    return f"not {error.encoding.upper()}: {error.reason}"
+
+
 def decode(data: bytes, encoding: str | None = None) -> str:
     """Text by its byte order mark, else in `encoding`, else as UTF-8. Raises `UnicodeDecodeError`, which has the byte's offset."""
     for mark, charset in _MARKS:

@@ -454,10 +454,11 @@ def _zip_entries(path: str, raw: BinaryIO, source: SourceConfig) -> Iterator[_En
             if is_unsafe(entry.filename) or (entry.external_attr >> 16) & 0o170000 == 0o120000:
                 yield Unreadable(inner, "refused: a link, or a path that leaves the archive")
                 continue
-            given += entry.file_size  # entries may share their bytes, each of them sound, all together a bomb
-            if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion) or given > allowed:
-                yield Unreadable(inner, f"refused: expands to {entry.file_size} bytes, {given} with those before (max_expansion)")
+            together = given + entry.file_size  # entries may share their bytes, each of them sound, all together a bomb
+            if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion) or together > allowed:
+                yield Unreadable(inner, f"refused: expands to {entry.file_size} bytes, {together} with those before (max_expansion)")
                 continue
+            given = together
             try:
                 with archive.open(entry) as stream:
                     yield inner, entry.filename, cast(BinaryIO, stream), entry.file_size

@@ -42,7 +42,8 @@ _CARD_BYTES = 4 << 20
 
 def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """One file of a dataset, by its ending."""
-    return _READERS[PurePosixPath(member.name).suffix.lower()](member, source)
+    reader = _READERS.get(PurePosixPath(member.name).suffix.lower())
+    return reader(member, source) if reader else iter([Unreadable(member.path, "not a file of a dataset, by its ending")])
 
 
 def choose(files: list[InputFile], source: SourceConfig) -> list[InputFile]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.decode import decode
+from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, Ahead, Member, TooLarge, describe, read_all
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
@@ -88,7 +88,7 @@ def objects(member: Member, source: SourceConfig) -> Iterator[tuple[str, dict[st
         try:
             record = json.loads(decode(line, source.encoding))
         except UnicodeDecodeError as error:
-            yield Unreadable(f"{place} (byte {begin + error.start})", f"not {error.encoding}: {error.reason}", line[:RAW_BYTES])
+            yield Unreadable(f"{place} (byte {begin + error.start})", describe_bytes(error), line[:RAW_BYTES])
             continue
         except (ValueError, RecursionError) as error:
             yield Unreadable(f"{place} (byte {begin})", f"not JSON: {describe(error)}", line[:RAW_BYTES])
@@ -108,7 +108,7 @@ def load(member: Member, source: SourceConfig) -> Any | Unreadable:
     except TooLarge as error:
         return Unreadable(member.path, describe(error))
     except UnicodeDecodeError as error:
-        return Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding}: {error.reason}", data[:RAW_BYTES])
+        return Unreadable(f"{member.path} (byte {error.start})", describe_bytes(error), data[:RAW_BYTES])
     except (ValueError, RecursionError) as error:
         return Unreadable(member.path, f"not JSON: {describe(error)}", data[:RAW_BYTES])
 

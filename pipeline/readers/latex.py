@@ -27,7 +27,7 @@ from pipeline.dataset import fingerprint
 from pipeline.errors import UserError
 from pipeline.readers import files, tex
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.decode import decode
+from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, describe, is_included, read_all, rejoin
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
@@ -208,15 +208,16 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
                     yield member
                 continue
             try:
-                if member.name.lower().endswith(files.COMPRESSED) and not _bare(member.name).lower().endswith(_ENDINGS):
-                    if is_included(source, member.name):
+                name = member.path.rsplit("!", 1)[-1]  # with the ending of its compression
+                if name.lower().endswith(files.COMPRESSED) and not _bare(name).lower().endswith(_ENDINGS):
+                    if is_included(source, name):
                         yield from read(member, source)
-                elif _bare(member.name).lower().endswith(_ENDINGS):
-                    loose.keep(_bare(member.name), read_all(member, source))
-                elif "." not in PurePosixPath(member.name).name:
+                elif _bare(name).lower().endswith(_ENDINGS):
+                    loose.keep(_bare(name), read_all(member, source))
+                elif "." not in PurePosixPath(name).name:
                     data = read_all(member, source)
                     if _is_tex(data):
-                        loose.keep(member.name + ".tex", data)
+                        loose.keep(name + ".tex", data)
             except STREAM_ERRORS as error:
                 yield Unreadable(member.path, describe(error))
         for folder, names in sorted(_by_folder(loose.names).items()):
@@ -328,7 +329,7 @@ def _papers(
         try:
             yield _document(sources, main, source, identify(main, len(mains) > 1), path or folder + main)
         except UnicodeDecodeError as error:
-            yield Unreadable(f"{identify(main, len(mains) > 1)} (byte {error.start})", f"not {error.encoding}: {error.reason}")
+            yield Unreadable(f"{identify(main, len(mains) > 1)} (byte {error.start})", describe_bytes(error))
         except (LookupError, *STREAM_ERRORS) as error:  # an `encoding` that Python does not know
             yield Unreadable(identify(main, len(mains) > 1), describe(error))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.decode import decode
+from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import Member, read_all
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
@@ -16,8 +16,7 @@ def load(member: Member, source: SourceConfig) -> str | Unreadable:
     try:
         return decode(data, source.encoding)
     except UnicodeDecodeError as error:
-        name = error.encoding.upper() if error.encoding == "utf-8" else error.encoding
-        return Unreadable(f"{member.path} (byte {error.start})", f"not {name}: {error.reason}", data[:RAW_BYTES])
+        return Unreadable(f"{member.path} (byte {error.start})", describe_bytes(error), data[:RAW_BYTES])
     except (UnicodeError, LookupError, ValueError) as error:
         return Unreadable(member.path, f"cannot be read as {source.encoding}: {error}", data[:RAW_BYTES])
 

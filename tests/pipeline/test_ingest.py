@@ -58,7 +58,7 @@ def test_code_keeps_all_but_addresses_and_control_characters(workdir: Workdir, t
 def test_both_can_be_switched_off_and_true_is_the_default(workdir: Workdir, tmp_path: Path) -> None:
     rows, summary = ingested(workdir, tmp_path, [RECORD], IngestConfig.model_validate({"repair": False, "personal": False}))
     assert rows[0]["text"] == RECORD["text"]
-    assert set(summary["domains"]["web"]) == {"documents", "bytes", "quarantined"}
+    assert set(summary["domains"]["web"]) == {"documents", "bytes", "quarantined", "passed_over"}
     assert IngestConfig.model_validate({"repair": True, "personal": True}) == IngestConfig()
     with pytest.raises(ValidationError, match="emaill"):
         IngestConfig.model_validate({"personal": {"mask": ["emaill"]}})

@@ -380,7 +380,7 @@ def test_a_git_repository_is_read_from_its_objects(tmp_path: Path, kind: str, sh
     assert records["a.py"].meta == {"repository": "project", "size": 9, "revision": commit, "license_from": "LICENSE"}
     assert records["a.py"].license == "MIT"
     assert records["vendor/c.js"].meta["vendored"] == "vendor folder"
-    assert [(item.location.split("!")[1], item.error.split(":")[0]) for item in bad] == [("bad.py (byte 5)", "not utf-8")]
+    assert [(item.location.split("!")[1], item.error.split(":")[0]) for item in bad] == [("bad.py (byte 5)", "not UTF-8")]
     assert not any(".git" in record.id.split("!")[1] for record in records.values())
 
 
