@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.dataset import Workdir, fingerprint, to_parquet
 from pipeline.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
-from pipeline.text.personal import PersonalDataConfig, mask, strings
+from pipeline.text.personal import PersonalDataConfig, change_strings, mask, strings
 from pipeline.text.repair import LAYOUT, RepairConfig, repair, well_formed
 from pipeline.text.secrets import SecretsConfig, mask_secrets
 
@@ -61,12 +61,30 @@ class IngestConfig(BaseModel):
         return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
+Mask = Callable[[str], tuple[str, dict[str, int]]]
+
+
+def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
+    """What is taken out of a domain's texts, in this order: each gives the text with placeholders, and how many of each kind."""
+    masks: list[Mask] = []
+    if config.secrets is not None and domain == CODE:  # first: the host of `user:password@host` may look like an address
+        masks.append(partial(mask_secrets, config=config.secrets))
+    if config.personal is not None:
+        kinds = config.personal.kinds(domain)
+        masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only))
+    return tuple(masks)
+
+
 @dataclass(frozen=True)
 class _Chunk:
     name: str
     source: SourceConfig
     files: tuple[InputFile, ...]
     config: IngestConfig
+
+    @cached_property
+    def masks(self) -> tuple[Mask, ...]:
+        return _masks(self.config, self.source.domain)
 
 
 class _Counts:
@@ -86,25 +104,21 @@ def _add(counts: dict[str, int], more: dict[str, int]) -> None:
         counts[kind] = counts.get(kind, 0) + count
 
 
-Mask = Callable[[str], tuple[str, dict[str, int]]]
-
-
-def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
-    """What is taken out of a domain's texts, in this order: each gives the text with placeholders, and how many of each kind."""
-    masks: list[Mask] = []
-    if config.secrets is not None and domain == CODE:  # first: the host of `user:password@host` may look like an address
-        masks.append(partial(mask_secrets, config=config.secrets))
-    if config.personal is not None:
-        kinds = config.personal.kinds(domain)
-        masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only))
-    return tuple(masks)
-
-
 def _masked(text: str, masks: Sequence[Mask], counts: dict[str, int]) -> str:
     for take_out in masks:
         text, found = take_out(text)
         _add(counts, found)
     return text
+
+
+def _clean_meta(meta: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
+    """What else a record had, with every string in it masked."""
+    hidden: dict[str, int] = {}
+    _masked(well_formed("\n".join(strings(meta))), masks, hidden)  # one look at all of them: nearly always there is nothing
+    if not hidden:
+        return meta
+    changed: dict[str, Any] = change_strings(meta, lambda value: _masked(well_formed(value), masks, {}))
+    return changed
 
 
 def _row(chunk: _Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
@@ -114,7 +128,7 @@ def _row(chunk: _Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     `masked` (places of each kind in the text), where there are any.
     """
     source, config = chunk.source, chunk.config
-    masks = _masks(config, source.domain)
+    masks = chunk.masks
     text, title = record.text, record.title
     notes: dict[str, Any] = {}
     if config.repair is None:
@@ -130,8 +144,7 @@ def _row(chunk: _Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     _add(counts.masked, masked)
     if masked:
         notes["masked"] = masked
-    meta = strings(record.meta, lambda value: _masked(well_formed(value), masks, {})) if record.meta else {}
-    meta = {**meta, **notes}
+    meta = {**_clean_meta(record.meta, masks), **notes}
     row = {
         "id": f"{source.name}:{record.id}",
         "domain": source.domain,

@@ -288,8 +288,23 @@ def mask(text: str, kinds: tuple[Kind, ...], public_only: bool = True) -> tuple[
     return b"".join([*pieces, raw[at:]]).decode(), counts
 
 
-def strings(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with every string in it changed; keys stay. Nested deeper than 100, a value is left out (None)."""
+def strings(value: Any) -> list[str]:
+    """All strings in a JSON value, keys left out."""
+    found: list[str] = []
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            found.append(part)
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return found
+
+
+def change_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every string in it changed; keys stay. What is nested deeper than 100 is left out (None)."""
 
     def walk(part: Any, depth: int) -> Any:
         if isinstance(part, str):

@@ -403,4 +403,4 @@ def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
 
 
 def _result(text: str, kinds: set[str]) -> Repaired:
-    return Repaired(text, tuple(kind for kind in KINDS if kind in kinds))
+    return Repaired(text, tuple(kind for kind in KINDS if kind in kinds) if kinds else ())

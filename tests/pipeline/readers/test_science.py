@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from pydantic import ValidationError
 
 from pipeline.errors import UserError
 from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, wikitext
