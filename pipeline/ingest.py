@@ -24,6 +24,7 @@ from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 
 VERSION = 3  # of what this stage does; raised when its output changes for the same input
+_ROW_BYTES = 1 << 10  # of a row in quarantine, beside what it holds
 _KINDS = 100  # of what is passed over that one task counts by name
 
 
@@ -102,10 +103,15 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     bad: list[dict[str, Any]] = []
     passed: Counter[str] = Counter()
     size = documents = total = partition = 0
+    bad_size = quarantined = bad_partition = 0
 
     def flush() -> File:
         table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
         return File(DOCUMENTS, f"{chunk.name}-{partition:03d}.parquet", to_parquet(table), len(rows))
+
+    def flush_bad() -> File:
+        table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
+        return File(QUARANTINE, f"{chunk.name}-{bad_partition:03d}.parquet", to_parquet(table), len(bad))
 
     for file in chunk.files:
         for item in read_file(file, chunk.source):
@@ -115,6 +121,11 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
             if isinstance(item, Unreadable):
                 place, error = _sound(item.location), _sound(item.error)
                 bad.append({"source": chunk.source.name, "location": place, "error": error, "raw": item.raw})
+                bad_size += len(item.raw) + _ROW_BYTES
+                if bad_size >= chunk.partition_bytes:
+                    yield flush_bad()
+                    quarantined, bad_partition = quarantined + len(bad), bad_partition + 1
+                    bad, bad_size = [], 0
                 continue
             row = _rows(chunk, item)
             rows.append(row)
@@ -127,9 +138,9 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
         yield flush()
         documents, total = documents + len(rows), total + size
     if bad:
-        table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
-        yield File(QUARANTINE, f"{chunk.name}.parquet", to_parquet(table), len(bad))
-    counts = {"documents": documents, "bytes": total, "quarantined": len(bad), "passed_over": passed.total()}
+        yield flush_bad()
+        quarantined += len(bad)
+    counts = {"documents": documents, "bytes": total, "quarantined": quarantined, "passed_over": passed.total()}
     kinds = dict(passed.most_common(_KINDS))
     if len(passed) > _KINDS:
         kinds["others"] = passed.total() - sum(kinds.values())
