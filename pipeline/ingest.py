@@ -26,6 +26,7 @@ from pipeline.text.repair import LAYOUT, RepairConfig, repair, well_formed
 from pipeline.text.secrets import SecretsConfig, mask_secrets
 
 VERSION = 4  # of what this stage does; raised when its output changes for the same input
+_ROW_BYTES = 1 << 10  # of a row in quarantine, beside what it holds
 _KINDS = 100  # of what is passed over that one task counts by name
 
 
@@ -167,10 +168,15 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     passed: Counter[str] = Counter()
     size = documents = total = partition = 0
     changes = _Counts()
+    bad_size = quarantined = bad_partition = 0
 
     def flush() -> File:
         table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
         return File(DOCUMENTS, f"{chunk.name}-{partition:03d}.parquet", to_parquet(table), len(rows))
+
+    def flush_bad() -> File:
+        table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
+        return File(QUARANTINE, f"{chunk.name}-{bad_partition:03d}.parquet", to_parquet(table), len(bad))
 
     for file in chunk.files:
         for item in read_file(file, chunk.source):
@@ -180,6 +186,11 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
             if isinstance(item, Unreadable):
                 place, error = well_formed(item.location), well_formed(item.error)
                 bad.append({"source": chunk.source.name, "location": place, "error": error, "raw": item.raw})
+                bad_size += len(item.raw) + _ROW_BYTES
+                if bad_size >= chunk.config.partition_bytes:
+                    yield flush_bad()
+                    quarantined, bad_partition = quarantined + len(bad), bad_partition + 1
+                    bad, bad_size = [], 0
                 continue
             row = _row(chunk, item, changes)
             rows.append(row)
@@ -192,9 +203,9 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
         yield flush()
         documents, total = documents + len(rows), total + size
     if bad:
-        table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
-        yield File(QUARANTINE, f"{chunk.name}.parquet", to_parquet(table), len(bad))
-    counts = {"documents": documents, "bytes": total, "quarantined": len(bad), "passed_over": passed.total(), **changes.summary()}
+        yield flush_bad()
+        quarantined += len(bad)
+    counts = {"documents": documents, "bytes": total, "quarantined": quarantined, "passed_over": passed.total(), **changes.summary()}
     kinds = dict(passed.most_common(_KINDS))
     if len(passed) > _KINDS:
         kinds["others"] = passed.total() - sum(kinds.values())

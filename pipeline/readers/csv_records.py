@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import describe_bytes
@@ -96,9 +96,8 @@ class _Lines:
     def row(self, delimiter: str, quotes: bool) -> list[str] | None:
         """The next row; None at the end. Raises `csv.Error` and `_TooLong`."""
         self._row, self._size = [], 0
-        quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-        rows = csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
-        return next(rows, None)
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+        return next(csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True), None)
 
     def raw(self) -> bytes:
         """The current row's first bytes, in UTF-8."""

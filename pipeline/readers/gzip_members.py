@@ -8,11 +8,13 @@ import io
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from isal import isal_zlib
 
 from pipeline.readers.window import Window
+
+_IsalError: type[Exception] = cast(Any, isal_zlib.IsalError)  # its stub has an instance
 
 MAGIC = b"\x1f\x8b"
 _BEGIN = re.compile(b"\x1f\x8b\x08[\x00-\x1f]")  # deflate is the only method there is, and three flags are reserved
@@ -56,7 +58,7 @@ class GzipMembers(io.RawIOBase):
                 raise EOFError(f"the gzip member at byte {self.member} is cut off")
             try:
                 out = self._inflate.decompress(data, size)
-            except isal_zlib.error as error:
+            except _IsalError as error:
                 raise zlib.error(f"the gzip member at byte {self.member} is damaged: {error}") from None
             self._at += len(data) - len(self._inflate.unconsumed_tail) - len(self._inflate.unused_data)
             self._window.forget(max(self.member, self._at - _LOOK_BACK))
@@ -92,7 +94,7 @@ class GzipMembers(io.RawIOBase):
             self._tries += 1
             try:
                 first = isal_zlib.decompressobj(31).decompress(self._window.get(found, found + 4096), 64)
-            except isal_zlib.error:
+            except _IsalError:
                 first = b""
             if accept(first):
                 self._at = self.member = found

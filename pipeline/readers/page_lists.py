@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 LINKED = 0.5  # share of a list's characters that are links, over which it is navigation
+_LISTS = 2_000  # put deeper in one page, at most: each costs five elements
 _DEEPEST = 64  # lists in lists that are looked at
 
 # resiliparse takes a list for navigation where it lies within four levels of <body>. A list of content is put so much deeper.
@@ -76,7 +77,7 @@ def sink_lists(markup: bytes) -> tuple[bytes, bool]:
     lists, cells = _look(np.frombuffer(markup, np.uint8), LINKED)
     parts: list[bytes] = []
     last = 0
-    for begin, end in lists:
+    for begin, end in lists[:_LISTS]:
         parts += [markup[last:begin], _DEEPER, markup[begin:end], _BACK]
         last = end
     return b"".join([*parts, markup[last:]]) if parts else markup, cells

@@ -1,6 +1,6 @@
 """Web archives: WARC (ISO 28500; plain, gzip, zstd) and its forerunner ARC. Pages become documents as in html.py.
 
-FastWARC reads the HTTP messages and undoes their encodings. Where a record begins and ends is found here, because an iterator
+FastWARC reads the HTTP headers. Where a record begins and ends is found here, because an iterator
 that stops at the first damage, or trusts a length of a terabyte, loses the rest of the file: a record must end where its
 length says, with the next one there; where it does not, it is unreadable, and reading goes on at the next that is to be seen.
 """
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import zstandard
-from fastwarc.warc import WarcRecord, WarcRecordType
 
-from pipeline.readers import html
+from pipeline.readers import html, http
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
 from pipeline.readers.files import STREAM_ERRORS, Member, describe
@@ -70,10 +69,11 @@ class _Archive:
         self.gaps: list[tuple[int, str]] = []
         head = self._raw.get(0, 8)
         raw = cast(BinaryIO, io.BufferedReader(_Rest(self._raw), _READ))
-        self._gzip = GzipMembers(raw) if head.startswith(MAGIC) else None
+        is_gzip = head.startswith(MAGIC) or (not _is_known(head) and _is_gzip_within(self._raw.get(0, _HEADER_BYTES)))
+        self._gzip = GzipMembers(raw) if is_gzip else None
         if self._gzip is not None:
             self._stream = cast(BinaryIO, self._gzip)
-        elif head.startswith((b"\x28\xb5\x2f\xfd", b"\x5d\x2a\x4d\x18")):
+        elif head.startswith(_ZSTD):
             self._stream = self._zstd(raw)
         else:
             self._stream = raw
@@ -129,6 +129,18 @@ class _Archive:
         return "; ".join(passed) or None
 
 
+_ZSTD = (b"\x28\xb5\x2f\xfd", b"\x5d\x2a\x4d\x18")  # a frame, a skippable frame
+
+
+def _is_known(head: bytes) -> bool:
+    return head.startswith((b"WARC/", b"filedesc", *_ZSTD))
+
+
+def _is_gzip_within(head: bytes) -> bool:
+    """Whether there is gzip in the first bytes of an archive whose very first are damaged, and no record that is not compressed."""
+    return b"\x1f\x8b\x08" in head and _WARC.search(head) is None
+
+
 class _Rest(io.RawIOBase):
     """A window as a stream, from its begin."""
 
@@ -158,7 +170,8 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
 
     def bad(offset: int, error: str, until: int, raw: bytes = b"") -> Unreadable:
         lost = archive.lost(until)
-        return Unreadable(f"{member.path} ({unit.format(offset)})", f"{error}: {lost}" if lost else error, raw[:RAW_BYTES])
+        first = raw[: min(RAW_BYTES, until - offset)]
+        return Unreadable(f"{member.path} ({unit.format(offset)})", f"{error}: {lost}" if lost else error, first)
 
     is_arc = window.get(0, 11) == b"filedesc://"
     pattern, length = (_ARC, _ARC_LENGTH) if is_arc else (_WARC, _WARC_LENGTH)
@@ -166,9 +179,11 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
     while True:
         at = _skip_blank(window, at)
         window.forget(at)
-        head = window.get(at, at + _HEADER_BYTES)
+        head = window.get(at, at + _ARC_LENGTH)
         if not head:
             break
+        if not is_arc and b"\r\n\r\n" not in head and b"\nWARC/" not in head:
+            head = window.get(at, at + _HEADER_BYTES)
         found = _arc_header(head) if is_arc else _warc_header(head)
         if isinstance(found, str):
             following = window.search(pattern, at + 1, length)
@@ -197,10 +212,7 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
             continue
         content = window.get(begin, end)
         tail = window.get(end, end + _WARC_LENGTH)
-        following_text = tail.lstrip(b"\r\n")
-        if len(content) == size and (
-            not following_text or following_text.startswith(b"WARC/") or (is_arc and _begins_a_record(following_text))
-        ):
+        if len(content) == size and _ends_well(content, tail, is_arc):
             if archive.gaps and (lost := archive.lost(end)):  # between records
                 yield Unreadable(f"{member.path} ({unit.format(at)})", lost)
             yield Block(at, headers, content)
@@ -215,6 +227,16 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
         at = following
     for offset, why in archive.gaps:
         yield Unreadable(f"{member.path} ({unit.format(offset)})", why)
+
+
+def _ends_well(content: bytes, tail: bytes, is_arc: bool) -> bool:
+    """Whether a record ends where its length says, by what follows: the next one, the file's end, or, in WARC, the blank line that
+    ends a record, with something unreadable after it, and no record within the content.
+    """
+    following = tail.lstrip(b"\r\n")
+    if not following or (_begins_a_record(following) if is_arc else following.startswith(b"WARC/")):
+        return True
+    return not is_arc and tail.startswith(b"\r\n\r\n") and _WARC.search(content) is None
 
 
 def _wrong_length(size: int, until: int, is_record: bool) -> str | None:
@@ -240,11 +262,13 @@ def _warc_header(head: bytes) -> tuple[dict[str, str], int, int] | str:
     version = _VERSION.match(head)
     if version is None:
         return "not a WARC record"
-    end, gap = head.find(b"\r\n\r\n"), 4
+    another = head.find(b"\nWARC/", version.end())
+    limit = len(head) if another < 0 else another
+    end, gap = head.find(b"\r\n\r\n", 0, limit), 4
     if end < 0:
-        end, gap = head.find(b"\n\n"), 2
+        end, gap = head.find(b"\n\n", 0, limit), 2
     if end < 0:
-        return "a header without an end" if len(head) >= _HEADER_BYTES else "cut off in its header"
+        return "a header without an end" if another >= 0 or len(head) >= _HEADER_BYTES else "cut off in its header"
     headers: dict[str, str] = {}
     name = ""
     for line in head[version.end() : end].decode("utf-8", "replace").split("\n"):
@@ -352,7 +376,7 @@ def _response(block: Block, member: Member, source: SourceConfig) -> Item:
     place = f"{member.path}#{block.offset}"
     url = block.headers.get("warc-target-uri", "")
     if block.content.startswith(b"HTTP/"):
-        message = _message(block.content, source.max_record_bytes)
+        message = http.parse(block.content, source.max_record_bytes)
         if isinstance(message, str):
             return Unreadable(place, message, block.content[:RAW_BYTES])
         status, kind, charset, body = message
@@ -386,65 +410,6 @@ def _response(block: Block, member: Member, source: SourceConfig) -> Item:
             return PassedOver("binary data")
         return _record(block, place, html.to_text(body, source.encoding or charset), None, None, more)
     return PassedOver(kind or "no type")
-
-
-def _message(content: bytes, limit: int) -> tuple[int | None, str, str | None, bytes] | str:
-    """Status, media type, charset and body (decoded, of at most `limit` bytes and one) of an HTTP response; or what is wrong.
-
-    A body that is not encoded as its header says (crawlers store it decoded, and keep the header) is taken as it is; of one
-    whose end is missing there is what could be decoded.
-    """
-    end = content.find(b"\r\n\r\n", 0, _HEADER_BYTES)
-    if end >= 0:  # most bodies are stored as they are: the header alone is parsed, and the body not copied about
-        try:
-            message = _parse(content[: end + 4], "none")
-        except OSError as error:
-            return describe(error)
-        known = message.http_headers
-        encodings = {known.get(name, "identity").strip().lower() for name in ("Content-Encoding", "Transfer-Encoding")}
-        if encodings <= {"identity", "", "none"}:
-            return known.status_code, (message.http_content_type or "").lower(), message.http_charset, content[end + 4 :]
-    try:
-        message = _parse(content, "all")
-        body = _read(message, limit)
-    except OSError as error:
-        why = describe(error)
-        try:
-            message = _parse(content, "none")
-            body = _read(message, limit)
-        except OSError:
-            return why
-        if b"\0" in body[:1024] or body.startswith(MAGIC):
-            return f"its body cannot be decoded: {why}"
-    headers = message.http_headers
-    return headers.status_code, (message.http_content_type or "").lower(), message.http_charset, body
-
-
-def _parse(content: bytes, decode: str) -> WarcRecord:
-    message = WarcRecord()
-    message.init_headers(WarcRecordType.response)
-    message.set_bytes_content(content)
-    message.is_http = True
-    message.parse_http(auto_decode=decode, quirks_mode=True)
-    return message
-
-
-def _read(message: WarcRecord, limit: int) -> bytes:
-    """The body; where it breaks off after some of it, that. Raises `OSError` where nothing can be read."""
-    parts: list[bytes] = []
-    size = 0
-    while size <= limit:
-        try:
-            part = message.reader.read(min(1 << 20, limit + 1 - size))
-        except OSError:
-            if not parts:
-                raise
-            break
-        if not part:
-            break
-        parts.append(part)
-        size += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _wrong_digest(block: Block, content: bytes, body: bytes) -> str | None:
