@@ -82,7 +82,7 @@ def read_lines(member: Member, source: SourceConfig) -> Iterator[Record | Unread
         try:
             record = json.loads(decode(line, source.encoding))
         except UnicodeDecodeError as error:
-            yield Unreadable(f"{place} (byte {begin + error.start})", f"not {error.encoding}: {error.reason}", line[:RAW_BYTES])
+            yield Unreadable(f"{place} (byte {begin + error.start})", f"not {error.encoding.upper()}: {error.reason}", line[:RAW_BYTES])
             continue
         except (ValueError, RecursionError) as error:
             yield Unreadable(f"{place} (byte {begin})", f"not JSON: {describe(error)}", line[:RAW_BYTES])
@@ -102,7 +102,7 @@ def load(member: Member, source: SourceConfig) -> Any | Unreadable:
     except TooLarge as error:
         return Unreadable(member.path, describe(error))
     except UnicodeDecodeError as error:
-        return Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding}: {error.reason}", data[:RAW_BYTES])
+        return Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding.upper()}: {error.reason}", data[:RAW_BYTES])
     except (ValueError, RecursionError) as error:
         return Unreadable(member.path, f"not JSON: {describe(error)}", data[:RAW_BYTES])
 

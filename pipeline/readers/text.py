@@ -16,6 +16,6 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     try:
         text = decode(data, source.encoding)
     except UnicodeDecodeError as error:
-        yield Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding}: {error.reason}", data[:RAW_BYTES])
+        yield Unreadable(f"{member.path} (byte {error.start})", f"not {error.encoding.upper()}: {error.reason}", data[:RAW_BYTES])
         return
     yield Record(member.path, text, path=member.name)
