@@ -163,15 +163,17 @@ def _list_uri(uri: str) -> list[InputFile]:
 
 
 def glob_pattern(text: str) -> str:
-    """A glob of a path as a regular expression: `*` and `?` stay within a folder, `**` crosses folders. Nothing in it repeats
-    what repeats, but for the stars, each of which may cost the length of a path once more.
+    """A glob of a path as a regular expression: `*` and `?` stay within a folder, `**` crosses folders. Each star may cost the
+    length of a path once more; nothing else in it repeats.
     """
+    known = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = []
-    for piece in re.split(r"(\*\*/?|\*|\?|\[[^\]/]*\])", text):
-        known = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece)
-        if known is None:
-            known = piece.replace("[!", "[^", 1).replace("\\", "\\\\") if piece.startswith("[") else re.escape(piece)
-        parts.append(known)
+    for piece in re.split(r"(\*\*/?|\*|\?|\[!?[^\]\[/\\]+\])", text):
+        characters = piece.replace("[!", "[^", 1) if re.fullmatch(r"\[!?[^\]\[/\\]+\]", piece) else None
+        try:
+            parts.append(known.get(piece) or re.compile(characters or re.escape(piece)).pattern)
+        except re.error:  # a range that runs backwards
+            parts.append(re.escape(piece))
     return "".join(parts)
 
 
@@ -454,11 +456,11 @@ def _zip_entries(path: str, raw: BinaryIO, source: SourceConfig) -> Iterator[_En
             if is_unsafe(entry.filename) or (entry.external_attr >> 16) & 0o170000 == 0o120000:
                 yield Unreadable(inner, "refused: a link, or a path that leaves the archive")
                 continue
-            together = given + entry.file_size  # entries may share their bytes, each of them sound, all together a bomb
-            if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion) or together > allowed:
-                yield Unreadable(inner, f"refused: expands to {entry.file_size} bytes, {together} with those before (max_expansion)")
+            # entries may share their bytes, each of them sound, and all together a bomb
+            if entry.file_size > max(1 << 20, entry.compress_size * source.max_expansion) or given + entry.file_size > allowed:
+                yield Unreadable(inner, f"refused: expands to {entry.file_size} bytes, after {given} of others (max_expansion)")
                 continue
-            given = together
+            given += entry.file_size
             try:
                 with archive.open(entry) as stream:
                     yield inner, entry.filename, cast(BinaryIO, stream), entry.file_size

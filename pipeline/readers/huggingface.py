@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.readers import csv_records, json_records, parquet, text
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.files import InputFile, Member, glob_pattern, open_input
-from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.record import PassedOver, Record, Unreadable
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
 _READERS: dict[str, Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]] = {
@@ -40,10 +40,13 @@ _SPLITS = {
 _CARD_BYTES = 4 << 20
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable | PassedOver]:
     """One file of a dataset, by its ending."""
     reader = _READERS.get(PurePosixPath(member.name).suffix.lower())
-    return reader(member, source) if reader else iter([Unreadable(member.path, "not a file of a dataset, by its ending")])
+    if reader is None:  # within an archive; of the files, `choose` takes only those it knows
+        yield PassedOver(f"{PurePosixPath(member.name).suffix or 'a'} file")
+    else:
+        yield from reader(member, source)
 
 
 def choose(files: list[InputFile], source: SourceConfig) -> list[InputFile]:

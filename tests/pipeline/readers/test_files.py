@@ -1,0 +1,450 @@
+"""Files, archives, tables and datasets: what is damaged or hostile costs itself, and what is around it is read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+import resource
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dataset import Workdir
+from pipeline.errors import UserError
+from pipeline.ingest import IngestConfig, ingest_stage
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.readers.csv_records import find_delimiter
+from pipeline.readers.files import glob_pattern
+from tests.conftest import run_task
+
+
+def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
+    return SourceConfig.model_validate({"name": "test", "domain": "web", "format": format, "path": str(path), **settings})
+
+
+def read(path: Path | str, format: str = "text", **settings: Any) -> tuple[list[Record], list[Unreadable]]:
+    source = config(format, path, **settings)
+    items = [item for file in list_files(source, Path("/")) for item in read_file(file, source)]
+    return [item for item in items if isinstance(item, Record)], [item for item in items if isinstance(item, Unreadable)]
+
+
+def texts(records: list[Record]) -> list[str]:
+    return [record.text for record in records]
+
+
+# --- tar ---------------------------------------------------------------------------------------------------------------
+
+
+def tar(files: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=format) as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@settings(max_examples=40)
+@given(st.dictionaries(st.text("abcäé/._-", min_size=1, max_size=150), st.binary(max_size=2000), max_size=6))
+def test_a_tar_has_the_members_that_tarfile_finds(format: int, files: dict[str, bytes]) -> None:
+    files = {name.strip("/.") or "x": data.hex().encode() for name, data in files.items()}
+    try:
+        raw = tar(files, format)
+    except ValueError:  # a name that is too long for the old format
+        return
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        expected = {entry.name: archive.extractfile(entry).read().decode() for entry in archive}  # type: ignore[union-attr]
+    found, bad = read_bytes(raw, "a.tar")
+    refused = {name for name in expected if ".." in name.split("/")}
+    assert {record.path: record.text for record in found} == {name: text for name, text in expected.items() if name not in refused}
+    assert len(bad) == len(refused)
+
+
+def read_bytes(raw: bytes, name: str, format: str = "text", **settings: Any) -> tuple[list[Record], list[Unreadable]]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(raw)
+        items = list(read_file(InputFile(str(path), name, len(raw), "x"), config(format, **settings)))
+    assert all(isinstance(item, Record | Unreadable | PassedOver) for item in items)
+    return [item for item in items if isinstance(item, Record)], [item for item in items if isinstance(item, Unreadable)]
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 8), st.data())
+def test_a_tar_is_read_on_after_a_damaged_header(count: int, data: st.DataObject) -> None:
+    """One damaged header costs its own member alone."""
+    raw = bytearray(tar({f"{number}.txt": b"%d" % number * 700 for number in range(count)}, tarfile.USTAR_FORMAT))
+    step = 512 + len(b"0" * 700) // 512 * 512 + 512
+    number = data.draw(st.integers(0, count - 1))
+    at = number * step + data.draw(st.integers(0, 340))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    records, bad = read_bytes(bytes(raw), "a.tar")
+    expected = [str(other) * 700 for other in range(count) if other != number]
+    assert [text for text in texts(records) if text in expected] == expected
+    assert bad or len(records) == count  # a changed byte that the checksum does not see is no damage
+    if len(records) < count:
+        assert bad[0].location == f"a.tar (byte {number * step} of the tar)"
+
+
+def test_a_tar_says_what_it_passed_over(tmp_path: Path) -> None:
+    parts = tar({"a.txt": b"one"})[:1024], b"\xff" * 5120, tar({"b.txt": b"two"})
+    (tmp_path / "x.tar").write_bytes(b"".join(parts))
+    records, (bad,) = read(tmp_path)
+    assert texts(records) == ["one", "two"]
+    assert (bad.location, bad.error) == ("x.tar (byte 1024 of the tar)", "no header; reading goes on 5120 bytes on")
+
+
+def test_tars_one_after_the_other_are_one(tmp_path: Path) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(tar({"a.txt": b"one"})) + gzip.compress(tar({"b.txt": b"two"})))
+    records, bad = read(tmp_path)
+    assert (texts(records), bad) == (["one", "two"], [])
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_claims_gigabytes_of_names_is_refused(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("x")
+    entry.type, entry.size = kind, 3 << 30
+    raw = entry.tobuf(tarfile.GNU_FORMAT) + b"\0" * (200 << 20)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(raw, 1) + gzip.compress(tar({"b.txt": b"two"})))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (bad,) = read(tmp_path)
+    assert texts(records) == ["two"]
+    assert "an extended header of 3221225472 bytes" in bad.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
+
+
+def test_a_cut_off_tar_says_so(tmp_path: Path) -> None:
+    raw = tar({"a.txt": b"one" * 1000, "b.txt": b"two" * 1000}, tarfile.USTAR_FORMAT)
+    (tmp_path / "x.tar").write_bytes(raw[:5000])
+    records, bad = read(tmp_path)
+    assert texts(records) == ["one" * 1000]
+    assert [item.location for item in bad] == ["x.tar!b.txt"]
+    (tmp_path / "x.tar").write_bytes(raw[:5000])
+    records, bad = read(tmp_path, exclude=["b.txt"])
+    assert [item.error for item in bad] == ["cut off within a member"]
+
+
+# --- zip ---------------------------------------------------------------------------------------------------------------
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return sink.getvalue()
+
+
+def test_a_damaged_member_of_a_zip_costs_itself(tmp_path: Path) -> None:
+    content = {f"{number}.txt": random.Random(number).randbytes(500).hex().encode() for number in range(3)}
+    raw = bytearray(zipped(content))
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        at = archive.getinfo("1.txt").header_offset
+    raw[at + 100 : at + 140] = b"\xff" * 40
+    (tmp_path / "x.zip").write_bytes(bytes(raw))
+    records, (bad,) = read(tmp_path)
+    assert texts(records) == [content["0.txt"].decode(), content["2.txt"].decode()]
+    assert bad.location == "x.zip!1.txt"
+
+
+def test_a_zip_whose_members_share_their_bytes_is_bounded(tmp_path: Path) -> None:
+    raw = bytearray(zipped({"0.txt": b" " * (10 << 20)}))
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        begin = archive.start_dir
+    entry = bytes(raw[begin:-22])
+    directory = b"".join(entry.replace(b"0.txt", b"%05d" % number) for number in range(500))
+    end = raw[-22:]
+    end[8:12] = (500).to_bytes(2, "little") * 2
+    end[12:16] = len(directory).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(bytes(raw[:begin]) + directory + bytes(end))
+    start = time.process_time()
+    _, bad = read(tmp_path, max_expansion=1100)
+    assert len(bad) >= 490
+    assert time.process_time() - start < 20
+
+
+def test_a_zip_with_a_directory_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    raw = bytearray(zipped({"0.txt": b"x"}))
+    raw[-10:-6] = (0xFFFFFFF0).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(bytes(raw))
+    _, (bad,) = read(tmp_path)
+    assert "a directory of 4294967280 bytes" in bad.error
+
+
+@pytest.mark.parametrize("inner", ["inner.tar", "inner.tar.gz", "inner.zip"])
+@pytest.mark.parametrize("outer", ["outer.tar", "outer.tar.gz", "outer.zip"])
+def test_an_archive_within_an_archive_is_opened_and_one_within_that_is_not(tmp_path: Path, outer: str, inner: str) -> None:
+    def pack(name: str, files: dict[str, bytes]) -> bytes:
+        raw = zipped(files) if name.endswith("zip") else tar(files)
+        return gzip.compress(raw) if name.endswith("gz") else raw
+
+    third = pack(inner, {"deep.txt": b"deep"})
+    second = pack(inner, {"a.txt": b"one", f"again-{inner}": third, "b.md": b"left out"})
+    (tmp_path / outer).write_bytes(pack(outer, {inner: second, "c.txt": b"two"}))
+    records, (bad,) = read(tmp_path, include=["*.txt"])
+    assert [(record.id, record.text) for record in records] == [(f"{outer}!{inner}!a.txt", "one"), (f"{outer}!c.txt", "two")]
+    assert (bad.location, bad.error) == (f"{outer}!{inner}!again-{inner}", "refused: an archive within 2 archives")
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from(["tar", "zip", "tar.gz"]),
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=6),
+    st.integers(0, 5000),
+)
+def test_no_damage_to_an_archive_makes_reading_raise(ending: str, changes: list[tuple[int, int]], cut: int) -> None:
+    files = {"a.txt": b"one" * 300, "ä" * 60 + ".txt": b"two", "c/d.txt": b"\n" * 900}
+    raw = bytearray(zipped(files) if ending == "zip" else tar(files))
+    raw = bytearray(gzip.compress(bytes(raw))) if ending == "tar.gz" else raw
+    for place, value in changes:
+        raw[place % len(raw)] = value
+    read_bytes(bytes(raw[: len(raw) - cut % len(raw)]), f"x.{ending}")
+
+
+# --- charsets ----------------------------------------------------------------------------------------------------------
+
+
+def test_files_in_a_charset_that_the_source_names(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("grün".encode("latin-1"))
+    (tmp_path / "b.txt").write_bytes("grün".encode("utf-16"))  # a byte order mark says more
+    (tmp_path / "c.txt").write_bytes(b"\x81")
+    records, (bad,) = read(tmp_path, encoding="windows-1252")
+    assert texts(records) == ["grün", "grün"]
+    assert bad.error.startswith("not CP1252") or bad.error.startswith("not CHARMAP")
+    with pytest.raises(ValueError, match="base64 is no charset that Python knows"):
+        config("text", encoding="base64")
+    with pytest.raises(ValueError, match="nonsense is no charset"):
+        config("text", encoding="nonsense")
+
+
+def test_lone_surrogates_and_names_that_are_not_utf8_reach_the_documents_as_question_marks(tmp_path: Path, workdir: Workdir) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text(
+        '{"text": "a\\ud800b", "title": "t\\udfff", "url": "u\\ud800", "x\\ud800": "\\ud800"}\n{"x\\ud800": 1}\n'
+    )
+    (tmp_path / "in" / "b\udcff.jsonl").write_text('{"text": "named"}\n{')
+    run_task(workdir, ingest_stage(IngestConfig(), [config("jsonl", tmp_path / "in")], tmp_path))
+    manifest = workdir.manifest("documents")
+    assert manifest is not None
+    table = pa.concat_tables(workdir.read_table("documents", partition) for partition in manifest.partitions)
+    assert table["text"].to_pylist() == ["ab", "named"]
+    assert table["title"].to_pylist() == ["t?", None]
+    assert table["id"].to_pylist()[1] == "test:b?.jsonl#1"
+
+
+def test_quarantine_comes_in_bounded_partitions_and_what_is_passed_over_is_counted(tmp_path: Path, workdir: Workdir) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"{" * 3000 + b"\n" + b"\n".join([b"{" + b"x" * 3000] * 20) + b'\n{"text": "one"}\n')
+    manifest = run_task(workdir, ingest_stage(IngestConfig(partition_bytes=20_000), [config("jsonl", tmp_path / "a.jsonl")], tmp_path))[
+        "quarantine"
+    ]
+    assert [partition.rows for partition in manifest.partitions] == [5, 5, 5, 5, 1]
+    assert manifest.summary["sources"]["test"] == {"documents": 1, "bytes": 3, "quarantined": 21, "passed_over": 0}
+
+
+# --- csv ---------------------------------------------------------------------------------------------------------------
+
+FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=20)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(FIELD, FIELD.filter(bool)), min_size=1, max_size=8),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_rows_are_read_as_the_csv_module_wrote_them(rows: list[tuple[str, str]], delimiter: str, end: str, charset: str) -> None:
+    sink = io.StringIO()
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end)
+    writer.writerow(["title", "text"])
+    writer.writerows(rows)
+    records, bad = read_bytes(sink.getvalue().encode(charset), "a.csv", "csv", delimiter=delimiter)
+    assert not bad
+    assert [(record.title, record.text) for record in records] == rows
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_what_separates_fields_is_found(delimiter: str) -> None:
+    rows = [["name", "text", "year"], ["a, b; c", "one | two", "1"], ['say "x"', "y,z;z", "2"]]
+    sink = io.StringIO()
+    csv.writer(sink, delimiter=delimiter).writerows(rows)
+    assert find_delimiter(sink.getvalue()) == delimiter
+
+
+def test_bad_rows_are_quarantined_and_the_next_is_read(tmp_path: Path) -> None:
+    lines = [
+        b"id,text,n",
+        b"1,one,x",
+        b'2,"stray ""quote,x',
+        b"3,three,x",
+        b'4,"four" five,x',
+        b"5,f\xfcnf,x",
+        b"6,a,b,c,d",
+        b"",
+        b"7,seven",
+        b'8,"two\nlines",x',
+    ]
+    (tmp_path / "a.csv").write_bytes(b"\n".join(lines))
+    records, bad = read(tmp_path, "csv")
+    assert [(record.id, record.text) for record in records] == [("1", "one"), ("3", "three"), ("7", "seven"), ("8", "two\nlines")]
+    assert records[0].meta == {"n": "x"}
+    assert [item.error.split(":")[0] for item in bad] == ["not a row", "not a row", "not utf-8", "5 fields in 3 columns"]
+    assert bad[0].location == "a.csv#3"
+
+
+def test_columns_quotes_and_charset_as_given(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes('1\t"grün\n2\tblau"'.encode("latin-1"))
+    records, bad = read(tmp_path, "csv", columns=["id", "body"], quotes=False, fields={"text": "body"}, encoding="latin-1")
+    assert not bad
+    assert [(record.id, record.text) for record in records] == [("1", '"grün'), ("2", 'blau"')]
+
+
+def test_a_field_of_200_megabytes_is_passed_without_being_held(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("wb") as file:
+        file.write(b'id,text\n1,"')
+        for _ in range(200):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"\n2,two\n')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (bad,) = read(tmp_path, "csv", max_record_bytes=1 << 20)
+    assert texts(records) == ["two"]
+    assert "max_record_bytes" in bad.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
+
+
+@pytest.mark.parametrize("line", [b'"\n', b'",\n', b'"x"y\n', b'a"\n,"\n'])
+def test_a_megabyte_of_stray_quotes_takes_seconds(line: bytes) -> None:
+    begin = time.process_time()
+    read_bytes(b"text\n" + line * (1_000_000 // len(line)), "a.csv", "csv", max_record_bytes=100_000)
+    assert time.process_time() - begin < 30
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\t", b"\xff", b"\xff\xfe", b"\x00", b"text", b";", b"\xc3\xa9"]), max_size=40
+    ),
+    st.booleans(),
+)
+def test_no_bytes_make_the_csv_reader_raise(parts: list[bytes], quotes: bool) -> None:
+    read_bytes(b"".join(parts), "a.csv", "csv", quotes=quotes, max_record_bytes=20)
+
+
+# --- datasets of the Hugging Face Hub ----------------------------------------------------------------------------------
+
+
+def parquet(path: Path, *rows: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"text": list(rows)}), path)
+
+
+def test_splits_by_file_and_folder_names(tmp_path: Path) -> None:
+    parquet(tmp_path / "data" / "train-00000-of-00002.parquet", "one")
+    parquet(tmp_path / "data" / "train-00001-of-00002.parquet", "two")
+    parquet(tmp_path / "data" / "test-00000-of-00001.parquet", "three")
+    parquet(tmp_path / "data" / "extra-00000-of-00001.parquet", "four")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A dataset")
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    assert texts(read(tmp_path, "huggingface")[0]) == ["one", "two"]
+    assert texts(read(tmp_path, "huggingface", split="test")[0]) == ["three"]
+    assert texts(read(tmp_path, "huggingface", split="extra")[0]) == ["four"]
+    assert sorted(texts(read(tmp_path, "huggingface", split="all")[0])) == ["four", "one", "three", "two"]
+    with pytest.raises(UserError, match="no split dev, there are: extra, test, train; set `split`"):
+        read(tmp_path, "huggingface", split="dev")
+
+
+def test_files_of_several_formats_and_no_split_are_train(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "lines"}\n{"text": "more"}\n')
+    (tmp_path / "b.json").write_text('[{"text": "array"}]')
+    (tmp_path / "c.json").write_text('{"text": "lines in .json"}\n{"text": "again"}\n')
+    (tmp_path / "d.csv").write_text("text\ncomma\n")
+    (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(b'{"text": "zipped"}'))
+    assert texts(read(tmp_path, "huggingface")[0]) == ["lines", "more", "array", "lines in .json", "again", "comma", "zipped"]
+
+
+def test_the_cards_configurations_choose_the_files(tmp_path: Path) -> None:
+    card = {"configs": [{"config_name": "en", "data_files": [{"split": "train", "path": ["en/*.parquet"]}, {"split": "test", "path": "en/held/**"}], "default": True},
+                        {"config_name": "de", "data_files": "de/*.parquet"}]}  # fmt: skip
+    (tmp_path / "README.md").write_text(f"---\n{json.dumps(card)}\n---\nText")
+    parquet(tmp_path / "en" / "x.parquet", "english")
+    parquet(tmp_path / "en" / "held" / "a" / "y.parquet", "held out")
+    parquet(tmp_path / "de" / "z.parquet", "deutsch")
+    assert texts(read(tmp_path, "huggingface")[0]) == ["english"]
+    assert texts(read(tmp_path, "huggingface", split="test")[0]) == ["held out"]
+    assert texts(read(tmp_path, "huggingface", subset="de")[0]) == ["deutsch"]
+    with pytest.raises(UserError, match="no subset fr, there are: en, de; set `subset`"):
+        read(tmp_path, "huggingface", subset="fr")
+
+
+def test_what_save_to_disk_writes(tmp_path: Path) -> None:
+    def save(folder: Path, split: str, *rows: str) -> None:
+        folder.mkdir(parents=True)
+        for name in ("data-00000-of-00001.arrow", "cache-123.arrow"):
+            with pa.ipc.new_stream(folder / name, pa.schema([("text", pa.string())])) as writer:
+                writer.write_table(pa.table({"text": list(rows) if name.startswith("data") else ["cached"]}))
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": split}))
+        (folder / "dataset_info.json").write_text("{}")
+
+    save(tmp_path / "both" / "train", "train", "one", "two")
+    save(tmp_path / "both" / "test", "test", "three")
+    (tmp_path / "both" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert texts(read(tmp_path / "both", "huggingface")[0]) == ["one", "two"]
+    assert texts(read(tmp_path / "both", "huggingface", split="test")[0]) == ["three"]
+    save(tmp_path / "single", "train", "alone")
+    assert texts(read(tmp_path / "single", "huggingface")[0]) == ["alone"]
+    (tmp_path / "single" / "data-00000-of-00001.arrow").unlink()
+    with pytest.raises(UserError, match="names data-00000-of-00001.arrow, which is not there; copy the whole folder"):
+        read(tmp_path / "single", "huggingface")
+
+
+# --- URIs --------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_listed_and_read_by_fsspec_where_pyarrow_does_not_know_the_scheme(tmp_path: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/corpus/a.txt": b"one", "/corpus/sub/b.txt.gz": gzip.compress(b"two"), "/corpus/sub/c.md": b"three"})
+    memory.pipe("/corpus/d.tar", tar({"d.txt": b"four"}))
+    records, bad = read("memory://corpus")
+    assert (texts(records), bad) == (["one", "four", "two", "three"], [])
+    assert texts(read("memory://corpus/sub/*.md")[0]) == ["three"]
+    assert texts(read("memory://corpus/**/*.txt*")[0]) == ["one", "two"]
+    assert texts(read("memory://corpus/a.txt")[0]) == ["one"]
+    with pytest.raises(UserError, match="nothing there"):
+        read("memory://nosuch")
+    with pytest.raises(UserError, match="nosuch://x: cannot be opened .*; check the URI, or install what it names"):
+        read("nosuch://x")
+
+
+def test_globs_in_uris(tmp_path: Path) -> None:
+    for name in ("a/1.txt", "b/2.txt", "b/c/3.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert texts(read(f"file://{tmp_path}/*/*.txt")[0]) == ["a/1.txt", "b/2.txt"]
+    assert texts(read(f"file://{tmp_path}/**/*.txt")[0]) == ["a/1.txt", "b/2.txt", "b/c/3.txt"]
+    assert texts(read(f"file://{tmp_path}/[!a]/?.txt")[0]) == ["b/2.txt"]
+
+
+@settings(max_examples=200)
+@given(st.text("ab/.?*[]!\\-", max_size=12), st.text("ab/.]", max_size=12))
+def test_any_text_is_a_glob_and_one_without_magic_matches_itself(pattern: str, path: str) -> None:
+    import re
+
+    assert re.compile(glob_pattern(path)).fullmatch(path)
+    re.compile(glob_pattern(pattern))
