@@ -6,11 +6,11 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, Ahead, Member, describe
+from pipeline.readers.files import STREAM_ERRORS, Member, describe, rejoin
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
@@ -29,7 +29,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     """
     head = member.stream.read(_SAMPLE)
     charset = _charset(head, source)
-    stream = io.TextIOWrapper(cast(BinaryIO, io.BufferedReader(Ahead(head, member.stream))), charset, errors="surrogateescape", newline="")
+    stream = io.TextIOWrapper(rejoin(head, member.stream), charset, errors="surrogateescape", newline="")
     delimiter = source.delimiter or (
         "\t" if member.name.lower().endswith((".tsv", ".tab")) else find_delimiter(head.decode(charset, "replace"))
     )

@@ -197,22 +197,6 @@ def open_input(uri: str) -> BinaryIO:
     return cast(BinaryIO, filesystem.open_input_file(path))
 
 
-class Ahead(io.RawIOBase):
-    """A stream with the bytes put back that were read of it."""
-
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
-        self._head, self._stream = head, stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
-        self._head = self._head[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)
-
-
 class _Limited(io.RawIOBase):
     """A stream that stops a decompression bomb: at most `ratio` bytes out for each byte in, past the first megabyte."""
 
@@ -481,6 +465,8 @@ def _bounded(stream: BinaryIO, limit: int) -> bytes:
 
 
 class _Rejoined(io.RawIOBase):
+    """A stream with the bytes put back that were read of it."""
+
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head, self._rest = head, rest
 

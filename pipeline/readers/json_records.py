@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode, describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, Ahead, Member, TooLarge, describe, read_all
+from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 _OURS = ("id", "text", "url", "title", "language", "license", "path", "date")
@@ -140,7 +139,7 @@ def read_any(member: Member, source: SourceConfig) -> Iterator[Record | Unreadab
     """A .json file of a dataset, which may hold JSON Lines: its first line is an object then, and more follow."""
     first = member.stream.readline(source.max_record_bytes + 1)
     more = member.stream.read(1) if first.endswith(b"\n") else b""
-    stream = cast(BinaryIO, io.BufferedReader(Ahead(first + more, member.stream)))
+    stream = rejoin(first + more, member.stream)
     try:
         lines = bool(more) and isinstance(json.loads(decode(first, source.encoding)), dict)
     except (ValueError, RecursionError):
