@@ -89,6 +89,15 @@ def _word(text: str, start: int, found: list[tuple[str, bool]]) -> int:
                 while text[end - 1] in ".,;:!?'":
                     end -= 1
                 at = end
+                break
+            run = 1
+            while run < 6 and at + run < len(text) and is_mark(text[at + run]) and text[at + run].isascii():
+                run += 1
+            marks = text[at : at + run]
+            ends = "--" in text[at : at + run + 1] or re.search(r"\.[.\"']", text[at : at + run + 1])
+            if run > 1 and mark.isascii() and not ends and is_wordy(text[at + run : at + run + 1]):
+                at += len(marks)
+                continue
             break
         elif mark in "'’":
             match = CONTRACTIONS.match(text, at + 1) if is_letter(before) or is_number(before) else None
@@ -99,18 +108,19 @@ def _word(text: str, start: int, found: list[tuple[str, bool]]) -> int:
                 found.append((word, True))
                 found.append((text[start + len(word) : match.end()], True))
                 return match.end()
-        elif mark in "_&@":
-            pass
-        elif mark == "-":
-            if not (is_letter(before) and is_number(after)):
+        elif mark in "-–—~":
+            if is_letter(after) or (mark == "-" and is_number(before) and is_number(after)):
                 break
-        elif mark == "/":
-            if not is_number(after):
+        elif mark in "+*^":
+            if is_number(before) and is_number(after):
                 break
-        elif mark in ",:–":
-            if not (is_number(before) and is_number(after)):
+        elif mark in ":<=>/":
+            if is_letter(after):
                 break
-        else:
+        elif mark == ",":
+            if is_letter(before) and is_letter(after):
+                break
+        elif not mark.isascii() and mark not in "“”‘":
             break
         at += 1
     found.append((text[start:at], True))

@@ -25,7 +25,7 @@ TERMINAL_MARKS = {chr(code) for code in terminal_marks()}
 RUNNING = st.lists(
     st.sampled_from(
         ["the", "Dr.", "U.S.", "don't", "it's", "3.14", "1,000", "COVID-19", "well-known", "1990–95", "a/b", "1/2", "http://x.org/a?b=c#d.",
-         "e-mail@x.org", "...", "--", "—", "漢字", "é", "R&D", "etc.", "end.Next", "\u0301", "•", "-", "#1", ".", "!", "?", "…", "。", "can't've"]
+         "e-mail@x.org", "...", "--", "—", "漢字", "é", "R&D", "f(x=1)", "super().x", "a=b", "[0]", "(s)", "+", "=", ":", "\"", ",", "--x", "etc.", "end.Next", "\u0301", "•", "-", "#1", ".", "!", "?", "…", "。", "can't've"]
     )
     | st.sampled_from([" ", " ", " ", "\n", "\n\n", "\t", "\u00a0"]),
     max_size=80,
