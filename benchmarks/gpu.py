@@ -63,6 +63,20 @@ def make_batch(config: ModernBertConfig, lengths: list[int], device: torch.devic
     }
 
 
+def padded_batch(batch: dict[str, Any], segments: list[int]) -> dict[str, torch.Tensor]:
+    """The same batch as transformers wants it: a row a segment, padded to the longest."""
+    longest, device = max(segments), batch["input_ids"].device
+    ids = torch.zeros(len(segments), longest, dtype=torch.int64, device=device)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    flat = torch.full((sum(segments),), -100, dtype=torch.int64, device=device)
+    flat[batch["positions"]] = batch["labels"]
+    at = 0
+    for row, size in enumerate(segments):
+        ids[row, :size], mask[row, :size], labels[row, :size] = batch["input_ids"][at : at + size], 1, flat[at : at + size]
+        at += size
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
 def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -175,19 +189,10 @@ def transformers_rate(
 ) -> float | None:
     """Real tokens/s of transformers on the same segments as a padded batch; None where its memory does not suffice."""
     theirs = transformers_twin(model, device).train()
-    longest = max(segments)
-    ids = torch.zeros(len(segments), longest, dtype=torch.int64, device=device)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, -100)
-    flat = torch.full((sum(segments),), -100, dtype=torch.int64, device=device)
-    flat[batch["positions"]] = batch["labels"]
-    at = 0
-    for row, size in enumerate(segments):
-        ids[row, :size], mask[row, :size], labels[row, :size] = batch["input_ids"][at : at + size], 1, flat[at : at + size]
-        at += size
+    padded = padded_batch(batch, segments)
 
     def run() -> torch.Tensor:
-        loss: torch.Tensor = theirs(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss: torch.Tensor = theirs(**padded).loss
         return loss
 
     try:
