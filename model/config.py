@@ -35,7 +35,8 @@ class ModernBertConfig:
     window: int = _described(128, "Local attention sees window / 2 tokens to each side, both ends included (paper: 128).")
     global_theta: float = _described(160_000.0, "Base of the rotary embedding in global layers (paper: 10,000, then 160,000).")
     local_theta: float = _described(10_000.0, "Base of the rotary embedding in local layers (paper: 10,000).")
-    activation: str = _described("gelu", f"What the GLU and the heads apply: {', '.join(ACTIVATIONS)} (paper: gelu).")
+    activation: str = _described("gelu", f"What the GLU applies: {', '.join(ACTIVATIONS)} (paper: gelu).")
+    head_activation: str = _described("gelu", "What the dense layer of a head applies, of the same (paper: gelu).")
     norm_eps: float = _described(1e-5, "Epsilon of the layer norms (paper: 1e-5).")
     norm_bias: bool = _described(False, "Layer norms have a bias (paper: none).")
     attention_bias: bool = _described(False, "Attention's projections have biases (paper: none).")
@@ -66,8 +67,9 @@ class ModernBertConfig:
         for name in ("global_theta", "local_theta", "norm_eps", "init_std"):
             if not getattr(self, name) > 0:
                 raise ModelError(f"model.{name} is {getattr(self, name)}; it must be positive")
-        if self.activation not in ACTIVATIONS:
-            raise ModelError(f"model.activation is {self.activation!r}; there are: {', '.join(ACTIVATIONS)}")
+        for name in ("activation", "head_activation"):
+            if getattr(self, name) not in ACTIVATIONS:
+                raise ModelError(f"model.{name} is {getattr(self, name)!r}; there are: {', '.join(ACTIVATIONS)}")
         self._check_pattern()
 
     def _check_pattern(self) -> None:

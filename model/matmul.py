@@ -13,6 +13,7 @@ arithmetic is float32, whatever the dtype of the projections.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,7 +157,7 @@ def _band_backward(slope: _Stream, query: _Stream, key: _Stream, value: _Stream,
 
 def _dense_pieces(bounds: list[int], heads: int) -> Iterator[tuple[slice, slice, slice]]:
     """Heads, query rows and key rows that are worked on at once."""
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in itertools.pairwise(bounds):
         length = end - begin
         together = min(heads, max(1, SCORES // (length * length)))
         rows = length if together > 1 else min(length, max(64, SCORES // length))
@@ -224,12 +225,10 @@ def _(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | 
 
 
 @torch.library.custom_op("foundry::matmul_attention_backward", mutates_args=())
-def matmul_attention_backward(
-    slope: Tensor, laid: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None
-) -> Tensor:
+def matmul_attention_backward(slope: Tensor, laid: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> Tensor:
     """Gradient of `qkv` (tokens, 3, heads, size), for that of the output (tokens, heads, size), in its dtype."""
     tokens, heads, size = slope.shape
-    length, reach = _geometry(tokens, mask)
+    _, reach = _geometry(tokens, mask)
     with torch.autocast(slope.device.type, enabled=False):
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
         (d_output,) = _streams(torch.empty_like(laid[:1]), heads, tokens, reach)

@@ -126,7 +126,7 @@ class ModernBert(nn.Module):
         empty segments, bounds that do not fit the ids, and ids past the vocabulary.
         """
         config = self.config
-        check_batch(config, input_ids, cu_seqlens, max_seqlen)
+        check_bounds("model", config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
         hidden = self.embeddings(input_ids)
         device = hidden.device
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else hidden.dtype
@@ -143,16 +143,18 @@ class ModernBert(nn.Module):
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
 
-def check_batch(config: ModernBertConfig, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
-    """Refuse a batch that cannot be right. Raises `ModelError` naming the argument."""
-    if max_seqlen > config.max_length:
-        raise ModelError(f"max_seqlen: a segment of {max_seqlen} tokens is longer than model.max_length {config.max_length}")
+def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
+    """Refuse a batch that cannot be right. Raises `ModelError` naming the argument; `what` is the model's section, for its words."""
+    if max_seqlen > max_length:
+        raise ModelError(f"max_seqlen: a segment of {max_seqlen} tokens is longer than {what}.max_length {max_length}")
     if input_ids.device.type != "cpu" or cu_seqlens.device.type != "cpu":
         return  # to look would make the host wait for the device
     if input_ids.dim() != 1 or input_ids.dtype not in (torch.int64, torch.int32):
         raise ModelError(f"input_ids: {input_ids.dtype} {tuple(input_ids.shape)}; give int64 (tokens,), all segments end to end")
     if cu_seqlens.dim() != 1 or len(cu_seqlens) < 2 or int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != len(input_ids):
-        raise ModelError(f"cu_seqlens: must begin with 0 and end with the number of tokens, {len(input_ids)}; got {cu_seqlens.tolist()[:9]}")
+        raise ModelError(
+            f"cu_seqlens: must begin with 0 and end with the number of tokens, {len(input_ids)}; got {cu_seqlens.tolist()[:9]}"
+        )
     lengths = cu_seqlens.diff()
     if int(lengths.min()) < 1:
         at = int(lengths.argmin())
@@ -160,8 +162,8 @@ def check_batch(config: ModernBertConfig, input_ids: Tensor, cu_seqlens: Tensor,
     if int(lengths.max()) != max_seqlen:
         raise ModelError(f"max_seqlen: is {max_seqlen}, the longest segment has {int(lengths.max())} tokens")
     low, high = int(input_ids.min()), int(input_ids.max())
-    if low < 0 or high >= config.vocab_size:
-        raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; model.vocab_size is {config.vocab_size}")
+    if low < 0 or high >= vocab_size:
+        raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; {what}.vocab_size is {vocab_size}")
 
 
 class PredictionHead(nn.Module):
@@ -171,7 +173,7 @@ class PredictionHead(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
         self.norm = _norm(config)
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation = ACTIVATIONS[config.head_activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.norm(self.activation(self.dense(hidden)))  # type: ignore[no-any-return]
