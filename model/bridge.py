@@ -219,11 +219,14 @@ def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) 
 # --- reading -------------------------------------------------------------------------------------------------------------
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """`config.json` and all weights, in float32; of one file or, by its index, of several."""
+def _read(folder: Path) -> tuple[dict[str, Any], ModernBertConfig, dict[str, Tensor]]:
+    """`config.json`, what it says, and all weights, in float32; of one file or, by its index, of several."""
     index = folder / "model.safetensors.index.json"
     try:
         body = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(body, dict):
+            raise ModelError(f"{folder / 'config.json'}: must be a JSON object")
+        config = from_transformers_config(body)
         files = ["model.safetensors"]
         if index.is_file() and not (folder / files[0]).is_file():
             files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -236,9 +239,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{folder}: cannot be read ({error})") from error
-    if not isinstance(body, dict):
-        raise ModelError(f"{folder / 'config.json'}: must be a JSON object")
-    return body, state
+    return body, config, state
 
 
 def load(folder: Path, *, attention: str = "auto") -> ModernBertForMaskedLM:
@@ -250,26 +251,31 @@ def load(folder: Path, *, attention: str = "auto") -> ModernBertForMaskedLM:
 
 def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
     """The model of whatever class the folder's `architectures` names: with a head, or the bare encoder."""
-    body, state = _read(folder)
+    body, config, state = _read(folder)
     names = body.get("architectures") or []
     kind = next((kind for kind, name in ARCHITECTURES.items() if name in names), None)
     if kind is None:
         raise ModelError(
             f"{folder / 'config.json'}: architectures is {names}; known are {', '.join(dict.fromkeys(ARCHITECTURES.values()))}"
         )
-    return _build(folder, body, state, kind, None, attention)
+    return _build(folder, body, config, state, kind, None, attention)
 
 
 def load_as(folder: Path, kind: type[nn.Module], head: HeadConfig | None = None, *, attention: str = "auto") -> nn.Module:
     """A model of a given class. From a folder of another class it gets what the two share; only a classifier may then be new."""
-    body, state = _read(folder)
-    return _build(folder, body, state, kind, head, attention)
+    body, config, state = _read(folder)
+    return _build(folder, body, config, state, kind, head, attention)
 
 
 def _build(
-    folder: Path, body: dict[str, Any], state: dict[str, Tensor], kind: type[nn.Module], head: HeadConfig | None, attention: str
+    folder: Path,
+    body: dict[str, Any],
+    config: ModernBertConfig,
+    state: dict[str, Tensor],
+    kind: type[nn.Module],
+    head: HeadConfig | None,
+    attention: str,
 ) -> nn.Module:
-    config = from_transformers_config(body)
     own = ARCHITECTURES[kind] in (body.get("architectures") or [ARCHITECTURES[kind]])
     state.pop(TIED, None)  # older versions store the tied matrix twice
     if "model.final_norm.weight" not in state and "final_norm.weight" in state:  # the bare encoder

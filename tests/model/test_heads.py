@@ -70,12 +70,16 @@ def twin(model: torch.nn.Module, folder: Path) -> Any:
     return getattr(transformers, name).from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
 
 
-def same_gradients(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
+def same_gradients(ours: torch.nn.Module, theirs: torch.nn.Module, blind: str = "none") -> None:
+    """Every gradient within 1e-3, relative. `blind`: a softmax adds this parameter to all alike, so its gradient is 0 but for rounding."""
     others = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         other = others[name].grad
         if parameter.grad is None or other is None:
             assert parameter.grad is None or float(parameter.grad.abs().max()) == 0, name
+            continue
+        if name.endswith(blind):
+            assert max(float(parameter.grad.abs().max()), float(other.abs().max())) < 1e-6, name
             continue
         assert float((parameter.grad - other).norm() / other.norm().clamp(min=1e-6)) < 1e-3, name
 
@@ -142,7 +146,7 @@ def test_question_answering_is_that_of_transformers_segment_by_segment(tmp_path:
     torch.testing.assert_close(ours.loss, loss, rtol=1e-4, atol=1e-5)
     ours.loss.backward()
     loss.backward()
-    same_gradients(model, theirs)
+    same_gradients(model, theirs, "classifier.bias")
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -159,7 +163,7 @@ def test_multiple_choice_is_that_of_transformers(tmp_path: Path, pooling: str) -
     torch.testing.assert_close(ours.loss, other.loss, rtol=1e-4, atol=1e-5)
     ours.loss.backward()
     other.loss.backward()
-    same_gradients(model, theirs)
+    same_gradients(model, theirs, "classifier.bias")
     with pytest.raises(ModelError, match="4 segments are not so many questions of 3 choices"):
         model(ids, edges, longest, 3)
 
@@ -241,8 +245,8 @@ def test_a_masked_language_model_gives_its_encoder_to_a_classifier(tmp_path: Pat
     for name, value in tuned.state_dict().items():
         if not name.startswith("classifier"):
             torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0)
-    with pytest.raises(ModelError, match="lacks head.dense.weight"):
-        bridge.save(model.model, tmp_path)
+    bridge.save(model.model, tmp_path)
+    with pytest.raises(ModelError, match=r"lacks decoder\.bias, head\.dense\.weight"):
         bridge.load_as(tmp_path, ModernBertForMaskedLM)
 
 
@@ -259,7 +263,7 @@ def test_a_checkpoint_in_several_files_loads(tmp_path: Path) -> None:
 
 
 def test_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps(bridge.to_transformers_config(ModernBertConfig(**SMALL))))
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../secret"}}))
     with pytest.raises(ModelError, match="outside its folder"):
         bridge.load(tmp_path)
@@ -328,7 +332,7 @@ def test_large_layers_come_from_base_layers_of_the_same_kind_near_the_same_depth
         assert base.is_global(other) == large.is_global(layer)
         assert abs(other - layer * 22 / 28) <= 1.5
     assert set(origin) == set(range(22))  # every base layer is used
-    assert origin == sorted(origin) or max(a - b for a, b in zip(origin, origin[1:])) <= 2  # never far back
+    assert origin == sorted(origin) or max(a - b for a, b in zip(origin, origin[1:], strict=False)) <= 2  # never far back
 
 
 def test_tiling_puts_the_small_model_in_the_middle_and_wraps() -> None:
@@ -394,7 +398,7 @@ def test_the_classic_bert_is_that_of_transformers() -> None:
     torch.testing.assert_close(loss, other.loss, rtol=1e-4, atol=1e-5)
     loss.backward()
     other.loss.backward()
-    same_gradients(model, theirs)
+    same_gradients(model, theirs, "self.key.bias")
 
 
 @pytest.mark.parametrize(
