@@ -97,7 +97,7 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, segments: Segments, window:
     lengths = [end - begin for begin, end in zip(segments.bounds, segments.bounds[1:], strict=False)]
     outputs = [  # split, not sliced: the gradient of a slice is as large as the whole
         F.scaled_dot_product_attention(*(part.transpose(0, 1).unsqueeze(0) for part in parts)).squeeze(0).transpose(0, 1)
-        for parts in zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
+        for parts in zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
     ]
     return torch.cat(outputs)
 

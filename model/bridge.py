@@ -189,6 +189,7 @@ def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) 
     save(model, folder)
     size = model.config.hidden_size
     modules = [("", "sentence_transformers.models.Transformer")]
+    body: dict[str, Any]
     if isinstance(model, Embedding):
         modules.append(("1_Pooling", "sentence_transformers.models.Pooling"))
         pooling = model.settings.pooling
@@ -280,13 +281,15 @@ def _build(
     state.pop(TIED, None)  # older versions store the tied matrix twice
     if "model.final_norm.weight" not in state and "final_norm.weight" in state:  # the bare encoder
         state = {name if name.startswith(("head.", "decoder.", "classifier.")) else f"model.{name}": value for name, value in state.items()}
+    made: Any = kind
+    model: nn.Module
     if kind in (ModernBertForMaskedLM, Embedding, LateInteraction):
-        model = kind(config, attention=attention)
+        model = made(config, attention=attention)
     elif kind is ModernBert:
         model = nn.Module()
         model.model = ModernBert(config, attention=attention)
     else:
-        model = kind(config, head or _head_config(body, kind), attention=attention)
+        model = made(config, head or _head_config(body, kind), attention=attention)
     expected = model.state_dict()
     lacks = expected.keys() - state.keys()
     unknown = state.keys() - expected.keys()
@@ -304,8 +307,8 @@ def _build(
                 f"{folder / 'model.safetensors'}: {name} is {tuple(value.shape)}, the configuration says {tuple(expected[name].shape)}"
             )
     model.load_state_dict(state, strict=False)
-    result: nn.Module = model.model if kind is ModernBert else model
-    return result.eval()
+    result: Any = model.model if kind is ModernBert else model
+    return result.eval()  # type: ignore[no-any-return]
 
 
 # --- proof ---------------------------------------------------------------------------------------------------------------
@@ -346,8 +349,8 @@ def largest_difference(model: nn.Module, folder: Path, *, seed: int = 0, lengths
     more = {"choices": 1} if kind is MultipleChoice else {}
     found = _answers(ours(ids, edges, max(lengths), **more))
     by_token = len(found[0]) == len(ids) and kind not in (SequenceClassification, MultipleChoice)
-    split = [answer.split(list(lengths) if by_token else 1) for answer in found]
-    for number, piece in enumerate(ids.split(list(lengths))):
+    split = [torch.split(answer, list(lengths) if by_token else 1) for answer in found]
+    for number, piece in enumerate(torch.split(ids, list(lengths))):
         given, mask = piece[None], torch.ones_like(piece)[None]
         others = _answers(
             theirs(input_ids=given[None], attention_mask=mask[None]) if more else theirs(input_ids=given, attention_mask=mask)

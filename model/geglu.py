@@ -22,7 +22,7 @@ class _Geglu(torch.autograd.Function):
         width = outward.shape[1]
         halves = hidden.new_empty(len(hidden), 2 * width)
         output = torch.empty_like(hidden)
-        for x, both, y in zip(hidden.split(ROWS), halves.split(ROWS), output.split(ROWS), strict=True):
+        for x, both, y in zip(torch.split(hidden, ROWS), torch.split(halves, ROWS), torch.split(output, ROWS), strict=True):
             torch.mm(x, inward.T, out=both)
             torch.mm(F.gelu(both[:, :width]).mul_(both[:, width:]), outward.T, out=y)
         ctx.save_for_backward(hidden, inward, outward, halves)
@@ -33,7 +33,7 @@ class _Geglu(torch.autograd.Function):
         hidden, inward, outward, halves = ctx.saved_tensors
         width = outward.shape[1]
         d_hidden, d_inward, d_outward = torch.empty_like(hidden), torch.zeros_like(inward), torch.zeros_like(outward)
-        parts = zip(slopes[0].split(ROWS), hidden.split(ROWS), halves.split(ROWS), d_hidden.split(ROWS), strict=True)
+        parts = zip(*(torch.split(whole, ROWS) for whole in (slopes[0], hidden, halves, d_hidden)), strict=True)
         for dy, x, both, dx in parts:
             value, gate = both[:, :width], both[:, width:]
             active, d_product = F.gelu(value), dy @ outward

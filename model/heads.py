@@ -151,7 +151,7 @@ class QuestionAnswering(nn.Module):
 def _pointing(logits: Tensor, cu_seqlens: Tensor, positions: Tensor) -> Tensor:
     """Mean cross-entropy of a softmax over each segment's tokens against the right one."""
     lengths = cu_seqlens.diff().long()
-    rows = torch.nn.utils.rnn.pad_sequence(logits.split(lengths.tolist()), batch_first=True, padding_value=float("-inf"))
+    rows = torch.nn.utils.rnn.pad_sequence(list(torch.split(logits, lengths.tolist())), batch_first=True, padding_value=float("-inf"))
     return F.cross_entropy(rows, torch.where(positions < lengths, positions, -100))
 
 
@@ -216,8 +216,8 @@ def late_interaction_scores(queries: Tensor, query_bounds: Tensor, documents: Te
     Args: vectors (tokens, size) of all segments end to end, and their bounds (`cu_seqlens`).
     """
     rows = []
-    for query in queries.split(query_bounds.diff().tolist()):
+    for query in torch.split(queries, query_bounds.diff().tolist()):
         similar = query @ documents.T
-        best = [part.amax(1).sum() for part in similar.split(document_bounds.diff().tolist(), dim=1)]
+        best = [part.amax(1).sum() for part in torch.split(similar, document_bounds.diff().tolist(), dim=1)]
         rows.append(torch.stack(best))
     return torch.stack(rows)
