@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs import model as model_commands
 from jobs.console import console
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 classifier_app = typer.Typer(help="Quality classifiers.", no_args_is_help=True)
 app.add_typer(classifier_app, name="classifier")
+app.add_typer(model_commands.app, name="model")
 
 RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file.")]
 WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from jobs.recipe import resolve_workdir
 from pipeline.dataset import MANIFEST, TASKS, Manifest, Workdir
 from pipeline.errors import CorruptData, UserError
 from pipeline.shards import METADATA_KEY, ShardInfo
+
+if TYPE_CHECKING:
+    from model import ModernBertConfig
 
 
 def inspect(path: str) -> None:
@@ -152,6 +156,12 @@ def _tokenizer(folder: Path) -> None:
         console.print(f"  gigatoken: {what}")
 
 
+def _pattern(config: ModernBertConfig) -> str:
+    if config.global_layers is not None:
+        return f"layers {', '.join(map(str, config.global_layers))} global"
+    return f"every {config.global_every} layers a global one"
+
+
 def _model(folder: Path) -> None:
     from model import bridge
     from model.flops import parameters
@@ -159,7 +169,7 @@ def _model(folder: Path) -> None:
     model = bridge.load(folder)
     c = model.config
     console.print(f"{folder}: a ModernBERT, {parameters(c) / 1e6:.1f} M parameters; all weights are there, in their shapes")
-    shape = f"{c.layers} layers of {c.hidden_size}, {c.heads} heads, every {c.global_every} layers a global one, window {c.window}"
+    shape = f"{c.layers} layers of {c.hidden_size}, {c.heads} heads, {_pattern(c)}, window {c.window}"
     console.print(f"  {shape}, vocabulary {c.vocab_size:,}")
     proof = folder / "proof.json"
     if proof.is_file():

@@ -1,26 +1,36 @@
 """The bridge to transformers: configuration and weights, both ways, in one place. Safetensors only.
 
-Parameters have transformers' names already; what differs is the configuration, and that transformers stores the tied
-decoder once, under the embedding's name.
+Parameters have transformers' names already; what differs is the configuration, that transformers stores the tied decoder once,
+under the embedding's name, and that its bare encoder has no `model.` before its names.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.config import ModernBertConfig
 from model.errors import ModelError
-from model.modernbert import ModernBertForMaskedLM
+from model.heads import (
+    Embedding,
+    HeadConfig,
+    LateInteraction,
+    MultipleChoice,
+    QuestionAnswering,
+    SequenceClassification,
+    TokenClassification,
+)
+from model.modernbert import ModernBert, ModernBertForMaskedLM
 
 TIED = "decoder.weight"
-# Ours -> transformers', where a field is simply a number under another name.
+# Ours -> transformers', where a field is simply a value under another name.
 _FIELDS = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -29,46 +39,73 @@ _FIELDS = {
     "intermediate_size": "intermediate_size",
     "max_length": "max_position_embeddings",
     "window": "local_attention",
+    "activation": "hidden_activation",
+    "head_activation": "classifier_activation",
     "norm_eps": "norm_eps",
+    "norm_bias": "norm_bias",
+    "attention_bias": "attention_bias",
+    "mlp_bias": "mlp_bias",
+    "head_bias": "classifier_bias",
+    "decoder_bias": "decoder_bias",
+    "embedding_dropout": "embedding_dropout",
+    "mlp_dropout": "mlp_dropout",
     "init_std": "initializer_range",
     "cls_token_id": "cls_token_id",
     "sep_token_id": "sep_token_id",
     "pad_token_id": "pad_token_id",
 }
 # What our architecture fixes, and transformers makes a choice of.
-_FIXED: dict[str, Any] = {
-    "hidden_activation": "gelu",
-    "norm_bias": False,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "decoder_bias": True,
-    "tie_word_embeddings": True,
-}
+_FIXED: dict[str, Any] = {"tie_word_embeddings": True}
 _KINDS = {True: "full_attention", False: "sliding_attention"}
 
+# transformers' class for each of ours; the bare encoder is also what embeddings and late interaction are made of.
+ARCHITECTURES: dict[type[nn.Module], str] = {
+    ModernBertForMaskedLM: "ModernBertForMaskedLM",
+    SequenceClassification: "ModernBertForSequenceClassification",
+    TokenClassification: "ModernBertForTokenClassification",
+    QuestionAnswering: "ModernBertForQuestionAnswering",
+    MultipleChoice: "ModernBertForMultipleChoice",
+    ModernBert: "ModernBertModel",
+    Embedding: "ModernBertModel",
+    LateInteraction: "ModernBertModel",
+}
+_BARE = (ModernBert, Embedding, LateInteraction)
 
-def to_transformers_config(config: ModernBertConfig) -> dict[str, Any]:
+
+# --- configuration -----------------------------------------------------------------------------------------------------
+
+
+def to_transformers_config(
+    config: ModernBertConfig, kind: type[nn.Module] = ModernBertForMaskedLM, head: HeadConfig | None = None
+) -> dict[str, Any]:
     """The `config.json` of a transformers folder."""
     body: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
     thetas = {True: config.global_theta, False: config.local_theta}
-    return {
-        "architectures": ["ModernBertForMaskedLM"],
+    found = {
+        "architectures": [ARCHITECTURES[kind]],
         "model_type": "modernbert",
         **body,
         **_FIXED,
         "bos_token_id": config.cls_token_id,
         "eos_token_id": config.sep_token_id,
         "attention_dropout": 0.0,
-        "embedding_dropout": 0.0,
-        "mlp_dropout": 0.0,
         "layer_types": [_KINDS[config.is_global(layer)] for layer in range(config.layers)],
-        "rope_parameters": {_KINDS[kind]: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()},
-        # the same two, as transformers before version 5 and other readers of these folders know them
-        "global_attn_every_n_layers": config.global_every,
+        "rope_parameters": {_KINDS[wide]: {"rope_type": "default", "rope_theta": theta} for wide, theta in thetas.items()},
+        # the thetas as transformers before version 5 and other readers of these folders know them
         "global_rope_theta": config.global_theta,
         "local_rope_theta": config.local_theta,
         "dtype": "float32",
     }
+    if config.global_every is not None:
+        found["global_attn_every_n_layers"] = config.global_every
+    if head is not None:
+        found["classifier_pooling"], found["classifier_dropout"] = head.pooling, head.dropout
+        if head.problem is not None:
+            found["problem_type"] = head.problem
+        if kind is not MultipleChoice:
+            found["id2label"] = {str(number): f"LABEL_{number}" for number in range(head.labels)}
+            found["label2id"] = {f"LABEL_{number}": number for number in range(head.labels)}
+    return found
 
 
 def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
@@ -79,8 +116,7 @@ def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
         if body.get(name, value) != value:
             raise ModelError(f"config.json: {name} is {body[name]!r}; only {value!r} is supported")
     values = {ours: body[theirs] for ours, theirs in _FIELDS.items() if body.get(theirs) is not None}
-    layers = values.get("layers", ModernBertConfig.layers)
-    values["global_every"] = _global_every(body, layers)
+    values |= _pattern(body, values.get("layers", ModernBertConfig.layers))
     rope = body.get("rope_parameters") or {}
     for ours, kind, old in (("global_theta", True, "global_rope_theta"), ("local_theta", False, "local_rope_theta")):
         entry = rope.get(_KINDS[kind]) or {}
@@ -89,82 +125,52 @@ def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
                 f"config.json: rope_parameters.{_KINDS[kind]}.rope_type is {entry['rope_type']!r}; only 'default' is supported"
             )
         theta = entry.get("rope_theta", body.get(old))
+        if theta is None and ours == "local_theta" and "local_rope_theta" in body:
+            theta = values.get("global_theta")  # version 4 wrote null where local layers have the global base
         if theta is not None:
             values[ours] = float(theta)
     return ModernBertConfig(**values)
 
 
-def _global_every(body: dict[str, Any], layers: int) -> int:
-    types = body.get("layer_types")
+def _pattern(body: dict[str, Any], layers: int) -> dict[str, Any]:
+    """Which layers are global. Version 5 writes `layer_types`, version 4 a number; where both are there they must agree."""
+    types, every = body.get("layer_types"), body.get("global_attn_every_n_layers")
     if not types:
-        return int(body.get("global_attn_every_n_layers", 3))
-    wide = [index for index, kind in enumerate(types) if kind == _KINDS[True]]
-    every = wide[1] if len(wide) > 1 else layers
-    if len(types) != layers or wide != list(range(0, layers, every)):
-        raise ModelError("config.json: layer_types is not 'every n-th layer global, from layer 0'; such a pattern is not supported")
-    return every
+        return {"global_every": 3 if every is None else int(every)}
+    if len(types) != layers or set(types) - set(_KINDS.values()):
+        raise ModelError(f"config.json: layer_types must name {layers} layers, each {' or '.join(_KINDS.values())}")
+    wide = [layer for layer, kind in enumerate(types) if kind == _KINDS[True]]
+    if every is not None and wide != list(range(0, layers, int(every))):
+        raise ModelError(f"config.json: layer_types and global_attn_every_n_layers ({every}) contradict each other; remove the wrong one")
+    step = int(every) if every is not None else wide[1] if len(wide) > 1 else layers
+    if wide == list(range(0, layers, step)):
+        return {"global_every": step}
+    return {"global_every": None, "global_layers": tuple(wide)}
 
 
-def save(model: ModernBertForMaskedLM, folder: Path) -> None:
+def _head_config(body: dict[str, Any], kind: type[nn.Module]) -> HeadConfig:
+    labels = 1 if kind is MultipleChoice else len(body["id2label"]) if body.get("id2label") else int(body.get("num_labels", 2))
+    return HeadConfig(labels, body.get("classifier_pooling", "cls"), float(body.get("classifier_dropout", 0.0)), body.get("problem_type"))
+
+
+# --- writing -------------------------------------------------------------------------------------------------------------
+
+
+def save(model: nn.Module, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` for transformers, not checked; `export` checks."""
+    kind = type(model)
+    encoder: Any = model if isinstance(model, ModernBert) else model.model
+    settings = getattr(model, "settings", None)
+    body = to_transformers_config(encoder.config, kind, settings if kind not in _BARE else None)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(to_transformers_config(model.config), indent=2) + "\n", encoding="utf-8")
-    state = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in model.state_dict().items()}
+    (folder / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+    named = encoder if kind in _BARE else model
+    state = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in named.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def load(folder: Path, *, attention: str = "auto") -> ModernBertForMaskedLM:
-    """A model from a transformers folder. Raises `ModelError` naming missing, extra or misshapen weights."""
-    try:
-        config = from_transformers_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        state: dict[str, Tensor] = load_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{error.filename or folder / 'model.safetensors'}: not there; give a folder with config.json and model.safetensors"
-        ) from error
-    except (json.JSONDecodeError, SafetensorError, OSError) as error:
-        raise ModelError(f"{folder}: cannot be read ({error})") from error
-    state.pop(TIED, None)  # older versions store the tied matrix twice
-    model = ModernBertForMaskedLM(config, attention=attention)
-    expected = model.state_dict()
-    for what, names in (("lacks", expected.keys() - state.keys()), ("has unknown", state.keys() - expected.keys())):
-        if names:
-            raise ModelError(f"{folder / 'model.safetensors'}: {what} {', '.join(sorted(names)[:5])} ({len(names)} in all)")
-    for name, value in state.items():
-        if value.shape != expected[name].shape:
-            raise ModelError(
-                f"{folder / 'model.safetensors'}: {name} is {tuple(value.shape)}, the configuration says {tuple(expected[name].shape)}"
-            )
-    model.load_state_dict(state)
-    return model.eval()
-
-
-@torch.no_grad()
-def largest_difference(model: ModernBertForMaskedLM, folder: Path, *, seed: int = 0) -> float:
-    """Largest absolute difference between our logits and those of transformers' model loaded from `folder`.
-
-    On random ids in segments of several lengths, float32, on the CPU.
-    """
-    from transformers import AutoModelForMaskedLM
-
-    theirs: Any = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
-    ours = ModernBertForMaskedLM(model.config, attention="sdpa").eval()
-    ours.load_state_dict({name: value.detach().cpu().float() for name, value in model.state_dict().items()})
-    generator = torch.Generator().manual_seed(seed)
-    lengths = [min(length, model.config.max_length) for length in (1, 7, 64, 129, model.config.window * 3 + 5)]
-    pieces = [torch.randint(0, model.config.vocab_size, (length,), generator=generator) for length in lengths]
-    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
-    logits = ours(torch.cat(pieces), edges, max(lengths)).logits
-    assert logits is not None, "no labels were given"
-    worst = 0.0
-    for piece, part in zip(pieces, logits.split(lengths), strict=True):
-        other = theirs(input_ids=piece[None], attention_mask=torch.ones_like(piece)[None]).logits[0]
-        worst = max(worst, float((other - part).abs().max()))
-    return worst
-
-
-def export(model: ModernBertForMaskedLM, folder: Path, *, tolerance: float = 1e-3) -> float:
-    """Write a folder that transformers loads, and prove it: returns the largest difference of logits.
+def export(model: nn.Module, folder: Path, *, tolerance: float = 1e-3) -> float:
+    """Write a folder that transformers loads, and prove it: returns the largest difference of logits (or hidden states).
 
     Raises `ModelError`, with the folder left for inspection, where the difference is over `tolerance` or not a number.
     """
@@ -173,3 +179,186 @@ def export(model: ModernBertForMaskedLM, folder: Path, *, tolerance: float = 1e-
     if not difference <= tolerance:
         raise ModelError(f"{folder}: transformers' logits differ from ours by {difference:g}, more than {tolerance:g}; the export is wrong")
     return difference
+
+
+def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) -> None:
+    """Write what sentence-transformers (`Embedding`) or PyLate (`LateInteraction`) loads, but for the tokenizer's files.
+
+    Those (`tokenizer.json`, `tokenizer_config.json`) belong in the same folder: the tokenizer's exporter writes them.
+    """
+    save(model, folder)
+    size = model.config.hidden_size
+    modules = [("", "sentence_transformers.models.Transformer")]
+    body: dict[str, Any]
+    if isinstance(model, Embedding):
+        modules.append(("1_Pooling", "sentence_transformers.models.Pooling"))
+        pooling = model.settings.pooling
+        body = {
+            "word_embedding_dimension": size,
+            "pooling_mode_cls_token": pooling == "cls",
+            "pooling_mode_mean_tokens": pooling == "mean",
+            "include_prompt": True,
+        }
+        if model.unit:
+            modules.append(("2_Normalize", "sentence_transformers.models.Normalize"))
+    else:
+        modules.append(("1_Dense", "pylate.models.Dense.Dense"))
+        body = {"in_features": size, "out_features": model.linear.out_features, "bias": False}
+        body["activation_function"] = "torch.nn.modules.linear.Identity"
+    for name, _ in modules[1:]:
+        (folder / name).mkdir(exist_ok=True)
+    (folder / modules[1][0] / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+    if isinstance(model, LateInteraction):
+        weight = model.linear.weight.detach().to("cpu", torch.float32).contiguous()
+        save_file({"linear.weight": weight}, folder / "1_Dense" / "model.safetensors", metadata={"format": "pt"})
+    entries = [{"idx": number, "name": str(number), "path": path, "type": kind} for number, (path, kind) in enumerate(modules)]
+    (folder / "modules.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    settings = {"max_seq_length": model.config.max_length, "do_lower_case": False}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+# --- reading -------------------------------------------------------------------------------------------------------------
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], ModernBertConfig, dict[str, Tensor]]:
+    """`config.json`, what it says, and all weights, in float32; of one file or, by its index, of several."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        body = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(body, dict):
+            raise ModelError(f"{folder / 'config.json'}: must be a JSON object")
+        config = from_transformers_config(body)
+        files = ["model.safetensors"]
+        if index.is_file() and not (folder / files[0]).is_file():
+            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if any(Path(name).name != name for name in files):
+            raise ModelError(f"{index}: names files outside its folder")
+        state = {name: value.float() for file in files for name, value in load_file(folder / file).items()}
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{error.filename or folder / 'model.safetensors'}: not there; give a folder with config.json and model.safetensors"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{folder}: cannot be read ({error})") from error
+    return body, config, state
+
+
+def load(folder: Path, *, attention: str = "auto") -> ModernBertForMaskedLM:
+    """A masked language model from a transformers folder. Raises `ModelError` naming missing, extra or misshapen weights."""
+    model = load_as(folder, ModernBertForMaskedLM, attention=attention)
+    assert isinstance(model, ModernBertForMaskedLM), "asked for one"
+    return model
+
+
+def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
+    """The model of whatever class the folder's `architectures` names: with a head, or the bare encoder."""
+    body, config, state = _read(folder)
+    names = body.get("architectures") or []
+    kind = next((kind for kind, name in ARCHITECTURES.items() if name in names), None)
+    if kind is None:
+        raise ModelError(
+            f"{folder / 'config.json'}: architectures is {names}; known are {', '.join(dict.fromkeys(ARCHITECTURES.values()))}"
+        )
+    return _build(folder, body, config, state, kind, None, attention)
+
+
+def load_as(folder: Path, kind: type[nn.Module], head: HeadConfig | None = None, *, attention: str = "auto") -> nn.Module:
+    """A model of a given class. From a folder of another class it gets what the two share; only a classifier may then be new."""
+    body, config, state = _read(folder)
+    return _build(folder, body, config, state, kind, head, attention)
+
+
+def _build(
+    folder: Path,
+    body: dict[str, Any],
+    config: ModernBertConfig,
+    state: dict[str, Tensor],
+    kind: type[nn.Module],
+    head: HeadConfig | None,
+    attention: str,
+) -> nn.Module:
+    own = ARCHITECTURES[kind] in (body.get("architectures") or [ARCHITECTURES[kind]])
+    state.pop(TIED, None)  # older versions store the tied matrix twice
+    if "model.final_norm.weight" not in state and "final_norm.weight" in state:  # the bare encoder
+        state = {name if name.startswith(("head.", "decoder.", "classifier.")) else f"model.{name}": value for name, value in state.items()}
+    made: Any = kind
+    model: nn.Module
+    if kind in (ModernBertForMaskedLM, Embedding, LateInteraction):
+        model = made(config, attention=attention)
+    elif kind is ModernBert:
+        model = nn.Module()
+        model.model = ModernBert(config, attention=attention)
+    else:
+        model = made(config, head or _head_config(body, kind), attention=attention)
+    expected = model.state_dict()
+    lacks = expected.keys() - state.keys()
+    unknown = state.keys() - expected.keys()
+    if not own or kind in _BARE:  # heads are left behind, and a classifier may be new
+        lacks = {name for name in lacks if not name.startswith(("classifier.", "linear."))}
+        unknown = {name for name in unknown if not name.startswith(("head.", "decoder.", "classifier."))}
+        if kind in (ModernBert, Embedding, LateInteraction) or not own:
+            state = {name: value for name, value in state.items() if name in expected}
+    for what, names in (("lacks", lacks), ("has unknown", unknown)):
+        if names:
+            raise ModelError(f"{folder / 'model.safetensors'}: {what} {', '.join(sorted(names)[:5])} ({len(names)} in all)")
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            raise ModelError(
+                f"{folder / 'model.safetensors'}: {name} is {tuple(value.shape)}, the configuration says {tuple(expected[name].shape)}"
+            )
+    model.load_state_dict(state, strict=False)
+    result: Any = model.model if kind is ModernBert else model
+    return result.eval()  # type: ignore[no-any-return]
+
+
+# --- proof ---------------------------------------------------------------------------------------------------------------
+
+
+def _answers(output: Any) -> list[Tensor]:
+    """The tensors of a model's output, ours or transformers', that are compared."""
+    if isinstance(output, Tensor):
+        return [output]
+    for names in (("start_logits", "end_logits"), ("logits",), ("last_hidden_state",)):
+        if all(getattr(output, name, None) is not None for name in names):
+            return [getattr(output, name) for name in names]
+    raise AssertionError(f"nothing to compare in {type(output).__name__}")
+
+
+@torch.no_grad()
+def largest_difference(model: nn.Module, folder: Path, *, seed: int = 0, lengths: Sequence[int] | None = None) -> float:
+    """Largest absolute difference between our logits and those of transformers' model loaded from `folder`.
+
+    On random ids in segments of several lengths, float32, on the CPU. Of a bare encoder, an embedding or late interaction the last
+    hidden states are compared.
+    """
+    import transformers
+
+    kind = type(model)
+    encoder: Any = model if isinstance(model, ModernBert) else model.model
+    config = encoder.config
+    theirs = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    ours: Any = ModernBert(config) if kind in _BARE else kind(config, model.settings) if kind is not ModernBertForMaskedLM else kind(config)
+    source: nn.Module = encoder if kind in _BARE else model
+    ours.load_state_dict({name: value.detach().cpu().float() for name, value in source.state_dict().items()})
+    ours.eval()
+    generator = torch.Generator().manual_seed(seed)
+    lengths = [min(length, config.max_length) for length in lengths or (1, 7, 64, 129, config.window * 3 + 5)]
+    worst = 0.0
+    ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=generator)
+    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    more = {"choices": 1} if kind is MultipleChoice else {}
+    found = _answers(ours(ids, edges, max(lengths), **more))
+    by_token = len(found[0]) == len(ids) and kind not in (SequenceClassification, MultipleChoice)
+    split = [torch.split(answer, list(lengths) if by_token else 1) for answer in found]
+    for number, piece in enumerate(torch.split(ids, list(lengths))):
+        given, mask = piece[None], torch.ones_like(piece)[None]
+        others = _answers(
+            theirs(input_ids=given[None], attention_mask=mask[None]) if more else theirs(input_ids=given, attention_mask=mask)
+        )
+        for part, other in zip(split, others, strict=True):
+            mine = part[number]
+            difference = (mine.reshape(-1) - other.reshape(-1)).abs().max()
+            worst = max(worst, float(difference)) if difference == difference else float("nan")
+            if worst != worst:
+                return worst
+    return worst

@@ -42,7 +42,9 @@ def training_flops(config: ModernBertConfig, lengths: Sequence[int], predicted: 
 
 def parameters(config: ModernBertConfig) -> int:
     """How many parameters the masked language model has; the decoder's matrix is the embedding's and counts once."""
-    hidden = config.hidden_size
-    layer = 4 * hidden * hidden + 3 * hidden * config.intermediate_size + 2 * hidden
-    head = hidden * hidden + hidden + config.vocab_size
-    return config.vocab_size * hidden + hidden + config.layers * layer - hidden + hidden + head
+    hidden, inner = config.hidden_size, config.intermediate_size
+    norm = hidden * (2 if config.norm_bias else 1)
+    layer = 4 * hidden * hidden + 3 * hidden * inner + 2 * norm
+    layer += 4 * hidden * config.attention_bias + (2 * inner + hidden) * config.mlp_bias
+    head = hidden * hidden + hidden * config.head_bias + norm + config.vocab_size * config.decoder_bias
+    return config.vocab_size * hidden + norm + config.layers * layer - norm + norm + head  # layer 0 has one norm less, the end one more

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits that are in memory at once, about (float32: 128 MB).
-CHUNK_LOGITS = 1 << 25
+# Logits that are in memory at once, about (float32: 64 MB on a CPU, where more would only miss the cache; 256 MB elsewhere).
+CHUNK_LOGITS = {"cpu": 1 << 24}
+OTHERWISE = 1 << 26
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -16,31 +17,34 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_gradient: bool) -> Tensor:
-        rows = max(1, CHUNK_LOGITS // weight.shape[0])
+        rows = max(1, CHUNK_LOGITS.get(hidden.device.type, OTHERWISE) // weight.shape[0])
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        compute, compute_bias = weight.to(hidden.dtype), bias.to(hidden.dtype)
+        exact = hidden.dtype == torch.float32
         d_hidden = torch.empty_like(hidden) if needs_gradient else None
-        d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if needs_gradient else None
+        d_weight = torch.empty(weight.shape, dtype=torch.float32, device=weight.device) if needs_gradient and len(hidden) else None
         d_bias = torch.zeros(bias.shape, dtype=torch.float32, device=bias.device) if needs_gradient else None
-        compute = weight.to(hidden.dtype)
+        room = hidden.new_empty(min(rows, len(hidden)), weight.shape[0])  # the same memory for every chunk
         for begin in range(0, len(hidden), rows):
-            part, wanted = hidden[begin : begin + rows], labels[begin : begin + rows]
-            logits = (part @ compute.T).float().add_(bias.float())
-            peak = logits.amax(dim=1, keepdim=True)
-            picked = logits.gather(1, wanted[:, None])
-            exponents = logits.sub_(peak).exp_()
-            total = exponents.sum(dim=1, keepdim=True)
-            loss += (total.log() + peak - picked).sum()
+            part, wanted = hidden[begin : begin + rows], labels[begin : begin + rows, None]
+            logits = torch.addmm(compute_bias, part, compute.T, out=room[: len(part)])
+            picked = logits.gather(1, wanted).float()
             if d_hidden is None or d_weight is None or d_bias is None:
+                loss += (logits.float().logsumexp(1, keepdim=True) - picked).sum()
                 continue
-            slope = exponents.div_(total)
-            slope.scatter_add_(1, wanted[:, None], torch.full_like(picked, -1.0))
-            d_bias += slope.sum(dim=0)
-            slope_low = slope.to(hidden.dtype)
-            d_hidden[begin : begin + rows] = slope_low @ compute
-            if hidden.dtype == torch.float32:
-                d_weight.addmm_(slope_low.T, part)
+            peak = logits.amax(1, keepdim=True).float()
+            slope = torch.softmax(logits, 1, out=logits) if exact else torch.softmax(logits, 1, dtype=torch.float32)
+            loss += (peak - slope.amax(1, keepdim=True).log() - picked).sum()  # the largest probability is exp(peak - log of the sum)
+            slope.scatter_add_(1, wanted, torch.full_like(picked, -1.0))
+            d_bias += slope.sum(0)
+            low = slope.to(hidden.dtype)
+            torch.mm(low, compute, out=d_hidden[begin : begin + rows])
+            if exact:
+                torch.mm(low.T, part, out=d_weight) if begin == 0 else d_weight.addmm_(low.T, part)
             else:
-                d_weight += slope_low.T @ part
+                d_weight.copy_(low.T @ part) if begin == 0 else d_weight.add_(low.T @ part)
+        if needs_gradient and d_weight is None:
+            d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         ctx.kinds = (weight.dtype, bias.dtype)
         ctx.save_for_backward(*(part for part in (d_hidden, d_weight, d_bias) if part is not None))
         return loss
@@ -53,12 +57,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return d_hidden * scale.to(d_hidden.dtype), (d_weight * scale).to(weight_kind), (d_bias * scale).to(bias_kind), None, None
 
 
-def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
     """Sum of cross-entropies of `hidden @ weight.T + bias` against `labels`, float32.
 
-    Args: `hidden` (n, hidden size), `weight` (vocabulary, hidden size), `bias` (vocabulary,), `labels` int64 (n,). The
+    Args: `hidden` (n, hidden size), `weight` (vocabulary, hidden size), `bias` (vocabulary,) or None, `labels` int64 (n,). The
     product is taken in `hidden`'s dtype, the softmax in float32. With n = 0 the loss is 0 and gradients are zeros.
     """
+    if bias is None:
+        bias = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
     needs = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad)
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, needs)  # type: ignore[no-untyped-call]
     return loss

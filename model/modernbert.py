@@ -6,25 +6,33 @@ named as in transformers, so that checkpoints need no renaming.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model import geglu
 from model.attention import Segments, attend, choose, prepare
 from model.config import ModernBertConfig
 from model.errors import ModelError
 from model.init import initialise
 from model.loss import cross_entropy_sum
-from model.rope import rotary_tables, rotate
+from model.rope import Rotary, rotary_tables
 
-Rotary = tuple[Tensor, Tensor]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "relu": F.relu,
+}
 
 
 def _norm(config: ModernBertConfig) -> nn.LayerNorm:
-    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=False)
+    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
 
 
 class Embeddings(nn.Module):
@@ -34,9 +42,10 @@ class Embeddings(nn.Module):
         super().__init__()
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.norm = _norm(config)
+        self.dropout = config.embedding_dropout
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return self.norm(self.tok_embeddings(input_ids))  # type: ignore[no-any-return]
+        return F.dropout(self.norm(self.tok_embeddings(input_ids)), self.dropout, self.training)
 
 
 class Attention(nn.Module):
@@ -46,28 +55,32 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.head_size = config.heads, config.head_size
         self.window = None if config.is_global(layer) else config.window
-        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
-        self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.attention_bias)
+        self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
         self.dropout = config.attention_out_dropout
 
     def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str) -> Tensor:
-        query, key, value = self.Wqkv(hidden).view(-1, 3, self.heads, self.head_size).unbind(dim=1)
-        query, key = rotate(query, *rotary), rotate(key, *rotary)
-        mixed = attend(kernel, query, key, value, segments, self.window)
+        qkv = self.Wqkv(hidden).view(-1, 3, self.heads, self.head_size)
+        mixed = attend(kernel, qkv, rotary, segments, self.window)
         return F.dropout(self.Wo(mixed.flatten(1)), self.dropout, self.training)
 
 
 class MLP(nn.Module):
-    """GeGLU (Shazeer 2020, arXiv 2002.05202)."""
+    """A gated linear unit, GeGLU by default (Shazeer 2020, arXiv 2002.05202)."""
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.Wi = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
-        self.Wo = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.Wi = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.Wo = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.dropout = config.mlp_dropout
+        self.fused = config.activation == "gelu" and not config.mlp_bias and not config.mlp_dropout
 
     def forward(self, hidden: Tensor) -> Tensor:
+        if self.fused and geglu.runs_on(hidden):
+            return geglu.geglu(hidden, self.Wi.weight, self.Wo.weight)
         value, gate = self.Wi(hidden).chunk(2, dim=-1)
-        return self.Wo(F.gelu(value) * gate)  # type: ignore[no-any-return]
+        return self.Wo(F.dropout(self.activation(value) * gate, self.dropout, self.training))  # type: ignore[no-any-return]
 
 
 class Layer(nn.Module):
@@ -86,7 +99,11 @@ class Layer(nn.Module):
 
 
 class ModernBert(nn.Module):
-    """The encoder: ids to the last hidden states."""
+    """The encoder: ids to the last hidden states.
+
+    `attention` names a kernel, or "auto". `activation_checkpointing` may be set: layers' insides are then worked out again in
+    the backward pass instead of being kept.
+    """
 
     def __init__(self, config: ModernBertConfig, *, attention: str = "auto") -> None:
         super().__init__()
@@ -98,14 +115,25 @@ class ModernBert(nn.Module):
         self.final_norm = _norm(config)
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        """Hidden states (tokens, hidden size) of segments laid end to end; see `ModernBertForMaskedLM`."""
+        """Hidden states (tokens, hidden size) of segments laid end to end.
+
+        Args:
+            input_ids: int64 (tokens,), all segments end to end, no padding.
+            cu_seqlens: int32 (segments + 1,), where segments begin and end: 0, ..., tokens; none is empty.
+            max_seqlen: length of the longest segment.
+
+        Raises: `ModelError` for a segment past the configuration's `max_length`; and, on a CPU, where to look costs nothing, for
+        empty segments, bounds that do not fit the ids, and ids past the vocabulary.
+        """
         config = self.config
+        check_bounds("model", config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
         hidden = self.embeddings(input_ids)
-        dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else hidden.dtype
-        kernel = choose(self.attention, hidden.device, dtype)
+        device = hidden.device
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else hidden.dtype
+        kernel = choose(self.attention, device, dtype)
         segments = prepare(kernel, cu_seqlens, max_seqlen, len(input_ids), config.window, dtype)
-        wide = rotary_tables(segments.position, config.head_size, config.global_theta, dtype)
-        near = rotary_tables(segments.position, config.head_size, config.local_theta, dtype)
+        wide = rotary_tables(segments.position, config.head_size, config.global_theta)
+        near = rotary_tables(segments.position, config.head_size, config.local_theta)
         for number, layer in enumerate(self.layers):
             rotary = wide if config.is_global(number) else near
             if self.activation_checkpointing and self.training:
@@ -115,16 +143,40 @@ class ModernBert(nn.Module):
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
 
+def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
+    """Refuse a batch that cannot be right. Raises `ModelError` naming the argument; `what` is the model's section, for its words."""
+    if max_seqlen > max_length:
+        raise ModelError(f"max_seqlen: a segment of {max_seqlen} tokens is longer than {what}.max_length {max_length}")
+    if input_ids.device.type != "cpu" or cu_seqlens.device.type != "cpu":
+        return  # to look would make the host wait for the device
+    if input_ids.dim() != 1 or input_ids.dtype not in (torch.int64, torch.int32):
+        raise ModelError(f"input_ids: {input_ids.dtype} {tuple(input_ids.shape)}; give int64 (tokens,), all segments end to end")
+    if cu_seqlens.dim() != 1 or len(cu_seqlens) < 2 or int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != len(input_ids):
+        raise ModelError(
+            f"cu_seqlens: must begin with 0 and end with the number of tokens, {len(input_ids)}; got {cu_seqlens.tolist()[:9]}"
+        )
+    lengths = cu_seqlens.diff()
+    if int(lengths.min()) < 1:
+        at = int(lengths.argmin())
+        raise ModelError(f"cu_seqlens: segment {at} is empty or ends before it begins ({int(cu_seqlens[at])} to {int(cu_seqlens[at + 1])})")
+    if int(lengths.max()) != max_seqlen:
+        raise ModelError(f"max_seqlen: is {max_seqlen}, the longest segment has {int(lengths.max())} tokens")
+    low, high = int(input_ids.min()), int(input_ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; {what}.vocab_size is {vocab_size}")
+
+
 class PredictionHead(nn.Module):
-    """Dense, GELU, norm: what stands between the encoder and the decoder."""
+    """Dense, activation, norm: what stands between the encoder and a decoder or classifier."""
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
         self.norm = _norm(config)
+        self.activation = ACTIVATIONS[config.head_activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.norm(F.gelu(self.dense(hidden)))  # type: ignore[no-any-return]
+        return self.norm(self.activation(self.dense(hidden)))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -140,7 +192,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.decoder_bias else None
 
 
 class ModernBertForMaskedLM(nn.Module):
@@ -165,19 +217,15 @@ class ModernBertForMaskedLM(nn.Module):
         """Predict tokens.
 
         Args:
-            input_ids: int64 (tokens,), all segments end to end, no padding.
-            cu_seqlens: int32 (segments + 1,), where segments begin and end: 0, ..., tokens; none is empty.
-            max_seqlen: length of the longest segment.
+            input_ids, cu_seqlens, max_seqlen: see `ModernBert.forward`.
             positions: int64 (n,), the tokens to predict; None: all. The head runs on these alone.
             labels: int64 (n,), the right ids there.
 
-        Raises: `ModelError` for a segment longer than the configuration's `max_length`.
+        Raises: as `ModernBert.forward`.
         """
-        if max_seqlen > self.config.max_length:
-            raise ModelError(f"a segment of {max_seqlen} tokens is longer than model.max_length {self.config.max_length}")
         hidden = self.model(input_ids, cu_seqlens, max_seqlen)
         hidden = self.head(hidden if positions is None else hidden[positions])
-        weight = self.model.embeddings.tok_embeddings.weight
+        weight, bias = self.model.embeddings.tok_embeddings.weight, self.decoder.bias
         if labels is not None:
-            return MaskedLMOutput(cross_entropy_sum(hidden, weight, self.decoder.bias, labels), None)
-        return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), self.decoder.bias.to(hidden.dtype)))
+            return MaskedLMOutput(cross_entropy_sum(hidden, weight, bias, labels), None)
+        return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)))

@@ -74,22 +74,50 @@ def test_logits_and_gradients_are_those_of_transformers(tmp_path: Path, lengths:
         assert float((parameter.grad - other).norm() / other.norm().clamp(min=1e-6)) < 1e-3, name
 
 
-def test_base_sized_logits_are_those_of_transformers(tmp_path: Path) -> None:
-    model = ModernBertForMaskedLM(ModernBertConfig.base(cls_token_id=50281, sep_token_id=50282, pad_token_id=50283)).eval()
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_published_sizes_are_those_of_transformers_forward_and_backward(tmp_path: Path, size: str) -> None:
+    """On a ragged batch with lengths from 1 to 2048; one forward and backward pass of the real thing."""
+    make = {"base": ModernBertConfig.base, "large": ModernBertConfig.large}[size]
+    config = make(cls_token_id=50281, sep_token_id=50282, pad_token_id=50283, attention_out_dropout=0.0)
+    torch.manual_seed(0)
+    model = ModernBertForMaskedLM(config)
     theirs = twin(model, tmp_path).eval()
-    ids, edges, longest = batch(model.config, [300, 5])
+    lengths = [2048, 1, 300] if size == "base" else [300, 1, 130]
+    ids, edges, longest = batch(config, lengths)
+    positions = torch.arange(0, len(ids), 29)
+    model(ids, edges, longest, positions, ids[positions]).loss.backward()
     with torch.no_grad():
-        logits = model(ids, edges, longest).logits
-        other = theirs(input_ids=ids[None, :300], attention_mask=torch.ones(1, 300, dtype=torch.long)).logits[0]
+        logits = model(ids, edges, longest, positions).logits
     assert logits is not None
-    assert float((logits[:300] - other).abs().max()) < 1e-4
+    worst, begin = 0.0, 0
+    for length in lengths:
+        wanted = positions[(positions >= begin) & (positions < begin + length)] - begin
+        piece = ids[None, begin : begin + length]
+        hidden = theirs.model(input_ids=piece, attention_mask=torch.ones_like(piece))[0][0]
+        other = theirs.decoder(theirs.head(hidden[wanted]))
+        mine = logits[(positions >= begin) & (positions < begin + length)]
+        worst = max([worst, *[float((other - mine).abs().max())] * bool(len(wanted))])
+        torch.nn.functional.cross_entropy(other, piece[0][wanted], reduction="sum").backward()
+        begin += length
+    assert worst < 1e-4
+    gradients = dict(theirs.named_parameters())
+    for name, parameter in model.named_parameters():
+        other = gradients[name].grad
+        assert float((parameter.grad - other).norm() / other.norm()) < 1e-3, name
+
+
+def test_a_small_model_is_that_of_transformers_up_to_8192(tmp_path: Path) -> None:
+    config = ModernBertConfig(**{**SMALL, "layers": 4, "window": 128, "max_length": 8192})
+    model = lively(ModernBertForMaskedLM(config)).eval()
+    assert bridge.export(model, tmp_path) < 1e-4
+    assert bridge.largest_difference(model, tmp_path, lengths=[8192, 1, 777]) < 1e-4
 
 
 def test_initial_loss_is_that_of_a_uniform_guess() -> None:
-    config = ModernBertConfig(**{**SMALL, "vocab_size": 50_368})
+    config = ModernBertConfig(**{**SMALL, "vocab_size": 50_368, "max_length": 2048})
     torch.manual_seed(0)
-    ids, edges, longest = batch(config, [100, 200])
-    positions = torch.arange(0, 300, 3)
+    ids, edges, longest = batch(config, [1000, 2000])
+    positions = torch.arange(0, 3000, 3)
     loss = ModernBertForMaskedLM(config).eval()(ids, edges, longest, positions, ids[positions]).loss
     assert float(loss) / len(positions) == pytest.approx(math.log(50_368), rel=0.01)
 
@@ -127,7 +155,7 @@ def test_layers_are_global_and_local_in_turn_and_the_first_has_no_norm() -> None
 def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
     from model import loss as module
 
-    monkeypatch.setattr(module, "CHUNK_LOGITS", 7 * 50)
+    monkeypatch.setattr(module, "CHUNK_LOGITS", {"cpu": 7 * 50})
     generator = torch.Generator().manual_seed(0)
     hidden, weight, bias = (torch.randn(shape, generator=generator) for shape in ((23, 16), (50, 16), (50,)))
     labels = torch.randint(0, 50, (23,), generator=generator)
@@ -177,6 +205,75 @@ def test_flops_count_what_is_computed_and_no_padding() -> None:
     assert forward_flops(config, [50, 50], 30) < one
 
 
+def test_flops_of_the_published_models_are_these() -> None:
+    """Worked out by hand for one segment of 1024 tokens, 307 of them predicted.
+
+    Base: 22 x 1024 x 2 x (4 x 768^2 + 3 x 768 x 1152) for the projections; 4 x 768 a pair, with 1024^2 pairs in 8 layers and
+    1024 x 129 - 64 x 65 in 14; 307 x 2 x (768^2 + 768 x 50,368) for the head and decoder. Large likewise.
+    """
+    base = 22 * 1024 * 2 * 5_013_504 + 4 * 768 * (8 * 1_048_576 + 14 * 127_936) + 307 * 2 * 39_272_448
+    large = 28 * 1024 * 2 * 12_255_232 + 4 * 1024 * (10 * 1_048_576 + 18 * 127_936) + 307 * 2 * 52_625_408
+    assert forward_flops(ModernBertConfig.base(), [1024], 307) == base == 281_273_794_560
+    assert forward_flops(ModernBertConfig.large(), [1024], 307) == large == 787_458_162_688
+
+
+def test_matrix_products_that_run_are_those_that_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own counter over a whole forward pass by the matmul kernel: its band is at most half as wide again as the window."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from model import attention
+
+    monkeypatch.setattr(attention, "matmul_attention", attention.matmul_attention._init_fn)  # the counter does not look into operators
+    config = ModernBertConfig(**{**SMALL, "window": 128, "attention_out_dropout": 0.0})
+    model = ModernBertForMaskedLM(config).eval()
+    counts = []
+    for lengths in ([256, 200], [256, 200] * 2):
+        ids, edges, longest = batch(config, lengths)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(ids, edges, longest, torch.arange(10))
+        counts.append(counter.get_total_flops())
+    assert forward_flops(config, [256, 200], 10) <= counts[0] * 1.001
+    assert counts[0] < 1.3 * forward_flops(config, [256, 200], 10)
+    assert counts[1] < 2.01 * counts[0]  # twice the tokens, twice the work
+
+
+def test_dropout_is_drawn_in_training_alone_and_keeps_the_mean() -> None:
+    config = ModernBertConfig(**{**SMALL, "attention_out_dropout": 0.1, "embedding_dropout": 0.2, "mlp_dropout": 0.3})
+    model = lively(ModernBertForMaskedLM(config))
+    ids, edges, longest = batch(config, [40, 20])
+    model.eval()
+    still = model(ids, edges, longest).logits
+    torch.testing.assert_close(model(ids, edges, longest).logits, still, rtol=0, atol=0)
+    model.train()
+    torch.manual_seed(0)
+    first, second = model(ids, edges, longest).logits, model(ids, edges, longest).logits
+    assert not torch.allclose(first, second)
+    attention = model.model.layers[1].attn
+    hidden = torch.ones(1, 64)
+    attention.Wo.weight.data.copy_(torch.eye(64))
+    dropped = torch.nn.functional.dropout(attention.Wo(hidden.expand(20_000, -1)), attention.dropout, True)
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_geglu_by_hand_is_the_plain_one_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    from model import geglu as module
+
+    monkeypatch.setattr(module, "ROWS", 7)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(shape, generator=generator) for shape in ((23, 16), (40, 16), (16, 20))]
+    ours, plain = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
+    output = module.geglu(*ours)
+    value, gate = (plain[0] @ plain[1].T).chunk(2, dim=-1)
+    expected = (torch.nn.functional.gelu(value) * gate) @ plain[2].T
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    slope = torch.randn(output.shape, generator=generator)
+    output.backward(slope)
+    expected.backward(slope)
+    for mine, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
 # --- the bridge --------------------------------------------------------------------------------------------------------
 
 
@@ -193,8 +290,8 @@ def test_a_wrong_export_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.M
     """The reference's exporter could write a theta of -1, and nobody noticed."""
     right = bridge.to_transformers_config
 
-    def wrong(config: ModernBertConfig) -> dict[str, Any]:
-        body = right(config)
+    def wrong(config: ModernBertConfig, *more: Any) -> dict[str, Any]:
+        body = right(config, *more)
         body["rope_parameters"]["sliding_attention"]["rope_theta"] = 100.0
         return body
 
@@ -227,8 +324,15 @@ def test_an_older_configuration_is_understood() -> None:
     ("change", "message"),
     [
         ({"model_type": "bert"}, "model_type is 'bert'"),
-        ({"norm_bias": True}, "norm_bias is True"),
-        ({"layer_types": ["sliding_attention", "full_attention"] * 2}, "every n-th layer"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
+        (
+            {"layer_types": ["sliding_attention", "full_attention"] * 2},
+            "layer_types and global_attn_every_n_layers .3. contradict each other",
+        ),
+        ({"layer_types": ["full_attention"] * 3}, "layer_types must name 4 layers"),
+        ({"layer_types": ["full_attention", "causal", "x", "y"]}, "layer_types must name 4 layers"),
+        ({"rope_parameters": {"sliding_attention": {"rope_theta": -1.0}}}, r"local_theta is -1"),
+        ({"hidden_activation": "mish"}, r"model\.activation is 'mish'"),
         ({"rope_parameters": {"full_attention": {"rope_type": "yarn", "rope_theta": 1.0}}}, "rope_type is 'yarn'"),
     ],
 )
@@ -273,6 +377,9 @@ def test_damaged_checkpoints_are_named(tmp_path: Path) -> None:
         ({"attention_out_dropout": 1.0}, "attention_out_dropout"),
         ({"local_theta": -1.0}, r"model\.local_theta is -1"),
         ({"heads": 64}, "even width"),
+        ({"global_layers": (1,)}, "set global_every to null"),
+        ({"global_every": None}, "global_every is None"),
+        ({"global_every": None, "global_layers": (0, 9)}, "names layer 9; there are 5"),
     ],
 )
 def test_a_configuration_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:

@@ -1,0 +1,180 @@
+"""ModernBERT on a CPU: a training step (forward, loss, backward; float32, two threads) beside transformers' sdpa.
+
+    python -m benchmarks.model [--quick] [--size small|base]
+
+Same weights, same ragged batch of real tokens, 30 % of them to predict, vocabulary 50,368. transformers pads the batch to its
+longest sequence and runs at its best there: sdpa, `sparse_prediction=True`, denormals flushed as for ours. Each runs in a
+process of its own (peak memory is that process's, less what torch and the weights took before the first step), and the two take
+turns, so that a busy machine slows both. The rate of this machine's own float32 matrix product (2048 cubed) is taken beside every
+step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from benchmarks.gpu import make_batch, padded_batch, transformers_twin
+from benchmarks.results_file import Peer, Row, show, versions, write
+from model import ModernBertConfig, ModernBertForMaskedLM
+from model.flops import training_flops
+
+SIZES = {
+    "small": ModernBertConfig(hidden_size=384, layers=6, heads=6, intermediate_size=576, attention_out_dropout=0.0),
+    "base": ModernBertConfig.base(attention_out_dropout=0.0),
+}
+GOALS = {512: 2.5, 1024: 2.5, 8192: 4.0}
+THREADS = 2
+
+
+def ragged(length: int, tokens: int) -> list[int]:
+    """Lengths around `length` (a standard deviation of a quarter of it) of about `tokens` in all; one of 8192 where that is the limit."""
+    generator = torch.Generator().manual_seed(0)
+    if length >= tokens:
+        return [length]
+    return [max(1, int(length * (1 + 0.25 * float(torch.randn((), generator=generator))))) for _ in range(tokens // length)]
+
+
+class _Peak:
+    """Largest resident memory of this process while it is open, over that at its opening, in bytes; looked at every millisecond."""
+
+    def __enter__(self) -> _Peak:
+        self._process, self._open = psutil.Process(), True
+        self._before = self.bytes = self._process.memory_info().rss
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while self._open:
+            self.bytes = max(self.bytes, self._process.memory_info().rss)
+            time.sleep(0.001)
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False
+        self._thread.join()
+        self.bytes -= self._before
+
+
+def matmul_rate() -> float:
+    """FLOP/s of a float32 product of two 2048 x 2048 matrices, the best of three."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - begin)
+    return 2 * 2048**3 / best
+
+
+def _worker(who: str, size: str, lengths: list[int], pipe: Connection) -> None:
+    """One model in its own process: a step for every message, answered by seconds, peak bytes, matmul rate and loss."""
+    torch.set_num_threads(THREADS)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(0)
+    config = SIZES[size]
+    model: Any = ModernBertForMaskedLM(config).train()
+    batch = make_batch(config, lengths, torch.device("cpu"))
+    if who != "ours":
+        model = transformers_twin(model, torch.device("cpu")).train()
+        batch = padded_batch(batch, lengths)
+    words = int(0.3 * sum(lengths))
+
+    def step() -> float:
+        model.zero_grad(set_to_none=True)
+        loss = model(**batch).loss / (words if who == "ours" else 1)
+        loss.backward()
+        return float(loss.detach())
+
+    while pipe.recv() == "step":
+        rate = matmul_rate()
+        with _Peak() as peak:
+            begin = time.perf_counter()
+            loss = step()
+            seconds = time.perf_counter() - begin
+        model.zero_grad(set_to_none=True)
+        pipe.send((seconds, peak.bytes, max(rate, matmul_rate()), loss))
+
+
+def measure(size: str, length: int, tokens: int, repeats: int) -> list[Row]:
+    """Rows for one size and length: speed, memory, and share of the machine's matrix product."""
+    lengths = ragged(length, tokens)
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    workers = []
+    for who in ("ours", "transformers"):
+        here, there = context.Pipe()
+        worker = context.Process(target=_worker, args=(who, size, lengths, there), daemon=True)
+        worker.start()
+        pipes[who] = here
+        workers.append(worker)
+    found: dict[str, list[tuple[float, int, float, float]]] = {who: [] for who in pipes}
+    for number in range(repeats + 1):
+        for who, pipe in pipes.items():
+            pipe.send("step")
+            answer = pipe.recv()
+            if number:  # the first is to warm up
+                found[who].append(answer)
+    for pipe in pipes.values():
+        pipe.send("end")
+    for worker in workers:
+        worker.join()
+    ours, theirs = found["ours"], found["transformers"]
+    if abs(ours[0][3] - theirs[0][3]) > 1e-3:
+        raise SystemExit(f"benchmarks.model: the losses differ, {ours[0][3]} and {theirs[0][3]}; nothing was measured")
+    real = sum(lengths)
+    rates = {who: real / statistics.median(answer[0] for answer in answers) for who, answers in found.items()}
+    # memory of a step is what its largest warm one added; allocators differ in what they keep, so the first is not counted
+    memory = {who: max(answer[1] for answer in answers) / 1e6 for who, answers in found.items()}
+    version = versions("transformers")["transformers"]
+    flops = training_flops(SIZES[size], lengths, int(0.3 * real))
+    shares = [flops / answer[0] / answer[2] for answer in ours]
+    name = f"{size}, {len(lengths)} x about {length}" if len(lengths) > 1 else f"{size}, 1 x {length}"
+    return [
+        Row(f"{name}: training step", "tokens/s", rates["ours"], Peer("transformers sdpa", version, rates["transformers"]), GOALS[length]),
+        Row(
+            f"{name}: peak memory of a step", "MB", memory["ours"],
+            Peer("transformers sdpa", version, memory["transformers"]), 2.0, at_most=True,
+        ),
+        Row(
+            f"{name}: share of the matrix product's rate", "share", statistics.median(shares),
+            None, 0.6 if length == 512 else None,
+        ),
+        Row(f"{name}: matrix product", "GFLOP/s", statistics.median(answer[2] for answer in ours + theirs) / 1e9),
+    ]  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer tokens and repeats")
+    parser.add_argument("--size", choices=[*SIZES, "both"], default="both", help="small: 6 layers of 384; base: 22 of 768")
+    parser.add_argument("--out", type=Path, help="where to write the JSON (default: benchmarks/results/model.json)")
+    options = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for size in SIZES if options.size == "both" else [options.size]:
+        for length in GOALS:
+            if size == "base" and length == 8192:
+                continue  # transformers' step of base takes minutes there
+            tokens = 4096 if options.quick or size == "base" else 8192
+            if length > tokens:
+                tokens = length
+            rows += measure(size, length, tokens, 3 if options.quick or size == "base" else 5)
+            print(json.dumps([row.to_dict() for row in rows[-4:]]), file=sys.stderr)
+    show(rows)
+    print(f"written: {write('model', rows, ('torch', 'transformers'), path=options.out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

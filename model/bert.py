@@ -1,0 +1,137 @@
+"""A classic BERT (Devlin et al. 2018, arXiv 1810.04805), to ask what ModernBERT's architecture is worth on the same data.
+
+Post-norm, absolute learnt positions, full attention, biases everywhere, GELU without a gate, and padded inside: the batch comes in
+end to end as ModernBERT's does, is filled up to its longest segment for the encoder, and only the predicted tokens leave it.
+Parameters have the names of transformers' BertForMaskedLM. There is no second segment type in use and no next-sentence head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.errors import ModelError
+from model.loss import cross_entropy_sum
+from model.modernbert import MaskedLMOutput, check_bounds
+
+
+@dataclass(frozen=True)
+class ClassicBertConfig:
+    """BERT-base's sizes by default (paper, section 3), with ModernBERT's vocabulary."""
+
+    vocab_size: int = 50_368
+    hidden_size: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate_size: int = 3072
+    max_length: int = 512
+    norm_eps: float = 1e-12
+    dropout: float = 0.1
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_length"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"bert.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.hidden_size % self.heads:
+            raise ModelError(f"bert.hidden_size {self.hidden_size} is not divisible by bert.heads {self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise ModelError(f"bert.dropout is {self.dropout}; it must be in [0, 1)")
+
+
+def _group(**parts: nn.Module) -> nn.ModuleDict:
+    return nn.ModuleDict(parts)
+
+
+class Layer(nn.Module):
+    """One post-norm block."""
+
+    def __init__(self, config: ClassicBertConfig) -> None:
+        super().__init__()
+        hidden, self.heads, self.dropout = config.hidden_size, config.heads, config.dropout
+        projections = {name: nn.Linear(hidden, hidden) for name in ("query", "key", "value")}
+        after = _group(dense=nn.Linear(hidden, hidden), LayerNorm=nn.LayerNorm(hidden, eps=config.norm_eps))
+        self.attention = nn.ModuleDict({"self": nn.ModuleDict(projections), "output": after})
+        self.intermediate = _group(dense=nn.Linear(hidden, config.intermediate_size))
+        self.output = _group(dense=nn.Linear(config.intermediate_size, hidden), LayerNorm=nn.LayerNorm(hidden, eps=config.norm_eps))
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        parts: Any = self.attention
+        rows, length, width = hidden.shape
+        query, key, value = (
+            parts["self"][name](hidden).view(rows, length, self.heads, -1).transpose(1, 2) for name in ("query", "key", "value")
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
+        mixed = parts["output"]["dense"](mixed.transpose(1, 2).reshape(rows, length, width))
+        hidden = parts["output"]["LayerNorm"](hidden + F.dropout(mixed, self.dropout, self.training))
+        inner = self.output["dense"](F.gelu(self.intermediate["dense"](hidden)))
+        return self.output["LayerNorm"](hidden + F.dropout(inner, self.dropout, self.training))  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """Embeddings and layers, over a padded batch."""
+
+    def __init__(self, config: ClassicBertConfig) -> None:
+        super().__init__()
+        hidden, self.dropout = config.hidden_size, config.dropout
+        self.embeddings = _group(
+            word_embeddings=nn.Embedding(config.vocab_size, hidden),
+            position_embeddings=nn.Embedding(config.max_length, hidden),
+            token_type_embeddings=nn.Embedding(2, hidden),
+            LayerNorm=nn.LayerNorm(hidden, eps=config.norm_eps),
+        )
+        self.encoder = _group(layer=nn.ModuleList(Layer(config) for _ in range(config.layers)))
+
+    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """(rows, length) ids, and which of them are real; hidden states (rows, length, hidden size)."""
+        tables: Any = self.embeddings
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        hidden = tables["word_embeddings"](input_ids) + tables["position_embeddings"](places) + tables["token_type_embeddings"].weight[0]
+        hidden = F.dropout(tables["LayerNorm"](hidden), self.dropout, self.training)
+        mask = real[:, None, None, :]
+        layers: Any = self.encoder["layer"]
+        for layer in layers:
+            hidden = layer(hidden, mask)
+        return hidden  # type: ignore[no-any-return]
+
+
+class ClassicBertForMaskedLM(nn.Module):
+    """BERT with its masked-language-modelling head; called as `ModernBertForMaskedLM` is."""
+
+    def __init__(self, config: ClassicBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Encoder(config)
+        transform = _group(
+            dense=nn.Linear(config.hidden_size, config.hidden_size), LayerNorm=nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        )
+        self.cls = _group(predictions=_group(transform=transform))
+        self.cls["predictions"].register_parameter("bias", nn.Parameter(torch.zeros(config.vocab_size)))
+        with torch.no_grad():  # the paper's: normal, cut at two standard deviations
+            for name, parameter in self.named_parameters():
+                if parameter.dim() > 1:
+                    nn.init.trunc_normal_(parameter, std=config.init_std, a=-2 * config.init_std, b=2 * config.init_std)
+                else:
+                    nn.init.constant_(parameter, 1.0 if name.endswith("LayerNorm.weight") else 0.0)
+
+    def forward(
+        self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None, labels: Tensor | None = None
+    ) -> MaskedLMOutput:
+        """Predict tokens. Arguments and result are those of `ModernBertForMaskedLM.forward`."""
+        check_bounds("bert", self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
+        lengths = cu_seqlens.diff()
+        real = torch.arange(max_seqlen, device=input_ids.device)[None] < lengths[:, None]
+        rows = input_ids.new_zeros(real.shape).masked_scatter(real, input_ids)
+        hidden = self.bert(rows, real)[real]
+        head: Any = self.cls["predictions"]
+        hidden = hidden if positions is None else hidden[positions]
+        hidden = head["transform"]["LayerNorm"](F.gelu(head["transform"]["dense"](hidden)))
+        weight = self.bert.embeddings["word_embeddings"].weight
+        assert isinstance(weight, Tensor), "the embedding's matrix"
+        if labels is not None:
+            return MaskedLMOutput(cross_entropy_sum(hidden, weight, head.bias, labels), None)
+        return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), head.bias.to(hidden.dtype)))

@@ -1,0 +1,179 @@
+"""What to look at before a long run: which keys each layer sees, what unpadding is worth, throughput over batch sizes."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.attention import attend, choose, prepare
+from model.config import ModernBertConfig
+from model.flops import training_flops
+from model.modernbert import ModernBertForMaskedLM
+
+
+def bounds_of(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """`cu_seqlens` of segments of the given lengths."""
+    return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32, device=device)
+
+
+@torch.no_grad()
+def keys_seen_by_kernel(
+    kernel: str, lengths: Sequence[int], window: int | None, head_size: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Which keys each query really sees: bool (tokens, tokens), read off the kernel itself.
+
+    Queries and keys are zeros, so that a query weighs all it sees alike; values are unit vectors, `head_size` keys at a time, so
+    that the weights come out.
+    """
+    tokens = sum(lengths)
+    segments = prepare(kernel, bounds_of(lengths, device), max(lengths), tokens, window or 2, dtype)
+    still = torch.ones(tokens, head_size // 2, device=device), torch.zeros(tokens, head_size // 2, device=device)
+    columns = []
+    for begin in range(0, tokens, head_size):
+        qkv = torch.zeros(tokens, 3, 1, head_size, dtype=dtype, device=device)
+        part = torch.arange(begin, min(begin + head_size, tokens), device=device)
+        qkv[part, 2, 0, part - begin] = 1
+        columns.append(attend(kernel, qkv, still, segments, window)[:, 0, : len(part)])
+    return torch.cat(columns, dim=1) > 0
+
+
+def keys_promised(lengths: Sequence[int], window: int | None) -> Tensor:
+    """Which keys each query is to see, by the definition: the same segment, and within half a window."""
+    segment = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    place = torch.arange(len(segment))
+    seen = segment[:, None] == segment[None]
+    return seen if window is None else seen & ((place[:, None] - place[None]).abs() <= window // 2)
+
+
+def picture(seen: Tensor, size: int = 32) -> list[str]:
+    """A mask drawn small: a mark where any of the cell's pairs is seen."""
+    edges = torch.linspace(0, len(seen), min(size, len(seen)) + 1).long().tolist()
+    return [
+        "".join("█" if bool(seen[top:bottom, left:right].any()) else "·" for left, right in itertools.pairwise(edges))
+        for top, bottom in itertools.pairwise(edges)
+    ]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One kind of layer: which layers are of it, the keys seen on a ragged batch, and whether they are those promised."""
+
+    window: int | None
+    layers: tuple[int, ...]
+    lengths: tuple[int, ...]
+    drawn: list[str]
+    seen: int  # pairs
+    right: bool
+
+
+def patterns(config: ModernBertConfig, device: torch.device, *, attention: str = "auto") -> list[Pattern]:
+    """The alternating pattern, as the kernel really computes it."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    kernel = choose(attention, device, dtype)
+    half = config.window // 2
+    lengths = tuple(min(length, config.max_length) for length in (3 * half, 1, half, 2 * half + 1))
+    found = []
+    for window in (None, config.window):
+        layers = tuple(layer for layer in range(config.layers) if config.is_global(layer) == (window is None))
+        if not layers:
+            continue
+        seen = keys_seen_by_kernel(kernel, lengths, window, config.head_size, device, dtype).cpu()
+        right = bool((seen == keys_promised(lengths, window)).all())
+        found.append(Pattern(window, layers, lengths, picture(seen), int(seen.sum()), right))
+    return found
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A training step over segments: real tokens a second, FLOP/s, and peak memory in bytes where the device tells (else None)."""
+
+    lengths: tuple[int, ...]
+    tokens_per_second: float
+    flops_per_second: float
+    peak_bytes: int | None
+
+
+def _precision(device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *, repeats: int = 3) -> Timing:
+    """Median time of a training step (30 % of the tokens to predict) after one to warm up; `real` tokens count."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    tokens = sum(lengths)
+    ids = torch.randint(0, model.config.vocab_size, (tokens,), generator=generator)
+    positions = torch.randperm(tokens, generator=generator)[: max(1, int(0.3 * real))].sort().values
+    labels = ids[positions].to(device)
+    ids, positions, bounds = ids.to(device), positions.to(device), bounds_of(lengths, device)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        with _precision(device):
+            loss = model(ids, bounds, max(lengths), positions, labels).loss
+        assert loss is not None, "labels were given"
+        (loss / len(labels)).backward()
+
+    wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = []
+    for number in range(repeats + 1):
+        wait()
+        begin = time.perf_counter()
+        step()
+        wait()
+        if number:
+            times.append(time.perf_counter() - begin)
+    seconds = statistics.median(times)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return Timing(tuple(lengths), real / seconds, training_flops(model.config, lengths, len(labels)) / seconds, peak)
+
+
+@dataclass(frozen=True)
+class Unpadding:
+    """The same ragged batch without padding, and with every segment filled up to the longest."""
+
+    without: Timing
+    padded: Timing
+
+    @property
+    def worth(self) -> float:
+        """How many times more real tokens a second."""
+        return self.without.tokens_per_second / self.padded.tokens_per_second
+
+    @property
+    def padding(self) -> float:
+        """Share of the padded batch that is padding."""
+        return 1 - sum(self.without.lengths) / sum(self.padded.lengths)
+
+
+def ragged(length: int, count: int) -> list[int]:
+    """Lengths of a ragged batch, even from a quarter of `length` up to it, the longest being `length` itself."""
+    return [max(1, round(length * (0.25 + 0.75 * (number + 1) / count))) for number in range(count)]
+
+
+def unpadding(model: ModernBertForMaskedLM, length: int, count: int, *, repeats: int = 3) -> Unpadding:
+    """What unpadding is worth on `count` segments of up to `length` tokens."""
+    lengths = ragged(length, count)
+    real = sum(lengths)
+    return Unpadding(time_step(model, lengths, real, repeats=repeats), time_step(model, [length] * count, real, repeats=repeats))
+
+
+def throughput(model: ModernBertForMaskedLM, length: int, counts: Sequence[int], *, repeats: int = 3) -> list[Timing | None]:
+    """A training step over batches of so many segments of `length` tokens each; None where memory does not suffice."""
+    found: list[Timing | None] = []
+    for count in counts:
+        try:
+            found.append(time_step(model, [length] * count, length * count, repeats=repeats))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            found.append(None)
+    return found

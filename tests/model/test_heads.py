@@ -1,0 +1,420 @@
+"""Heads, tiling, context extension and the classic BERT, against transformers and plain definitions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import (
+    ClassicBertConfig,
+    ClassicBertForMaskedLM,
+    Embedding,
+    HeadConfig,
+    LateInteraction,
+    ModelError,
+    ModernBert,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    MultipleChoice,
+    QuestionAnswering,
+    SequenceClassification,
+    TokenClassification,
+    bridge,
+)
+from model.extension import extend_context, layer_map, tile
+from model.heads import late_interaction_scores, pool
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "layers": 4,
+    "heads": 4,
+    "intermediate_size": 96,
+    "window": 16,
+    "max_length": 2048,
+    "attention_out_dropout": 0.0,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+    "pad_token_id": 0,
+}
+LENGTHS = [1, 30, 7, 130]
+
+
+def lively(model: torch.nn.Module, seed: int = 1) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model
+
+
+def batch(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    ids = torch.randint(3, 320, (sum(lengths),), generator=torch.Generator().manual_seed(0))
+    return ids, torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32), max(lengths)
+
+
+def padded(ids: torch.Tensor, lengths: list[int], fill: int = 0) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(ids.split(lengths), batch_first=True, padding_value=fill)
+
+
+def twin(model: torch.nn.Module, folder: Path) -> Any:
+    import transformers
+
+    bridge.save(model, folder)
+    name = bridge.ARCHITECTURES[type(model)]
+    return getattr(transformers, name).from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+
+
+def same_gradients(ours: torch.nn.Module, theirs: torch.nn.Module, blind: str = "none") -> None:
+    """Every gradient within 1e-3, relative. `blind`: a softmax adds this parameter to all alike, so its gradient is 0 but for rounding."""
+    others = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        other = others[name].grad
+        if parameter.grad is None or other is None:
+            assert parameter.grad is None or float(parameter.grad.abs().max()) == 0, name
+            continue
+        if name.endswith(blind):
+            assert max(float(parameter.grad.abs().max()), float(other.abs().max())) < 1e-6, name
+            continue
+        assert float((parameter.grad - other).norm() / other.norm().clamp(min=1e-6)) < 1e-3, name
+
+
+def labels_for(head: HeadConfig) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    if head.problem == "multi_label_classification":
+        return torch.randint(0, 2, (len(LENGTHS), head.labels), generator=generator).float()
+    if head.labels == 1:
+        return torch.randn(len(LENGTHS), generator=generator)
+    return torch.randint(0, head.labels, (len(LENGTHS),), generator=generator)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [HeadConfig(3), HeadConfig(3, "mean"), HeadConfig(1), HeadConfig(4, "mean", problem="multi_label_classification")],
+    ids=["cls", "mean", "regression", "many"],
+)
+def test_sequence_classification_is_that_of_transformers(tmp_path: Path, head: HeadConfig) -> None:
+    model = lively(SequenceClassification(ModernBertConfig(**SMALL), head))
+    theirs = twin(model, tmp_path)
+    ids, edges, longest = batch(LENGTHS)
+    labels = labels_for(head)
+    ours = model(ids, edges, longest, labels)
+    mask = padded(torch.ones_like(ids), LENGTHS)
+    other = theirs(input_ids=padded(ids, LENGTHS), attention_mask=mask, labels=labels)
+    torch.testing.assert_close(ours.logits, other.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(ours.loss, other.loss, rtol=1e-4, atol=1e-5)
+    ours.loss.backward()
+    other.loss.backward()
+    same_gradients(model, theirs)
+
+
+def test_token_classification_is_that_of_transformers(tmp_path: Path) -> None:
+    model = lively(TokenClassification(ModernBertConfig(**SMALL), HeadConfig(5)))
+    theirs = twin(model, tmp_path)
+    ids, edges, longest = batch(LENGTHS)
+    labels = torch.where(ids % 3 == 0, -100, ids % 5)
+    ours = model(ids, edges, longest, labels)
+    mask = padded(torch.ones_like(ids), LENGTHS)
+    other = theirs(input_ids=padded(ids, LENGTHS), attention_mask=mask, labels=padded(labels, LENGTHS, -100))
+    torch.testing.assert_close(ours.logits, other.logits[mask.bool()], rtol=0, atol=1e-4)
+    torch.testing.assert_close(ours.loss, other.loss, rtol=1e-4, atol=1e-5)
+    ours.loss.backward()
+    other.loss.backward()
+    same_gradients(model, theirs)
+
+
+def test_question_answering_is_that_of_transformers_segment_by_segment(tmp_path: Path) -> None:
+    """transformers' softmax runs over padding too, so each of its segments is given alone; the loss is their mean."""
+    model = lively(QuestionAnswering(ModernBertConfig(**SMALL)))
+    theirs = twin(model, tmp_path)
+    ids, edges, longest = batch(LENGTHS)
+    start, end = torch.tensor([0, 3, 2, 100]), torch.tensor([0, 29, 4, 500])  # 500 is past its segment: it counts for nothing
+    ours = model(ids, edges, longest, start, end)
+    begins, ends = [], []
+    for number, (piece, mine) in enumerate(zip(ids.split(LENGTHS), ours.start_logits.split(LENGTHS), strict=True)):
+        other = theirs(input_ids=piece[None], attention_mask=torch.ones_like(piece)[None])
+        torch.testing.assert_close(mine, other.start_logits[0], rtol=0, atol=1e-4)
+        begins.append(F.cross_entropy(other.start_logits, start[number : number + 1]))
+        if end[number] < len(piece):
+            ends.append(F.cross_entropy(other.end_logits, end[number : number + 1]))
+    loss = (torch.stack(begins).mean() + torch.stack(ends).mean()) / 2
+    torch.testing.assert_close(ours.loss, loss, rtol=1e-4, atol=1e-5)
+    ours.loss.backward()
+    loss.backward()
+    same_gradients(model, theirs, "classifier.bias")
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_multiple_choice_is_that_of_transformers(tmp_path: Path, pooling: str) -> None:
+    model = lively(MultipleChoice(ModernBertConfig(**SMALL), HeadConfig(1, pooling)))
+    theirs = twin(model, tmp_path)
+    ids, edges, longest = batch(LENGTHS)
+    labels = torch.tensor([1, 0])
+    ours = model(ids, edges, longest, 2, labels)
+    shape = (2, 2, longest)
+    mask = padded(torch.ones_like(ids), LENGTHS).view(shape)
+    other = theirs(input_ids=padded(ids, LENGTHS).view(shape), attention_mask=mask, labels=labels)
+    torch.testing.assert_close(ours.logits, other.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(ours.loss, other.loss, rtol=1e-4, atol=1e-5)
+    ours.loss.backward()
+    other.loss.backward()
+    same_gradients(model, theirs, "classifier.bias")
+    with pytest.raises(ModelError, match="4 segments are not so many questions of 3 choices"):
+        model(ids, edges, longest, 3)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_an_embedding_is_the_pooled_encoder_and_has_length_one(tmp_path: Path, pooling: str) -> None:
+    model = lively(Embedding(ModernBertConfig(**SMALL), pooling=pooling))
+    theirs = twin(model, tmp_path)
+    ids, edges, longest = batch(LENGTHS)
+    ours = model(ids, edges, longest)
+    for vector, piece in zip(ours, ids.split(LENGTHS), strict=True):
+        hidden = theirs(input_ids=piece[None], attention_mask=torch.ones_like(piece)[None]).last_hidden_state[0]
+        one = hidden[0] if pooling == "cls" else hidden.mean(0)
+        torch.testing.assert_close(vector, one / one.norm(), rtol=0, atol=1e-5)
+
+
+def test_late_interaction_scores_are_the_sums_of_best_matches() -> None:
+    model = lively(LateInteraction(ModernBertConfig(**SMALL), size=16)).eval()
+    ids, edges, longest = batch(LENGTHS)
+    vectors = model(ids, edges, longest)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(ids)))
+    scores = late_interaction_scores(vectors, edges, vectors, edges)
+    parts = vectors.split(LENGTHS)
+    for row, query in enumerate(parts):
+        for column, document in enumerate(parts):
+            best = sum(float(max(one @ other for other in document)) for one in query) if len(query) * len(document) < 900 else None
+            if best is not None:
+                assert float(scores[row, column]) == pytest.approx(best, abs=1e-3)
+        assert float(scores[row, row]) == pytest.approx(len(query), abs=1e-3)  # each token matches itself best
+
+
+def test_pooling_is_per_segment() -> None:
+    hidden = torch.arange(12.0).view(6, 2)
+    edges = torch.tensor([0, 1, 6], dtype=torch.int32)
+    assert pool(hidden, edges, "cls").tolist() == [[0.0, 1.0], [2.0, 3.0]]
+    assert pool(hidden, edges, "mean").tolist() == [[0.0, 1.0], [6.0, 7.0]]
+
+
+@pytest.mark.parametrize(
+    "kind", [ModernBertForMaskedLM, SequenceClassification, TokenClassification, QuestionAnswering, MultipleChoice, ModernBert, Embedding]
+)
+def test_every_class_is_exported_with_proof_and_comes_back(tmp_path: Path, kind: Any) -> None:
+    model = lively(kind(ModernBertConfig(**SMALL)))
+    assert bridge.export(model, tmp_path) < 1e-4
+    again = bridge.load_as(tmp_path, kind)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    assert bridge.ARCHITECTURES[type(bridge.load_any(tmp_path))] == bridge.ARCHITECTURES[kind]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "head_bias": True},
+        {"decoder_bias": False},
+        {"activation": "silu", "head_activation": "gelu_pytorch_tanh"},
+        {"global_every": None, "global_layers": (1, 2)},
+        {"global_every": None, "global_layers": ()},
+        {"global_every": 1, "global_theta": 5e4, "local_theta": 2e4, "window": 32, "norm_eps": 1e-6},
+    ],
+    ids=["biases", "no decoder bias", "activations", "pattern", "all local", "numbers"],
+)
+def test_free_configurations_are_those_of_transformers(tmp_path: Path, change: dict[str, Any]) -> None:
+    from model.flops import parameters
+
+    config = ModernBertConfig(**{**SMALL, **change})
+    model = lively(ModernBertForMaskedLM(config))
+    assert parameters(config) == sum(parameter.numel() for parameter in model.parameters())
+    assert bridge.export(model, tmp_path) < 1e-4
+    again = bridge.load(tmp_path).config
+    assert [again.is_global(layer) for layer in range(4)] == [config.is_global(layer) for layer in range(4)]
+
+
+def test_a_masked_language_model_gives_its_encoder_to_a_classifier(tmp_path: Path) -> None:
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
+    bridge.save(model, tmp_path)
+    tuned = bridge.load_as(tmp_path, SequenceClassification, HeadConfig(7))
+    assert tuned.state_dict()["classifier.weight"].shape == (7, 64)
+    for name, value in tuned.state_dict().items():
+        if not name.startswith("classifier"):
+            torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0)
+    bridge.save(model.model, tmp_path)
+    with pytest.raises(ModelError, match=r"lacks decoder\.bias, head\.dense\.weight"):
+        bridge.load_as(tmp_path, ModernBertForMaskedLM)
+
+
+def test_a_checkpoint_in_several_files_loads(tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedLM
+
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
+    bridge.save(model, tmp_path / "one")
+    AutoModelForMaskedLM.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "many", max_shard_size="100KB")
+    assert not (tmp_path / "many" / "model.safetensors").exists()
+    again = bridge.load(tmp_path / "many")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(bridge.to_transformers_config(ModernBertConfig(**SMALL))))
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../secret"}}))
+    with pytest.raises(ModelError, match="outside its folder"):
+        bridge.load(tmp_path)
+
+
+def word_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", "all", "that", "glitters", "gold"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    named = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_sentence_transformers_loads_an_embedding_with_equal_vectors(tmp_path: Path, pooling: str) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    model = lively(Embedding(ModernBertConfig(**SMALL), pooling=pooling)).eval()
+    bridge.save_sentence_transformer(model, tmp_path)
+    word_tokenizer(tmp_path)
+    theirs = library.SentenceTransformer(str(tmp_path), device="cpu").encode(["all that glitters", "gold"])
+    ids = torch.tensor([1, 5, 6, 7, 2, 1, 8, 2])
+    with torch.no_grad():
+        ours = model(ids, torch.tensor([0, 5, 8], dtype=torch.int32), 5)
+    torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-5)
+
+
+def test_pylate_loads_late_interaction_with_equal_vectors(tmp_path: Path) -> None:
+    library = pytest.importorskip("pylate")
+    model = lively(LateInteraction(ModernBertConfig(**SMALL), size=16)).eval()
+    bridge.save_sentence_transformer(model, tmp_path)
+    word_tokenizer(tmp_path)
+    theirs = library.models.ColBERT(str(tmp_path), device="cpu", document_prefix="", query_prefix="").encode(
+        ["all that glitters"], is_query=False
+    )
+    with torch.no_grad():
+        ours = model(torch.tensor([1, 5, 6, 7, 2]), torch.tensor([0, 5], dtype=torch.int32), 5)
+    torch.testing.assert_close(torch.as_tensor(theirs[0]), ours, rtol=0, atol=1e-5)
+
+
+# --- longer and larger ---------------------------------------------------------------------------------------------------
+
+
+def test_a_longer_context_has_a_larger_base_and_the_same_weights() -> None:
+    model = ModernBertForMaskedLM(ModernBertConfig(**{**SMALL, "max_length": 100, "global_theta": 10_000.0})).eval()
+    ids, edges, longest = batch([50, 200])
+    with pytest.raises(ModelError, match="longer than model.max_length 100"):
+        model(ids, edges, longest)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    extend_context(model, max_length=2048)
+    assert model(ids, edges, longest).logits.shape == (250, 320)
+    assert (model.config.global_theta, model.config.local_theta) == (160_000.0, 10_000.0)
+    assert all(bool((value == before[name]).all()) for name, value in model.state_dict().items())
+    with pytest.raises(ModelError, match="shorter"):
+        extend_context(model, max_length=10)
+
+
+def test_large_layers_come_from_base_layers_of_the_same_kind_near_the_same_depth() -> None:
+    base, large = ModernBertConfig.base(), ModernBertConfig.large()
+    origin = layer_map(base, large)
+    assert origin[0] == 0
+    for layer, other in enumerate(origin):
+        assert base.is_global(other) == large.is_global(layer)
+        assert abs(other - layer * 22 / 28) <= 1.5
+    assert set(origin) == set(range(22))  # every base layer is used
+    assert origin == sorted(origin) or max(a - b for a, b in zip(origin, origin[1:], strict=False)) <= 2  # never far back
+
+
+def test_tiling_puts_the_small_model_in_the_middle_and_wraps() -> None:
+    small = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
+    config = ModernBertConfig(**{**SMALL, "hidden_size": 112, "heads": 7, "layers": 6, "intermediate_size": 160})
+    large = tile(small, config)
+    origin = layer_map(small.config, config)
+    old, new = small.state_dict(), large.state_dict()
+
+    def slow(matrix: torch.Tensor, rows: int, columns: int, top: int, left: int) -> torch.Tensor:
+        have = matrix.shape
+        return torch.tensor([[float(matrix[(i - top) % have[0], (j - left) % have[1]]) for j in range(columns)] for i in range(rows)])
+
+    # 48 more in the residual stream: 24 to each side; 3 more heads of 16: one whole head before; 64 more in the GLU: 32
+    for layer in (1, 5):
+        was, now = f"model.layers.{origin[layer]}.", f"model.layers.{layer}."
+        for one, other in zip(old[f"{was}attn.Wqkv.weight"].chunk(3), new[f"{now}attn.Wqkv.weight"].chunk(3), strict=True):
+            torch.testing.assert_close(other, slow(one, 112, 112, 16, 24), rtol=0, atol=0)
+        torch.testing.assert_close(new[f"{now}attn.Wo.weight"], slow(old[f"{was}attn.Wo.weight"], 112, 112, 24, 16), rtol=0, atol=0)
+        for one, other in zip(old[f"{was}mlp.Wi.weight"].chunk(2), new[f"{now}mlp.Wi.weight"].chunk(2), strict=True):
+            torch.testing.assert_close(other, slow(one, 160, 112, 32, 24), rtol=0, atol=0)
+    torch.testing.assert_close(new["model.final_norm.weight"][24:88], old["model.final_norm.weight"], rtol=0, atol=0)
+    torch.testing.assert_close(new["model.embeddings.tok_embeddings.weight"][:, 24:88], old["model.embeddings.tok_embeddings.weight"])
+    torch.testing.assert_close(new["decoder.bias"], old["decoder.bias"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"vocab_size": 640}, "vocab_size"), ({"heads": 2}, "head_size"), ({"layers": 2}, "layers is 2"), ({"mlp_bias": True}, "mlp_bias")],
+)
+def test_models_that_do_not_fit_are_not_tiled(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        tile(ModernBertForMaskedLM(ModernBertConfig(**SMALL)), ModernBertConfig(**{**SMALL, **change}))
+
+
+# --- the classic BERT ----------------------------------------------------------------------------------------------------
+
+
+def test_the_classic_bert_is_that_of_transformers() -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    model = lively(
+        ClassicBertForMaskedLM(
+            ClassicBertConfig(vocab_size=320, hidden_size=64, layers=2, heads=4, intermediate_size=128, max_length=200, dropout=0.0)
+        )
+    )
+    theirs = BertForMaskedLM(
+        BertConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+                   max_position_embeddings=200, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    ).eval()  # fmt: skip
+    missing, unknown = theirs.load_state_dict(model.state_dict(), strict=False)
+    assert not unknown
+    assert all("decoder" in name or "position_ids" in name for name in missing)
+    theirs.tie_weights()
+    ids, edges, longest = batch(LENGTHS)
+    positions = torch.arange(0, len(ids), 3)
+    mask = padded(torch.ones_like(ids), LENGTHS)
+    flat = torch.full_like(ids, -100)
+    flat[positions] = ids[positions]
+    other = theirs(input_ids=padded(ids, LENGTHS), attention_mask=mask, labels=padded(flat, LENGTHS, -100))
+    torch.testing.assert_close(model(ids, edges, longest).logits, other.logits[mask.bool()], rtol=0, atol=1e-4)
+    loss = model(ids, edges, longest, positions, ids[positions]).loss / len(positions)
+    torch.testing.assert_close(loss, other.loss, rtol=1e-4, atol=1e-5)
+    loss.backward()
+    other.loss.backward()
+    same_gradients(model, theirs, "self.key.bias")
+
+
+@pytest.mark.parametrize(
+    ("ids", "edges", "longest", "message"),
+    [
+        ([1, 2, 400], [0, 3], 3, "input_ids: 400 is not in the vocabulary"),
+        ([1, -2, 4], [0, 3], 3, "input_ids: -2 is not in the vocabulary"),
+        ([1, 2, 4], [0, 1, 1, 3], 2, "segment 1 is empty"),
+        ([1, 2, 4], [0, 2, 1, 3], 2, "segment 1 is empty or ends before"),
+        ([1, 2, 4], [0, 2], 2, "end with the number of tokens, 3"),
+        ([1, 2, 4], [0, 3], 2, "max_seqlen: is 2, the longest segment has 3"),
+        ([], [0], 0, "cu_seqlens"),
+    ],
+)
+def test_batches_that_cannot_be_right_are_refused(ids: list[int], edges: list[int], longest: int, message: str) -> None:
+    given = torch.tensor(ids, dtype=torch.int64), torch.tensor(edges, dtype=torch.int32), longest
+    for model in (ModernBertForMaskedLM(ModernBertConfig(**SMALL)), ClassicBertForMaskedLM(ClassicBertConfig(vocab_size=320, layers=1))):
+        with pytest.raises(ModelError, match=message):
+            model(*given)
