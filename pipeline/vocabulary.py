@@ -176,9 +176,9 @@ def cut_at(levels: dict[str, int], most: int) -> int:
 # --- learn -----------------------------------------------------------------------------------------------------------
 
 
-def _written(trained: Any, work: _LearnWork, made_from: dict[str, Any]) -> Generator[File, None, Summary]:
+def _written(trained: Any, uses: Any, work: _LearnWork, made_from: dict[str, Any]) -> Generator[File, None, Summary]:
     with tempfile.TemporaryDirectory() as folder:
-        plan = tokenizer.write(trained, work.config, Path(folder), made_from)
+        plan = tokenizer.write(trained, work.config, Path(folder), made_from, uses)
         for path in sorted(Path(folder).iterdir()):
             yield File(TOKENIZER, path.name, path.read_bytes(), 0)
     return {"documents": made_from["documents"], "bytes": made_from["bytes"], "learned": plan.learned, "unused": len(plan.unused)}
@@ -191,7 +191,7 @@ def learn_tokenizer(workdir: Workdir, work: _LearnWork) -> Generator[File, None,
         tables.append(table.filter(pa.array(table["count"].to_numpy() >= work.least)) if work.least > 1 else table)
     words = pa.concat_tables(tables) if tables else WORDS.empty_table()
     learnt = {"learnt_from_words": int(pc.sum(words["count"]).as_py() or 0), "learnt_from_different_words": words.num_rows}
-    return (yield from _written(train_from_counts(words, work.config), work, {**work.made_from, **learnt}))
+    return (yield from _written(*train_from_counts(words, work.config), work, {**work.made_from, **learnt}))
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def train_by_library(workdir: Workdir, work: _LibraryWork) -> Generator[File, No
                     yield value
 
     trained = tokenizer.train(texts(), work.learn.config)
-    return (yield from _written(trained, work.learn, {**work.learn.made_from, **seen}))
+    return (yield from _written(trained, None, work.learn, {**work.learn.made_from, **seen}))
 
 
 # --- all of it -------------------------------------------------------------------------------------------------------

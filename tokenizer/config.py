@@ -56,6 +56,12 @@ class TokenizerConfig(BaseModel):
         description="Most different pre-tokens to learn from, which bounds memory (some 150 bytes each); where the mix has more, the "
         "rarest are cut at a count that the report states.",
     )
+    min_token_uses: int = Field(
+        0,
+        ge=0,
+        description="Learned tokens that the mix uses less often than this are pruned where no other token is made of them, and leave "
+        "`[unusedN]` entries; with `mapreduce` alone. 0: none.",
+    )
     max_length: int = Field(8192, ge=8, description="`model_max_length` of the tokenizer, in tokens (paper: 8192).")
     sample_bytes: int | None = Field(
         None, ge=1, description="Most bytes of text to train on, of documents chosen by a number keyed by their id; null: the whole mix."

@@ -101,8 +101,8 @@ def _sift_down(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # 
 @numba.njit(cache=True, nogil=True)
 def _learn(
     starts: Array, symbols: Array, times: Array, text_starts: Array, text: Array, size: int, least: int
-) -> tuple[Array, Array, Array, int]:  # pragma: no cover - compiled
-    """`(merges, token offsets, token bytes, tokens)`: merges are `left, right, made`, int32 (n, 3)."""
+) -> tuple[Array, Array, Array, Array]:  # pragma: no cover - compiled
+    """`(merges, token offsets, token bytes, how often each token is used)`: merges are `left, right, made`, int32 (n, 3)."""
     words = len(times)
     lengths = np.empty(words, np.int32)
     # Pairs: a hash table to numbers; of each its count, and the word and the merge in which it was last seen.
@@ -291,13 +291,17 @@ def _learn(
                 heap[queued] = entry
                 queued += 1
                 _sift_up(heap, queued, entry_counts, entry_pairs)
-    return made[:merged], token_starts[: tokens + 1], token_bytes[: token_starts[tokens]], tokens
+    uses = np.zeros(tokens, np.int64)
+    for word in range(words):
+        for index in range(starts[word], starts[word] + lengths[word]):
+            uses[symbols[index]] += times[word]
+    return made[:merged], token_starts[: tokens + 1], token_bytes[: token_starts[tokens]], uses
 
 
 def learn(
     offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64], size: int, least: int
-) -> tuple[list[bytes], list[tuple[int, int]]]:
-    """Learn merges: `(tokens, merges)`; tokens by id, merges as pairs of ids in their order.
+) -> tuple[list[bytes], list[tuple[int, int]], npt.NDArray[np.int64]]:
+    """Learn merges: `(tokens, merges, uses)`; tokens by id, merges as pairs of ids in their order, how often the words use each token.
 
     Words are `data[offsets[i]:offsets[i + 1]]`, each `counts[i]` times; the order of the words does not matter. It goes on
     until there are `size` tokens, or the best pair occurs less often than `least`. Memory: some ten bytes for each byte of the
@@ -307,11 +311,42 @@ def learn(
     symbols = ranks[data]
     text = np.empty(256, np.uint8)
     text[ranks] = np.arange(256)
-    made, token_starts, token_bytes, tokens = _learn(offsets, symbols, counts, np.arange(257, dtype=np.int64), text, size, least)
+    made, token_starts, token_bytes, uses = _learn(offsets, symbols, counts, np.arange(257, dtype=np.int64), text, size, least)
     raw = token_bytes.tobytes()
-    found = [raw[token_starts[token] : token_starts[token + 1]] for token in range(tokens)]
+    found = [raw[token_starts[token] : token_starts[token + 1]] for token in range(len(uses))]
     ranked: dict[tuple[int, int], None] = {}
     for left, right, _ in made.tolist():
         ranked.pop((left, right), None)  # one that is merged again has its later rank, as in the library's map
         ranked[left, right] = None
-    return found, list(ranked)
+    return found, list(ranked), uses
+
+
+def prune(
+    tokens: list[bytes], merges: list[tuple[int, int]], uses: npt.NDArray[np.int64], least: int
+) -> tuple[list[bytes], list[tuple[int, int]], npt.NDArray[np.int64]]:
+    """Without the tokens that are used less often than `least` and that no token that stays is made of; bytes always stay.
+
+    What used a token is then written with its two parts, whose uses grow by that; so tokens are looked at from the last.
+    """
+    number = {token: index for index, token in enumerate(tokens)}
+    made = [number[tokens[left] + tokens[right]] for left, right in merges]
+    ways: dict[int, list[int]] = {}
+    for index, token in enumerate(made):
+        ways.setdefault(token, []).append(index)
+    needed, left_over, gone = np.zeros(len(tokens), np.int64), uses.copy(), set()
+    for left, right in merges:
+        needed[left] += 1
+        needed[right] += 1
+    for token in range(len(tokens) - 1, 255, -1):
+        if left_over[token] >= least or needed[token]:
+            continue
+        gone.add(token)
+        for index in ways.get(token, []):
+            for part in merges[index]:
+                needed[part] -= 1
+        for part in merges[ways[token][0]]:
+            left_over[part] += left_over[token]
+    stay = [token for token in range(len(tokens)) if token not in gone]
+    place = {token: index for index, token in enumerate(stay)}
+    kept = [(place[left], place[right]) for (left, right), token in zip(merges, made, strict=True) if token not in gone]
+    return [tokens[token] for token in stay], kept, left_over[stay]

@@ -18,7 +18,8 @@ from tokenizer.config import TokenizerConfig
 from tokenizer.count import Counter, checked, merge_counts, normalised
 from tokenizer.errors import TokenizerError
 from tokenizer.layout import PLACEHOLDERS, learned_size
-from tokenizer.merges import learn
+from tokenizer.merges import learn, prune
+from tokenizer.scan import buffers
 from tokenizer.splits import LEFT_GROUPS, RIGHT_GROUPS, piece_end
 
 # OpenAI's cl100k pattern (GPT-4), which Llama 3 and OLMo 2 keep: with it, spaces before line ends, a sign before letters, and
@@ -118,25 +119,23 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     seen = sum(counter.add(batch) for batch in _batches(texts))
     if not seen:
         raise TokenizerError(_NO_TEXT)
-    return train_from_counts(merge_counts(counter.take()[0]), config)
+    return train_from_counts(merge_counts(counter.take()[0]), config)[0]
 
 
-def train_from_counts(words: pa.Table, config: TokenizerConfig) -> Tokenizer:
-    """`train` from counts of different pre-tokens (`count.WORDS`). Raises `TokenizerError`."""
+def train_from_counts(words: pa.Table, config: TokenizerConfig) -> tuple[Tokenizer, npt.NDArray[np.int64]]:
+    """`train` from counts of different pre-tokens (`count.WORDS`), and how often they use each token. Raises `TokenizerError`."""
     size = learned_size(config)
-    column = words["word"].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    if len(column) == 0:  # of nothing but runs of spaces and placeholders
-        tokens, merges = learn(np.zeros(1, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int64), size, config.min_frequency)
-    else:
-        offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
-        data = np.frombuffer(column.buffers()[2], np.uint8)
-        tokens, merges = learn(offsets, data, words["count"].to_numpy(), size, config.min_frequency)
+    offsets, data, counts = np.zeros(1, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int64)
+    if words.num_rows:  # else there is nothing but runs of spaces and placeholders
+        column = pa.concat_arrays(words["word"].chunks)
+        offsets, data, counts = *buffers(column), words["count"].to_numpy()
+    tokens, merges, uses = learn(offsets, data, counts, size, config.min_frequency)
+    if config.min_token_uses:
+        tokens, merges, uses = prune(tokens, merges, uses, config.min_token_uses)
     visible = visible_bytes()
     shown = ["".join(visible[byte] for byte in token) for token in tokens]
     vocabulary = {token: number for number, token in enumerate(shown)}
-    return _around(models.BPE(vocabulary, [(shown[left], shown[right]) for left, right in merges]), config)
+    return _around(models.BPE(vocabulary, [(shown[left], shown[right]) for left, right in merges]), config), uses
 
 
 def train_by_library(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:

@@ -18,7 +18,7 @@ from tokenizer import TokenizerConfig, train
 from tokenizer.alphabet import visible_bytes
 from tokenizer.count import Counter as WordCounter
 from tokenizer.count import merge_counts
-from tokenizer.merges import byte_ranks, learn
+from tokenizer.merges import byte_ranks, learn, prune
 from tokenizer.train import train_by_library, train_from_counts
 
 Words = dict[bytes, int]
@@ -27,7 +27,8 @@ Words = dict[bytes, int]
 def learnt(words: Words, size: int, least: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
     offsets = np.cumsum([0, *map(len, words)]).astype(np.int64)
     data = np.frombuffer(b"".join(words) or b"", np.uint8)
-    tokens, merges = learn(offsets, data, np.array([*words.values()], np.int64), size, least)
+    tokens, merges, uses = learn(offsets, data, np.array([*words.values()], np.int64), size, least)
+    assert sum(int(use) * len(token) for use, token in zip(uses, tokens, strict=True)) == sum(len(w) * n for w, n in words.items())
     return tokens, [(tokens[left], tokens[right]) for left, right in merges]
 
 
@@ -150,7 +151,7 @@ def test_counts_taken_in_parts_and_merged_in_any_order_are_those_of_one_count() 
         counter.add(texts[begin : begin + 7])
         parts.append(counter.take()[0])
     assert merge_counts(pa.concat_tables(reversed(parts))).equals(expected)
-    assert train_from_counts(expected, config).to_str() == train(texts, config).to_str()
+    assert train_from_counts(expected, config)[0].to_str() == train(texts, config).to_str()
 
 
 def test_a_weight_counts_a_text_as_often() -> None:
@@ -160,3 +161,27 @@ def test_a_weight_counts_a_text_as_often() -> None:
     size = thrice.add([SAMPLES[0], SAMPLES[1], SAMPLES[2]], np.array([1, 3, 0]))
     assert size == len(SAMPLES[0].encode()) + 3 * len(SAMPLES[1].encode())
     assert merge_counts(thrice.take()[0]).equals(merge_counts(once.take()[0]))
+
+
+@given(MORE, st.integers(1, 30))
+def test_pruning_takes_rare_tokens_alone_and_leaves_what_others_are_made_of(words: Words, least: int) -> None:
+    offsets = np.cumsum([0, *map(len, words)]).astype(np.int64)
+    data = np.frombuffer(b"".join(words), np.uint8)
+    tokens, merges, uses = learn(offsets, data, np.array([*words.values()], np.int64), 300, 1)
+    kept, left, after = prune(tokens, merges, uses, least)
+    assert kept[:256] == tokens[:256]
+    assert [token for token in tokens if token in set(kept)] == kept
+    made = {kept[a] + kept[b] for a, b in left}
+    assert made == set(kept[256:])  # each can still be made, and nothing else
+    parts = {kept[index] for pair in left for index in pair}
+    assert all(use >= least or token in parts for token, use in zip(kept[256:], after[256:], strict=True))
+    assert all(use < least for token, use in zip(tokens, uses, strict=True) if token not in set(kept))
+    visible = visible_bytes()
+    shown = ["".join(visible[byte] for byte in token) for token in kept]
+    model = models.BPE({token: index for index, token in enumerate(shown)}, [(shown[a], shown[b]) for a, b in left])
+    used: Counter[int] = Counter()
+    for word, count in words.items():
+        for token in model.tokenize("".join(visible[byte] for byte in word)):
+            used[token.id] += count
+    if len({tokens[a] + tokens[b] for a, b in merges}) == len(merges):  # with two ways to make one, another may be taken
+        assert {index: int(use) for index, use in enumerate(after) if use} == dict(used)
