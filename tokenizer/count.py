@@ -45,22 +45,46 @@ def hash_bytes(data: Array, begin: int, end: int) -> np.uint64:  # pragma: no co
     return value ^ (value >> np.uint64(32))
 
 
+# A table of words is uint64 (slots, 4), two words' entries to a cache line: the first 16 bytes of the word in two numbers, its
+# count (0: empty), its length. Of a longer word the first two are its hash and where its bytes begin in the arena.
+_SHORT = 16
+
+
 @numba.njit(cache=True, nogil=True)
-def _grow_slots(slots: Array, hashes: Array, used: int) -> Array:  # pragma: no cover - compiled
-    bigger = np.full(2 * len(slots), -1, np.int32)
+def _key(data: Array, begin: int, end: int) -> tuple[np.uint64, np.uint64]:  # pragma: no cover - compiled
+    """The bytes of a short word as two numbers."""
+    one, two = np.uint64(0), np.uint64(0)
+    middle = min(begin + 8, end)
+    for at in range(begin, middle):
+        one = (one << np.uint64(8)) | np.uint64(data[at])
+    for at in range(middle, end):
+        two = (two << np.uint64(8)) | np.uint64(data[at])
+    return one, two
+
+
+@numba.njit(cache=True, nogil=True)
+def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragma: no cover - compiled
+    value = (one ^ (two * np.uint64(0xFF51AFD7ED558CCD)) ^ size) * _PRIME
+    value ^= value >> np.uint64(29)
+    value *= np.uint64(0xBF58476D1CE4E5B9)
+    return value ^ (value >> np.uint64(32))
+
+
+@numba.njit(cache=True, nogil=True)
+def _hash_of(table: Array, slot: int) -> np.uint64:  # pragma: no cover - compiled
+    return table[slot, 0] if table[slot, 3] > _SHORT else _mix(table[slot, 0], table[slot, 1], table[slot, 3])
+
+
+@numba.njit(cache=True, nogil=True)
+def _grow(table: Array) -> Array:  # pragma: no cover - compiled
+    bigger = np.zeros((2 * len(table), 4), np.uint64)
     mask = len(bigger) - 1
-    for index in range(used):
-        slot = np.int64(hashes[index] & np.uint64(mask))
-        while bigger[slot] >= 0:
-            slot = (slot + 1) & mask
-        bigger[slot] = index
-    return bigger
-
-
-@numba.njit(cache=True, nogil=True)
-def _longer(array: Array, size: int) -> Array:  # pragma: no cover - compiled
-    bigger = np.empty(size, array.dtype)
-    bigger[: len(array)] = array
+    for old in range(len(table)):
+        if table[old, 2]:
+            slot = np.int64(_hash_of(table, old) & np.uint64(mask))
+            while bigger[slot, 2]:
+                slot = (slot + 1) & mask
+            bigger[slot] = table[old]
     return bigger
 
 
@@ -69,27 +93,26 @@ def _count(
     offsets: Array,
     data: Array,
     weights: Array,
-    table: Array,
+    classed: Array,
     kind: int,
     digits: int,
     prefix: bool,
     space_runs: int,
     placeholders: Array,
     ends: Array,
-    slots: Array,
-    hashes: Array,
-    counts: Array,
-    starts: Array,
+    table: Array,
     arena: Array,
     used: int,
-) -> tuple[Array, Array, Array, Array, Array, int]:  # pragma: no cover - compiled
+    filled: int,
+) -> tuple[Array, Array, int, int]:  # pragma: no cover - compiled
+    """The table and the arena with the texts' words added, the words there are, and the bytes of the arena that are filled."""
     scratch = np.empty(0, np.uint8)
     for text in range(len(offsets) - 1):
-        at, last, weight = offsets[text], offsets[text + 1], weights[text]
+        at, last, weight = offsets[text], offsets[text + 1], np.uint64(weights[text])
         if weight == 0:
             continue
         while at < last:
-            piece = piece_end(data, at, last, table)
+            piece = piece_end(data, at, last, classed)
             while at < piece:
                 stop = segment_end(data, at, piece, space_runs, placeholders, ends)
                 source, place, limit = data, at, stop
@@ -100,43 +123,79 @@ def _count(
                     scratch[1 : stop - at + 1] = data[at:stop]
                     source, place, limit = scratch, 0, stop - at + 1
                 while place < limit:
-                    end = pre_token_end(source, place, limit, table, kind, digits)
+                    end = pre_token_end(source, place, limit, classed, kind, digits)
                     size = end - place
-                    value = hash_bytes(source, place, end)
-                    mask = len(slots) - 1
-                    slot = np.int64(value & np.uint64(mask))
-                    while True:
-                        index = slots[slot]
-                        if index < 0:
-                            if used + 2 > len(counts):
-                                hashes, counts = _longer(hashes, 2 * len(hashes)), _longer(counts, 2 * len(counts))
-                                starts = _longer(starts, 2 * len(starts))
-                            if starts[used] + size > len(arena):
-                                arena = _longer(arena, max(2 * len(arena), starts[used] + size))
-                            begin = starts[used]
-                            for offset in range(size):
-                                arena[begin + offset] = source[place + offset]
-                            starts[used + 1] = begin + size
-                            hashes[used], counts[used], slots[slot] = value, weight, used
-                            used += 1
-                            if 2 * used > len(slots):
-                                slots = _grow_slots(slots, hashes, used)
-                            break
-                        if hashes[index] == value and starts[index + 1] - starts[index] == size:
-                            begin, same = starts[index], True
-                            for offset in range(size):
-                                if arena[begin + offset] != source[place + offset]:
-                                    same = False
-                                    break
-                            if same:
-                                counts[index] += weight
+                    mask = len(table) - 1
+                    if size <= _SHORT:
+                        one, two = _key(source, place, end)
+                        slot = np.int64(_mix(one, two, np.uint64(size)) & np.uint64(mask))
+                        while table[slot, 2]:
+                            if table[slot, 0] == one and table[slot, 1] == two and table[slot, 3] == np.uint64(size):
                                 break
-                        slot = (slot + 1) & mask
+                            slot = (slot + 1) & mask
+                    else:
+                        one, two = hash_bytes(source, place, end), np.uint64(filled)
+                        slot = np.int64(one & np.uint64(mask))
+                        while table[slot, 2]:
+                            if table[slot, 0] == one and table[slot, 3] == np.uint64(size):
+                                begin, same = np.int64(table[slot, 1]), True
+                                for offset in range(size):
+                                    if arena[begin + offset] != source[place + offset]:
+                                        same = False
+                                        break
+                                if same:
+                                    break
+                            slot = (slot + 1) & mask
+                    if table[slot, 2]:
+                        table[slot, 2] += weight
+                    else:
+                        table[slot, 0], table[slot, 1], table[slot, 2], table[slot, 3] = one, two, weight, np.uint64(size)
+                        if size > _SHORT:
+                            if filled + size > len(arena):
+                                more = np.empty(max(2 * len(arena), filled + size), np.uint8)
+                                more[:filled] = arena[:filled]
+                                arena = more
+                            for offset in range(size):
+                                arena[filled + offset] = source[place + offset]
+                            filled += size
+                        used += 1
+                        if 2 * used > len(table):
+                            table = _grow(table)
                     place = end
                 at = stop
                 if at < piece:
                     at = removed_end(data, at, piece, space_runs, placeholders, ends)
-    return slots, hashes, counts, starts, arena, used
+    return table, arena, used, filled
+
+
+@numba.njit(cache=True, nogil=True)
+def _taken(table: Array, arena: Array, used: int) -> tuple[Array, Array, Array, Array]:  # pragma: no cover - compiled
+    """The words as `(offsets, bytes, counts, hashes)`."""
+    offsets, counts, hashes = np.zeros(used + 1, np.int64), np.empty(used, np.int64), np.empty(used, np.uint64)
+    total = np.int64(0)
+    for slot in range(len(table)):
+        if table[slot, 2]:
+            total += np.int64(table[slot, 3])
+    data = np.empty(total, np.uint8)
+    word, at = 0, np.int64(0)
+    for slot in range(len(table)):
+        if not table[slot, 2]:
+            continue
+        size = np.int64(table[slot, 3])
+        if size > _SHORT:
+            begin = np.int64(table[slot, 1])
+            data[at : at + size] = arena[begin : begin + size]
+        else:
+            first = min(size, 8)
+            for index in range(first):
+                data[at + index] = np.uint8(table[slot, 0] >> np.uint64(8 * (first - 1 - index)))
+            for index in range(first, size):
+                data[at + index] = np.uint8(table[slot, 1] >> np.uint64(8 * (size - 1 - index)))
+        at += size
+        counts[word], hashes[word] = table[slot, 2], _hash_of(table, slot)
+        word += 1
+        offsets[word] = at
+    return offsets, data, counts, hashes
 
 
 def class_table(config: TokenizerConfig) -> npt.NDArray[np.uint8]:
@@ -180,22 +239,16 @@ class Counter:
         self._kind = GPT2 if config.pretokenizer == "modernbert" else MODERN
         self._digits = {"right": RIGHT, "left": LEFT, "one": ONE}[config.digits]
         self._prefix, self._space_runs = config.add_prefix_space, config.space_runs
-        self._table = class_table(config)
+        self._classes = class_table(config)
         self._clear()
 
     def _clear(self) -> None:
-        self._slots = np.full(_FIRST, -1, np.int32)
-        self._hashes, self._counts = np.empty(_FIRST, np.uint64), np.empty(_FIRST, np.int64)
-        self._starts, self._arena, self._used = np.zeros(_FIRST, np.int64), np.empty(8 * _FIRST, np.uint8), 0
+        self._table, self._arena = np.zeros((_FIRST, 4), np.uint64), np.empty(1 << 16, np.uint8)
+        self._used, self._filled = 0, 0
 
     def __len__(self) -> int:
         """Different pre-tokens."""
         return self._used
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the different pre-tokens."""
-        return int(self._starts[self._used])
 
     def add(self, texts: pa.Array | pa.ChunkedArray | list[str], weights: npt.NDArray[np.int64] | None = None) -> int:
         """Count texts, each `weights` times (once); returns their bytes of UTF-8, so weighted. Raises `TokenizerError`."""
@@ -203,35 +256,30 @@ class Counter:
         times = np.ones(len(array), np.int64) if weights is None else weights.astype(np.int64)
         size = int((np.diff(buffers(array)[0]) * times).sum())
         offsets, data = buffers(normalised(array))
-        self._slots, self._hashes, self._counts, self._starts, self._arena, self._used = _count(
+        self._table, self._arena, self._used, self._filled = _count(
             offsets,
             data,
             times,
-            self._table,
+            self._classes,
             self._kind,
             self._digits,
             self._prefix,
             self._space_runs,
             self._placeholders,
             self._ends,
-            self._slots,
-            self._hashes,
-            self._counts,
-            self._starts,
+            self._table,
             self._arena,
             self._used,
+            self._filled,
         )
         return size
 
     def take(self) -> tuple[pa.Table, npt.NDArray[np.uint64]]:
         """All counts so far as a table (`WORDS`), with the hash of each word; begins anew."""
-        used = self._used
-        offsets, data = self._starts[: used + 1].copy(), self._arena[: self._starts[used]].copy()
-        words = pa.LargeBinaryArray.from_buffers(pa.large_binary(), used, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-        table = pa.table([words, pa.array(self._counts[:used].copy())], schema=WORDS)
-        hashes = self._hashes[:used].copy()
+        offsets, data, counts, hashes = _taken(self._table, self._arena, self._used)
+        words = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(counts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
         self._clear()
-        return table, hashes
+        return pa.table([words, pa.array(counts)], schema=WORDS), hashes
 
 
 def merge_counts(table: pa.Table) -> pa.Table:
