@@ -96,15 +96,80 @@ def curate(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOp
     show(engine.workdir, loaded.name)
 
 
-@app.command()
-def tokenizer(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
-    """Curate, and train the tokenizer."""
+tokenizers = typer.Typer(help="Train a tokenizer, compare tokenizers, encode a text, add entries.", no_args_is_help=True)
+app.add_typer(tokenizers, name="tokenizer")
+
+
+@tokenizers.command()
+def train(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
+    """Curate, and train the tokenizer on the first phase's mix."""
     from jobs import run as stages
 
     loaded = _recipe(recipe, workdir)
     engine = stages.open_engine(loaded, address=address, workers=workers)
     stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
     console.print(f"tokenizer: {engine.workdir.path('tokenizer')}")
+
+
+@tokenizers.command("report")
+def tokenizer_report(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe: its tokenizer is judged on its held-out documents.")] = None,
+    beside: Annotated[list[Path] | None, typer.Option("--with", help="Another tokenizer: a folder, or a tokenizer.json.")] = None,
+    texts: Annotated[list[Path] | None, typer.Option(help="Judge on these JSON Lines (`text`, perhaps `language`) instead.")] = None,
+    packages: Annotated[bool, typer.Option("--installed", help="Compare with those that installed packages ship.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder for comparison.html and comparison.json.")] = Path(),
+    workdir: WorkdirOption = None,
+) -> None:
+    """Compare tokenizers on held-out documents: a table, JSON, and a page with plots and coloured tokens."""
+    from jobs import tokenizers as judged
+    from jobs.recipe import resolve_workdir
+    from pipeline.dataset import Workdir
+    from pipeline.errors import UserError
+    from pipeline.tokens import TOKENIZER, local_folder
+
+    paths = [*(beside or []), *(judged.installed() if packages else [])]
+    opened = None
+    if recipe is not None:
+        opened = Workdir(resolve_workdir(_recipe(recipe, workdir).workdir))
+        opened.require(TOKENIZER)
+        paths.insert(0, Path(local_folder(opened, TOKENIZER)))
+    if not paths:
+        raise UserError("tokenizer report: no tokenizer to judge; give a recipe, or --with FOLDER")
+    if texts:
+        groups, code = judged.from_files(texts)
+        about = f"Texts of {', '.join(path.name for path in texts)}."
+    elif opened is not None:
+        groups, code = judged.held_out(opened)
+        about = f"Documents of {opened.uri} that were held out of training."
+    else:
+        raise UserError("tokenizer report: no texts to judge on; give a recipe, or --texts FILE.jsonl")
+    judged.report(paths, groups, code, about, output)
+
+
+@tokenizers.command()
+def encode(
+    folder: Annotated[Path, typer.Argument(help="A tokenizer: a folder, or a tokenizer.json.")],
+    text: Annotated[str | None, typer.Argument(help="The text; default: what comes in on standard input.")] = None,
+) -> None:
+    """Show a text's tokens, in colour, and their ids."""
+    from jobs.tokenizers import show_tokens
+
+    show_tokens(folder, sys.stdin.read() if text is None else text)
+
+
+@tokenizers.command()
+def extend(
+    folder: Annotated[Path, typer.Argument(help="A tokenizer folder.")],
+    target: Annotated[Path, typer.Argument(help="Where the extended one goes.")],
+    words: Annotated[list[str], typer.Argument(help="New entries.")],
+    in_unused: Annotated[bool, typer.Option(help="Take the places of [unusedN], so that the vocabulary does not grow.")] = False,
+) -> None:
+    """Add entries to a tokenizer; every id that it has stays what it is."""
+    from tokenizer.extend import extend as add
+
+    ids = add(folder, words, target, in_unused=in_unused)
+    for word, identifier in zip(words, ids, strict=True):
+        console.print(f"{identifier:>8}  {word}", markup=False)
 
 
 @app.command()

@@ -33,7 +33,7 @@ from pipeline.packing import pack_stage, shards_dataset
 from pipeline.shards import ShardInfo
 from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.verdicts import ORDER, verdict_dataset
-from pipeline.vocabulary import tokenizer_stage
+from pipeline.vocabulary import make_tokenizer
 
 VALIDATION = "validation"
 
@@ -109,8 +109,8 @@ def _forget(workdir: Workdir, verdicts: list[Manifest]) -> None:
 def build_tokenizer(recipe: Recipe, engine: Engine, curated: Curated) -> Manifest:
     """Train the tokenizer on the first phase's mix."""
     first = recipe.phases[0]
-    stage = tokenizer_stage(recipe.tokenizer, recipe.seed, first.name, first.mix, recipe.mix, curated.split)
-    return engine.run(stage).manifests[TOKENIZER]
+    documents, split = curated.documents, curated.split
+    return make_tokenizer(engine, recipe.tokenizer, recipe.seed, first.name, first.mix, recipe.mix, documents, split)
 
 
 def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: Manifest) -> dict[str, Manifest]:

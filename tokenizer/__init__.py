@@ -1,10 +1,11 @@
-"""Train, inspect, export and run a byte-level BPE tokenizer."""
+"""Train, judge, extend, export and run a byte-level BPE tokenizer."""
 
 from tokenizer.artifact import write
 from tokenizer.breaks import CONTINUES_WORD, break_flags
 from tokenizer.config import TokenizerConfig
 from tokenizer.encode import Encoder
 from tokenizer.errors import TokenizerError
+from tokenizer.extend import extend
 from tokenizer.folder import SpecialIds, fingerprint, load, special_ids
 from tokenizer.inspect import Statistics, measure
 from tokenizer.layout import Layout
@@ -19,6 +20,7 @@ __all__ = [
     "TokenizerConfig",
     "TokenizerError",
     "break_flags",
+    "extend",
     "fingerprint",
     "load",
     "measure",

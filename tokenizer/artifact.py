@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import AddedToken, Tokenizer, processors
 
 from tokenizer.card import card
@@ -38,11 +40,26 @@ def assemble(trained: Tokenizer, config: TokenizerConfig) -> tuple[Tokenizer, La
     return tokenizer, plan
 
 
-def write(trained: Tokenizer, config: TokenizerConfig, folder: Path, made_from: dict[str, Any]) -> Layout:
+def hardly_used(trained: Tokenizer, uses: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """For a report: how many merged tokens the text that was trained on uses less often than 1, 10 and 100 times, and the rarest.
+
+    Most of them are parts of longer tokens, which a vocabulary needs to make those.
+    """
+    merged = uses[256:]
+    rarest = 256 + np.argsort(merged, kind="stable")[:50]
+    return {
+        "fewer_uses_than": {str(bound): int((merged < bound).sum()) for bound in (1, 10, 100)},
+        "rarest": {trained.decode([int(number)]): int(uses[number]) for number in rarest},
+    }
+
+
+def write(
+    trained: Tokenizer, config: TokenizerConfig, folder: Path, made_from: dict[str, Any], uses: npt.NDArray[np.int64] | None = None
+) -> Layout:
     """Write the folder: the tokenizer, its configuration, a card, and a report with the proof of the engines' equality.
 
     `made_from` goes into the report and the card (fingerprints, sizes). The same tokenizer gives the same bytes, under the
-    same versions of the engines. Raises `TokenizerError` as `assemble` does.
+    same versions of the engines. `uses`: how often the text uses each learned token, if known. Raises `TokenizerError` as `assemble` does.
     """
     tokenizer, plan = assemble(trained, config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +93,7 @@ def write(trained: Tokenizer, config: TokenizerConfig, folder: Path, made_from: 
             "specials": {word: plan.id_of(word) for word in plan.specials},
             "unused": len(plan.unused),
         },
+        "hardly_used": None if uses is None else hardly_used(trained, uses),
         "fast_engine": prove(text_only(body), parallel=True).to_json(),
     }
     _dump(folder / "report.json", report)

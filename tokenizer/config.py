@@ -15,8 +15,18 @@ class TokenizerConfig(BaseModel):
     vocab_size: int = Field(50_368, ge=512, le=1 << 20, description="Entries in all, specials included; a multiple of 64 (paper: 50,368).")
     pretokenizer: Literal["modernbert", "modern"] = Field(
         "modernbert",
-        description="How text is cut before merges: `modernbert` (GPT-2's pattern) or `modern` (cl100k's pattern: a leading mark goes "
-        "with its letters, digits in groups of at most three, line ends with the marks before them).",
+        description="How text is cut before merges: `modernbert` (GPT-2's pattern) or `modern` (cl100k's pattern: a leading sign goes "
+        "with its letters, digits in short groups, line ends with the signs before them).",
+    )
+    digits: Literal["right", "left", "one"] = Field(
+        "right",
+        description="With `modern`: digits in groups of at most three from the right (Singh and Strouse 2024: arithmetic gains), from "
+        "the `left` (cl100k, Llama 3), or each alone, `one` (Qwen).",
+    )
+    marks: bool = Field(
+        False,
+        description="With `modern`: combining marks (\\p{M}) belong to the word whose letters they stand by, so that a word of "
+        "Hindi or Thai is not cut at each vowel sign (as Qwen 3.5 does). Quick encoding needs `digits: one` with it.",
     )
     space_runs: int = Field(
         24, ge=1, le=128, description="Runs of 2 to this many spaces are tokens of their own, for code (reference: 24); 1: none."
@@ -30,10 +40,31 @@ class TokenizerConfig(BaseModel):
     min_frequency: int = Field(
         2, ge=1, description="Fewest occurrences of a pair that is merged (the default of the published byte-level trainers: 2)."
     )
-    method: Literal["huggingface"] = Field("huggingface", description="Who learns the merges: the `tokenizers` library's trainer.")
+    method: Literal["mapreduce", "huggingface"] = Field(
+        "mapreduce",
+        description="Who learns the merges: `mapreduce` counts pre-tokens over all workers and merges from the counts; "
+        "`huggingface` is the `tokenizers` library's trainer, in one process. The result is the same.",
+    )
+    min_word_count: int = Field(
+        1,
+        ge=1,
+        description="Pre-tokens that occur less often than this in the mix are left out of training; 1: none are, the result is exact.",
+    )
+    max_words: int = Field(
+        16_000_000,
+        ge=1000,
+        description="Most different pre-tokens to learn from, which bounds memory (some 150 bytes each); where the mix has more, the "
+        "rarest are cut at a count that the report states.",
+    )
+    min_token_uses: int = Field(
+        0,
+        ge=0,
+        description="Learned tokens that the mix uses less often than this are pruned where no other token is made of them, and leave "
+        "`[unusedN]` entries; with `mapreduce` alone. 0: none.",
+    )
     max_length: int = Field(8192, ge=8, description="`model_max_length` of the tokenizer, in tokens (paper: 8192).")
-    sample_bytes: int = Field(
-        1 << 30, ge=1, description="Most bytes of text to train on; documents of the mix are chosen by a number keyed by their id."
+    sample_bytes: int | None = Field(
+        None, ge=1, description="Most bytes of text to train on, of documents chosen by a number keyed by their id; null: the whole mix."
     )
 
     @field_validator("vocab_size")
@@ -49,4 +80,6 @@ class TokenizerConfig(BaseModel):
         # Behind a split, the library would put the space before every piece and not before the text.
         if self.add_prefix_space and self.pretokenizer != "modernbert":
             raise ValueError(f"add_prefix_space does not go with pretokenizer `{self.pretokenizer}`; leave it out, or choose `modernbert`")
+        if self.pretokenizer == "modernbert" and (self.digits != "right" or self.marks):
+            raise ValueError("digits and marks do not go with pretokenizer `modernbert`; leave them out, or choose `modern`")
         return self

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from tokenizer.engines import fast_encode, fast_engine, slow_encode
+from tokenizer.engines import FastEngine, fast_encode, fast_engine, slow_encode
 from tokenizer.errors import TokenizerError
 from tokenizer.folder import load, text_only
 from tokenizer.proof import Proof, prove
-from tokenizer.scan import all_allowed
+from tokenizer.scan import CODE_POINTS, all_allowed
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,13 @@ class Encoder:
     """Encodes documents with the tokenizer of a folder. Special tokens are never added, and never recognised in the text.
 
     One thread, unless `parallel`. The proof that gigatoken gives equal ids is the one in the folder's report; where there is
-    none, or it is of another tokenizer or other versions of the engines, the comparison is made here, once in a process. Where gigatoken
+    none, or it is of another tokenizer or other versions of the engines, the comparison is made here, once in a process; without
+    `compare` it is not, and `tokenizers` does the work. Where gigatoken
     cannot be used at all, `tokenizers` encodes everything, and the log says so. Raises `TokenizerError` where the folder
     holds no tokenizer that can be loaded.
     """
 
-    def __init__(self, folder: str | Path, *, parallel: bool = False) -> None:
+    def __init__(self, folder: str | Path, *, parallel: bool = False, compare: bool = True) -> None:
         self.folder = Path(folder)
         self.parallel = parallel
         tokenizer = load(self.folder)
@@ -49,11 +50,15 @@ class Encoder:
         self.vocab_size: int = tokenizer.get_vocab_size()
         self.id_type = pa.uint16() if self.vocab_size <= 1 << 16 else pa.uint32()
         proof = _stored_proof(self.folder)
-        if proof is None or not proof.holds(body):
+        if (proof is None or not proof.holds(body)) and compare:
             proof = _proof(body, parallel)
-        self.engine, why = fast_engine(body) if proof.usable else (None, proof.why_not)
-        self.allowed = proof.allowed()
-        if self.engine is None:
+        holds = proof is not None and proof.holds(body)
+        self.engine: FastEngine | None = None
+        self.allowed = proof.allowed() if proof is not None else np.zeros(CODE_POINTS, bool)
+        why = proof.why_not if proof is not None else ""
+        if proof is not None and holds and proof.usable:
+            self.engine, why = fast_engine(body)
+        if self.engine is None and holds:
             _warn_once(f"{self.folder}: `tokenizers` encodes everything, slowly; gigatoken cannot be used ({why})")
 
     def encode(self, texts: Texts) -> pa.ListArray | pa.LargeListArray:
@@ -62,7 +67,9 @@ class Encoder:
         A large_list where the texts give more than 2**31 - 1 ids. Raises `TokenizerError` where a text is not UTF-8.
         """
         array = _large_strings(texts)
-        fast = all_allowed(array, self.allowed) if self.engine is not None else np.zeros(len(array), bool)
+        if self.engine is None:
+            return self._lists(*self._slow(array, np.arange(len(array))))
+        fast = all_allowed(array, self.allowed)
         if fast.all():
             return self._lists(*fast_encode(self.engine, array, parallel=self.parallel))
         slow_rows, fast_rows = np.flatnonzero(~fast), np.flatnonzero(fast)
@@ -86,7 +93,7 @@ class Encoder:
                 ) from error
         encoded = slow_encode(self.tokenizer, texts, parallel=self.parallel)
         offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
-        return offsets, np.concatenate([np.array(ids, np.uint32) for ids in encoded])
+        return offsets, np.concatenate([np.zeros(0, np.uint32), *(np.array(ids, np.uint32) for ids in encoded)])
 
     def _lists(self, offsets: npt.NDArray[np.int64], ids: npt.NDArray[np.uint32]) -> pa.ListArray | pa.LargeListArray:
         item = pa.field("item", self.id_type, nullable=False)

@@ -29,14 +29,14 @@ class SpecialIds:
 
 
 def _json(folder: Path) -> Path:
-    path = folder / "tokenizer.json"
+    path = folder if folder.suffix == ".json" else folder / "tokenizer.json"
     if not path.is_file():
         raise TokenizerError(f"{path}: not there; give a folder made by `foundry tokenizer` or any with a tokenizer.json")
     return path
 
 
 def load(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder. Raises `TokenizerError`."""
+    """The tokenizer of a folder, or of a tokenizer.json itself. Raises `TokenizerError`."""
     path = _json(folder)
     try:
         return Tokenizer.from_file(str(path))
@@ -85,7 +85,12 @@ def text_only(tokenizer_json: str) -> str:
     Raises `TokenizerError` where the ids of what remains would not be the same.
     """
     body: dict[str, Any] = json.loads(tokenizer_json)
-    body["added_tokens"] = [token for token in body["added_tokens"] if not _not_text(token)]
+    words = [token for token in body["added_tokens"] if not _not_text(token)]
+    first = min((token["id"] for token in body["added_tokens"] if _not_text(token)), default=0)
+    if body["model"]["type"] == "BPE":
+        # An added entry gets the next free id when it is loaded; one that the model knows as well keeps its own.
+        body["model"]["vocab"] |= {token["content"]: token["id"] for token in words if token["id"] > first}
+    body["added_tokens"] = words
     body["post_processor"] = None
     body["truncation"] = body["padding"] = None
     text = json.dumps(body, ensure_ascii=False)

@@ -22,13 +22,12 @@ from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-import gigatoken
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders
 
 from tokenizer.alphabet import visible_bytes
-from tokenizer.engines import fast_encode, fast_engine, slow_encode, versions
+from tokenizer.engines import FastEngine, fast_encode, fast_engine, slow_encode, versions
 from tokenizer.scan import CODE_POINTS, Flags
 
 _BATCH = 16_384
@@ -124,7 +123,7 @@ def probe(tokenizer_json: str) -> str:
     return json.dumps(body)
 
 
-def _unequal(tokenizer: Tokenizer, engine: gigatoken.Tokenizer, texts: list[str], parallel: bool) -> list[int]:
+def _unequal(tokenizer: Tokenizer, engine: FastEngine, texts: list[str], parallel: bool) -> list[int]:
     """The positions of texts on which the engines differ."""
     found: list[int] = []
     for begin in range(0, len(texts), _BATCH):

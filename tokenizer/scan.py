@@ -15,8 +15,8 @@ _STRIDE = 32  # bytes that are looked at together, while all are ASCII
 _REFUSED = np.int64(-1)
 
 
-def buffers(texts: pa.LargeStringArray) -> tuple[Offsets, Bytes]:
-    """A large_string array without nulls as `(offsets (texts + 1,), bytes)`, not copied."""
+def buffers(texts: pa.LargeStringArray | pa.LargeBinaryArray) -> tuple[Offsets, Bytes]:
+    """A large_string or large_binary array without nulls as `(offsets (texts + 1,), bytes)`, not copied."""
     if len(texts) == 0:
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
     _, raw, data = texts.buffers()

@@ -16,7 +16,7 @@ from pipeline.measure import measure_stage
 from pipeline.mixing import MixConfig, PhaseMix, group_of, make_plan, plan_phase, solve_scale, split_stage, weight_of
 from pipeline.random import uniform
 from pipeline.tokens import tokenize_stage
-from pipeline.vocabulary import tokenizer_stage
+from pipeline.vocabulary import make_tokenizer
 from tests.conftest import HereEngine
 from tests.pipeline.corpus import write_documents
 from tokenizer import TokenizerConfig
@@ -127,8 +127,7 @@ def mixed(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], documents: i
     verdict = engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]
     settings = MixConfig(validation_share=0.1, **config)
     split = engine.run(split_stage(settings, 3, manifest, statistics, [verdict])).manifests["split"]
-    stage = tokenizer_stage(TRAINED, 3, next(iter(mixes)), next(iter(mixes.values())), settings, split)
-    made = engine.run(stage).manifests["tokenizer"]
+    made = make_tokenizer(engine, TRAINED, 3, next(iter(mixes)), next(iter(mixes.values())), settings, manifest, split)
     tokens = engine.run(tokenize_stage(manifest, split, made)).manifests["tokens"]
     make_plan(engine, settings, 3, {name: (mix, None) for name, mix in mixes.items()}, manifest, statistics, split, tokens)
     rows = pa.concat_tables(table for _, table in workdir.tables("plan")).to_pylist()

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tests.tokenizer.texts import SAMPLES, shipped
 from tokenizer import TokenizerConfig, TokenizerError, train
 from tokenizer.alphabet import visible_bytes
-from tokenizer.train import LONGEST_RUN, pieces
+from tokenizer.splits import LONGEST_RUN
+from tokenizer.train import pieces
 
 
 def merges(tokenizer: Tokenizer) -> list[list[str]]:

@@ -1,0 +1,316 @@
+"""Cutting text into pre-tokens, compiled: what the regular expressions of the two pre-tokenizers do, over UTF-8 buffers.
+
+Each function finds the end of the pre-token that begins at a place, as the pattern's alternatives do in their order. All look
+at each byte a bounded number of times, whatever the text. Equality with the library's cuts is tested for every code point and
+by search, and the classes are the library's own (`classes.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from tokenizer.classes import LETTER, NUMBER, OTHER, SPACE
+
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+Place: TypeAlias = Any  # an int of compiled code, which is untyped outside
+
+# The kinds of pre-tokenizer.
+GPT2, MODERN = 0, 1
+# How `modern` groups digits.
+RIGHT, LEFT, ONE = 0, 1, 2
+GROUPS = 8  # of three digits that are counted from the right
+# From the right, as Singh and Strouse (arXiv 2402.14903) ask and SuperBPE does, but with a bounded look ahead, so that the time
+# for a run of digits does not grow with its square: past 27 digits, groups are taken from the left until 27 or fewer remain.
+LEFT_GROUPS = r"\p{N}{1,3}"
+RIGHT_GROUPS = rf"{LEFT_GROUPS}(?=(?:\p{{N}}{{3}}){{0,{GROUPS}}}(?!\p{{N}}))|{LEFT_GROUPS}"
+
+# The library looks through a whole pre-token for every merge that it makes in it: the time for one without end (DNA, encoded
+# data, a script without spaces) grows with its square. In training, no word is as long as this many characters.
+LONGEST_RUN = 1000
+_LONG_S = 0x17F  # which equals an s where case is ignored
+
+
+@numba.njit(cache=True, nogil=True)
+def width_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
+    """Bytes of the character that starts here, in valid UTF-8."""
+    first = data[at]
+    return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+
+
+@numba.njit(cache=True, nogil=True)
+def code_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
+    """The code point that starts here, in valid UTF-8."""
+    first = np.int64(data[at])
+    if first < 0x80:
+        return first
+    if first < 0xE0:
+        return ((first & 0x1F) << 6) | np.int64(data[at + 1] & 0x3F)
+    if first < 0xF0:
+        return ((first & 0x0F) << 12) | (np.int64(data[at + 1] & 0x3F) << 6) | np.int64(data[at + 2] & 0x3F)
+    return (
+        ((first & 0x07) << 18)
+        | (np.int64(data[at + 1] & 0x3F) << 12)
+        | (np.int64(data[at + 2] & 0x3F) << 6)
+        | np.int64(data[at + 3] & 0x3F)
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _class_at(data: Bytes, at: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
+    return classes[code_at(data, at)]
+
+
+@numba.njit(cache=True, nogil=True)
+def _run(data: Bytes, at: int, end: int, classes: Bytes, kind: int) -> Place:  # pragma: no cover - compiled
+    """The end of the run of one class from here."""
+    while at < end and _class_at(data, at, classes) == kind:
+        at += width_at(data, at)
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def _contraction(data: Bytes, at: int, end: int, any_case: bool) -> Place:  # pragma: no cover - compiled
+    """The end of 's, 't, 'm, 'd, 're, 've or 'll behind the apostrophe at `at`; -1 where there is none."""
+    if at + 1 >= end:
+        return -1
+    first = data[at + 1]
+    if any_case:
+        if code_at(data, at + 1) == _LONG_S:
+            return at + 3
+        first |= 0x20
+        if data[at + 1] >= 0x80:
+            return -1
+    if first == 0x73 or first == 0x74 or first == 0x6D or first == 0x64:
+        return at + 2
+    if at + 2 >= end or data[at + 2] >= 0x80:
+        return -1
+    second = data[at + 2]
+    if any_case:
+        second |= 0x20
+    if (first == 0x72 and second == 0x65) or (first == 0x76 and second == 0x65) or (first == 0x6C and second == 0x6C):
+        return at + 3
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _spaces(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
+    r"""`\s+(?!\S)|\s+`: a run of spaces, without its last one where a character follows and the run has more than one."""
+    start, last = at, at
+    while at < end and _class_at(data, at, classes) == SPACE:
+        last = at
+        at += width_at(data, at)
+    return at if at == end or last == start else last
+
+
+@numba.njit(cache=True, nogil=True)
+def gpt2_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
+    r"""`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+` (marks are classed with the others)."""
+    if data[at] == 0x27:
+        found = _contraction(data, at, end, False)
+        if found >= 0:
+            return found
+    begin = at
+    if data[at] == 0x20 and at + 1 < end:
+        begin = at + 1
+    kind = _class_at(data, begin, classes)
+    if kind == SPACE:
+        return _spaces(data, at, end, classes)
+    return _run(data, begin, end, classes, kind)
+
+
+@numba.njit(cache=True, nogil=True)
+def _digits(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
+    """The end of a group of digits. From the right, the rest of a number is counted no further than `GROUPS` groups."""
+    first = at + width_at(data, at)
+    if digits == ONE:
+        return first
+    stops = np.empty(3, np.int64)
+    count, stop = 0, at
+    most = 3 if digits == LEFT else 3 * GROUPS + 4
+    while count < most and stop < end and _class_at(data, stop, classes) == NUMBER:
+        stop += width_at(data, stop)
+        if count < 3:
+            stops[count] = stop
+        count += 1
+    if digits == LEFT or count == most or count % 3 == 0:
+        return stops[min(count, 3) - 1]
+    return stops[count % 3 - 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
+    """The alternatives of `train.modern_pattern`, in their order (marks are classed with letters or with the others)."""
+    if data[at] == 0x27:
+        found = _contraction(data, at, end, True)
+        if found >= 0:
+            return found
+    kind = _class_at(data, at, classes)
+    if kind == LETTER:
+        return _run(data, at, end, classes, LETTER)
+    if kind == NUMBER:
+        return _digits(data, at, end, classes, digits)
+    following = at + width_at(data, at)
+    after = _class_at(data, following, classes) if following < end else -1
+    if after == LETTER and data[at] != 0x0D and data[at] != 0x0A:
+        return _run(data, following, end, classes, LETTER)
+    if kind == OTHER or (data[at] == 0x20 and after == OTHER):
+        stop = _run(data, following, end, classes, OTHER)
+        while stop < end and (data[stop] == 0x0D or data[stop] == 0x0A):
+            stop += 1
+        return stop
+    stop, line_end = at, -1
+    while stop < end and _class_at(data, stop, classes) == SPACE:
+        if data[stop] == 0x0D or data[stop] == 0x0A:
+            line_end = stop + 1
+        stop += width_at(data, stop)
+    return line_end if line_end >= 0 else _spaces(data, at, end, classes)
+
+
+@numba.njit(cache=True, nogil=True)
+def pre_token_end(data: Bytes, at: int, end: int, classes: Bytes, kind: int, digits: int) -> Place:  # pragma: no cover - compiled
+    """The end of the pre-token that begins at `at`, in a text that ends at `end`."""
+    if kind == GPT2:
+        return gpt2_end(data, at, end, classes)
+    return modern_end(data, at, end, classes, digits)
+
+
+@numba.njit(cache=True, nogil=True)
+def piece_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
+    """Where the next piece of a text ends: behind `LONGEST_RUN` characters without a space, where yet another follows.
+
+    Most text is passed in strides: a space or line end among that many bytes shows that no such run lies over it.
+    """
+    safe = at  # no run without a space reaches over this place
+    looked = at  # up to here there is no ASCII space behind `safe`: nothing is looked at twice
+    while True:
+        if safe + LONGEST_RUN >= end:
+            return end
+        last = safe + LONGEST_RUN - 1
+        back = last
+        while back >= safe and back >= looked and data[back] != 0x20 and data[back] != 0x0A:
+            back -= 1
+        looked = last + 1
+        if back >= safe and back >= 0 and (data[back] == 0x20 or data[back] == 0x0A):
+            safe = back + 1
+            continue
+        count, place = 0, safe
+        while place < end:
+            if _class_at(data, place, classes) == SPACE:
+                break
+            if count == LONGEST_RUN:
+                return place
+            count += 1
+            place += width_at(data, place)
+        if place >= end:
+            return end
+        safe = place + width_at(data, place)
+
+
+@numba.njit(cache=True, nogil=True)
+def removed_end(
+    data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
+) -> Place:  # pragma: no cover - compiled
+    """The end of the added word that begins at `at` (a run of 2 to `space_runs` spaces, a placeholder); -1 where none does."""
+    if data[at] == 0x20:
+        stop = at
+        while stop < end and stop - at < space_runs and data[stop] == 0x20:
+            stop += 1
+        return stop if stop - at > 1 else -1
+    if data[at] == placeholders[0]:
+        start = 0
+        for index in range(len(ends)):
+            size = ends[index] - start
+            if at + size <= end:
+                same = True
+                for offset in range(size):
+                    if data[at + offset] != placeholders[start + offset]:
+                        same = False
+                        break
+                if same:
+                    return at + size
+            start = ends[index]
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def segment_end(
+    data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
+) -> Place:  # pragma: no cover - compiled
+    """Where the text that begins at `at` stops before an added word, or ends."""
+    while at < end:
+        if (data[at] == 0x20 or data[at] == placeholders[0]) and removed_end(data, at, end, space_runs, placeholders, ends) >= 0:
+            return at
+        at += 1
+    return end
+
+
+@numba.njit(cache=True, nogil=True)
+def in_normal_form(
+    offsets: npt.NDArray[np.int64], data: Bytes, composition: Bytes, ask: int, out: Flags
+) -> None:  # pragma: no cover - compiled
+    """Which texts are in NFC for certain (`classes.composition`)."""
+    for text in range(len(offsets) - 1):
+        at, end, before, good = offsets[text], offsets[text + 1], 0, True
+        while at < end and good:
+            if data[at] < 0x80:
+                before = 0
+                at += 1
+                continue
+            kind = composition[code_at(data, at)]
+            good = kind != ask and (kind == 0 or before <= kind)
+            before = kind
+            at += width_at(data, at)
+        out[text] = good
+
+
+@numba.njit(cache=True, nogil=True)
+def cut_numbers(
+    offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:  # pragma: no cover - compiled
+    """Texts cut within numbers, so that groups of three from the left are those of three from the right.
+
+    `(offsets, first)`: the pieces' offsets, and the number of each text's first piece (texts + 1,). In valid UTF-8.
+    """
+    cuts, used = np.empty(len(offsets) + 1024, np.int64), 1
+    first = np.zeros(len(offsets), np.int64)
+    cuts[0] = offsets[0]
+    most = 3 * GROUPS + 3
+    for text in range(len(offsets) - 1):
+        at, end = offsets[text], offsets[text + 1]
+        while at < end:
+            byte = data[at]
+            if byte < 0x80 and (byte < 0x30 or byte > 0x39):
+                at += 1
+                continue
+            start, digits = at, 0
+            while at < end and _class_at(data, at, classes) == NUMBER:
+                at += width_at(data, at)
+                digits += 1
+            if digits == 0:
+                at += width_at(data, at)
+            elif digits > 3 and digits % 3:
+                rest = digits % 3
+                if digits > most:
+                    rest += 3 * ((digits - most + 2) // 3)
+                place = start
+                for _ in range(rest):
+                    place += width_at(data, place)
+                if used + 2 > len(cuts):
+                    more = np.empty(2 * len(cuts), np.int64)
+                    more[:used] = cuts[:used]
+                    cuts = more
+                cuts[used] = place
+                used += 1
+        if used + 2 > len(cuts):
+            more = np.empty(2 * len(cuts), np.int64)
+            more[:used] = cuts[:used]
+            cuts = more
+        cuts[used] = end
+        first[text + 1] = used
+        used += 1
+    return cuts[:used], first
