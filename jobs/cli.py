@@ -250,8 +250,8 @@ def explain(
     tell(workdir, document)
 
 
-@classifier_app.command()
-def train(
+@classifier_app.command("train")
+def train_classifier(
     positive: Annotated[str, typer.Argument(help="Documents of the kind to keep: a file, a folder, a glob, a URI, or a workdir.")],
     negative: Annotated[str, typer.Argument(help="Documents of the other kind.")],
     output: Annotated[Path, typer.Option(help="The folder to write the model to.")] = Path("classifier"),
