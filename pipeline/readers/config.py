@@ -80,7 +80,10 @@ class SourceConfig(BaseModel):
     language: str | None = Field(None, description="Language to declare for documents that do not say their own.")
     license: str | None = Field(None, description="Licence to declare for documents that do not say their own (SPDX).")
     max_record_bytes: int = Field(
-        64 << 20, ge=1, description="Longest record (line, page, member of an archive); longer ones go to the quarantine."
+        32 << 20,
+        ge=1,
+        description="Longest record (line, page, member of an archive); longer ones go to the quarantine. The default keeps a worker "
+        "under 1 GB whatever comes.",
     )
     max_expansion: int = Field(
         1000,
