@@ -171,7 +171,7 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     bad_size = quarantined = bad_partition = 0
 
     def flush() -> File:
-        table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+        table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)  # which takes the texts as UTF-8, too
         return File(DOCUMENTS, f"{chunk.name}-{partition:03d}.parquet", to_parquet(table), len(rows))
 
     def flush_bad() -> File:
@@ -193,8 +193,11 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
                     bad, bad_size = [], 0
                 continue
             row = _row(chunk, item, changes)
+            del item  # a text of 32 MB may take 128 as Python holds it, so no more copies of it than need be
+            row["text"] = row["text"].encode()
             rows.append(row)
-            size += len(row["text"].encode())
+            size += len(row["text"])
+            del row
             if size >= chunk.config.partition_bytes:
                 yield flush()
                 documents, total, partition = documents + len(rows), total + size, partition + 1
@@ -231,4 +234,4 @@ def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Pa
             payload = _Chunk(name, source, chosen, config)
             tasks.append(Task(name, key, payload, size=max(1, sum(file.bytes for file in chosen))))
     configuration = {"ingest": config.model_dump(mode="json"), "sources": [s.model_dump(mode="json") for s in sources]}
-    return Stage("ingest", (DOCUMENTS, QUARANTINE), ingest_chunk, tuple(tasks), configuration, memory=2 << 30)
+    return Stage("ingest", (DOCUMENTS, QUARANTINE), ingest_chunk, tuple(tasks), configuration, memory=1 << 30)

@@ -110,7 +110,10 @@ class SourceConfig(BaseModel):
         1 << 20, ge=1, description="For code: most bytes of a joined document; a repository larger than that is split between files."
     )
     max_record_bytes: int = Field(
-        64 << 20, ge=1, description="Longest record (line, page, member of an archive); longer ones go to the quarantine."
+        32 << 20,
+        ge=1,
+        description="Longest record (line, page, member of an archive); longer ones go to the quarantine. The default keeps a worker "
+        "under 1 GB whatever comes.",
     )
     max_expansion: int = Field(
         1000,

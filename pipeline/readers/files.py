@@ -127,7 +127,7 @@ def open_filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
     """
     try:
         return cast(tuple[pa.fs.FileSystem, str], pa.fs.FileSystem.from_uri(uri))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ImportError):
+    except (ValueError, pa.ArrowNotImplementedError, ImportError):
         import fsspec  # after pyarrow's own: it is slow to import
 
         try:
@@ -149,7 +149,7 @@ def _list_uri(uri: str) -> list[InputFile]:
             infos = [info]
         else:
             infos = filesystem.get_file_info(pa.fs.FileSelector(root, recursive=True, allow_not_found=True))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{uri}: cannot be listed ({error}); check the URI and the credentials in the environment") from error
     root = root.rstrip("/") if info.type != pa.fs.FileType.File else info.path
     found = []

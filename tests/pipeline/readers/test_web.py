@@ -276,7 +276,7 @@ def test_a_record_of_a_gigabyte_is_passed_without_being_held(tmp_path: Path) -> 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     records, bad, _ = read(path)
     assert titles(records) == ["one", "two"]
-    assert bad[0].error == f"a record of {size + len(head)} bytes, over max_record_bytes ({64 << 20})"
+    assert bad[0].error == f"a record of {size + len(head)} bytes, over max_record_bytes ({32 << 20})"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
 
 

@@ -1,0 +1,123 @@
+"""Fuzzing of a reader: `python -m tests.fuzz.papers FORMAT [--seconds 60] [--ending .gz] [SEED_FILE ...]`.
+
+Coverage-guided by atheris where it is installed, else by blind mutation of the seeds. Whatever the bytes, a reader must give records and
+unreadables, raise nothing, leave no mark of its own in a text, and take no longer than `--slow` seconds. The first input that breaks a
+law is printed and written to `fuzz-FORMAT.bin`; it then becomes a test beside the reader's others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+SEEDS = {
+    "latex": [
+        rb"\documentclass{article}\newcommand{\a}[2][x]{#1 $#2$}\def\b#1.{#1}\title{T}\begin{document}\section{S}\a{y}\b z.\begin{tabular}{l}a&b\\[2pt]c"
+        rb"\end{tabular}\cite[p]{k}\ref{l}\label{l}\footnote{n}\begin{align}x&=y\label{e}\\z\end{align}\verb|v|\begin{itemize}\item a\end{itemize}\end{document}",
+        rb"\newif\ifx\xtrue\ifx a\else b\fi\newenvironment{e}[1]{<#1}{>}\begin{e}{q}\ensuremath{x}\end{e}\csname emph\endcsname{x}\let\c\d\'e\c{c}$$\text{$a$}$$",
+    ],
+    "mediawiki": [
+        b"<mediawiki><siteinfo><base>http://a/b/c</base></siteinfo><page><title>T</title><ns>0</ns><id>1</id><revision><text>'''a''' {{lang|fr|b}} [[c|d]]e "
+        b"&lt;ref&gt;x&lt;/ref&gt; {{{1|2}}}\n== h ==\n* l\n{| class=x\n! a !! b\n|-\n| c || d\n|}\n[[File:x|y]] [http://x z] &lt;math&gt;x&lt;/math&gt;</text></revision></page></mediawiki>",
+    ],
+    "jats": [
+        b"<article><front><article-meta><title-group><article-title>T</article-title></title-group><abstract><p>a</p></abstract></article-meta></front><body><sec>"
+        b"<title>S</title><p>x<sup>2</sup><xref ref-type='bibr'>1</xref><list><list-item><p>i</p></list-item></list></p><table-wrap><label>1</label><table><tr><td colspan='2'>"
+        b"c</td></tr></table></table-wrap><disp-formula><math><mfrac><mi>a</mi><mi>b</mi></mfrac></math></disp-formula></sec></body></article>",
+        b"<PubmedArticleSet><PubmedArticle><PMID>1</PMID><ArticleTitle>T</ArticleTitle><Abstract><AbstractText Label='A'>x</AbstractText></Abstract></PubmedArticle></PubmedArticleSet>",
+    ],
+    "s2orc": [
+        b'{"title":"T","content":{"text":"abc def","annotations":{"paragraph":"[{\\"start\\":0,\\"end\\":3}]"}},"year":2020}\n{"id":"1","text":"x","created":"2020-01-02"}\n',
+        b'{"title":"T","abstract":[{"text":"a"}],"pdf_parse":{"body_text":[{"section":"S","text":"b"}]}}',
+    ],
+    "markdown": [b"---\ntitle: t\n---\n# H *e*\n[a](b) **c** `d`\n```x\ny\n```\n<!-- z -->\n| a |\n|---|\nS\n==\n"],
+    "rst": [b"T\n===\n\n.. c\n   d\n\n.. note:: e\n   :x: y\n\n:r:`a` `b <c>`_ ``d`` *e*::\n\n    f\n"],
+}  # fmt: skip
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("format")
+    arguments.add_argument("--seconds", type=int, default=60)
+    arguments.add_argument("--slow", type=float, default=5.0)
+    arguments.add_argument("--ending", default="")
+    arguments.add_argument("seeds", nargs="*", type=Path)
+    options = arguments.parse_args()
+    try:
+        import atheris
+    except ImportError:
+        atheris = None
+    if atheris is None:
+        from pipeline import readers
+    else:
+        with atheris.instrument_imports(include=["pipeline.readers"]):
+            from pipeline import readers
+
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name) / f"x{options.ending}"
+    config = readers.SourceConfig.model_validate(
+        {"name": "fuzz", "domain": "fuzz", "format": options.format, "path": str(path), "strip_markup": True, "max_record_bytes": 1 << 20}
+    )
+    seeds = [*SEEDS.get(options.format, [b""]), *(seed.read_bytes() for seed in options.seeds)]
+    begin = time.monotonic()
+    runs = 0
+
+    def once(data: bytes) -> None:
+        nonlocal runs
+        runs += 1
+        start = time.monotonic()
+        try:
+            path.write_bytes(data)
+            for item in readers.read_file(readers.InputFile(str(path), path.name, len(data), "f"), config):
+                if isinstance(item, readers.Record):
+                    item.text.encode("utf-8", "surrogatepass")
+                    if options.format in ("latex", "mediawiki"):
+                        assert not set("\0\1\2") & set(item.text), "a mark of the reader's own is left in a text"
+                else:
+                    assert isinstance(item, readers.Unreadable), "neither a record nor unreadable"
+            assert time.monotonic() - start < options.slow, f"slower than {options.slow} s"
+        except BaseException:
+            traceback.print_exc()
+            print(f"input of {len(data)} bytes: {data[:2000]!r}")
+            Path(f"fuzz-{options.format}.bin").write_bytes(data)
+            print(f"{options.format}: {runs} runs, one broke a law", flush=True)
+            raise SystemExit(1) from None
+        if time.monotonic() - begin > options.seconds:
+            print(f"{options.format}: {runs} runs in {options.seconds} s, none broke a law", flush=True)
+            folder.cleanup()
+            import os
+
+            os._exit(0)  # atheris knows no other end
+
+    if atheris is not None:
+        with tempfile.TemporaryDirectory() as corpus:
+            for number, seed in enumerate(seeds):
+                (Path(corpus) / str(number)).write_bytes(seed)
+            atheris.Setup([sys.argv[0], corpus, "-max_len=4096", "-verbosity=0"], once)
+            atheris.Fuzz()
+    generator = random.Random(0)
+    pieces = [seed[a : a + generator.randrange(1, 12)] for seed in seeds for a in range(0, len(seed), 5)]
+    while True:
+        data = bytearray(generator.choice(seeds))
+        for _ in range(generator.randrange(1, 12)):
+            at, kind = generator.randrange(len(data) + 1), generator.randrange(5)
+            if kind == 0:
+                del data[at : at + generator.randrange(1, 20)]
+            elif kind == 1:
+                data[at:at] = generator.choice(pieces) * generator.randrange(1, 4)
+            elif kind == 2:
+                data[at : at + 1] = bytes([generator.randrange(256)])
+            elif kind == 3:
+                data[at:at] = data[at : at + generator.randrange(1, 60)]
+            else:
+                del data[at:]
+        once(bytes(data))
+
+
+if __name__ == "__main__":
+    main()
