@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     quarantined = ingested["quarantine"].rows
     if quarantined:
         console.print(f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons")
+    passed: Counter[str] = Counter()
+    for kinds in documents.summary.get("passed_over", {}).values():
+        passed.update(kinds)
+    if passed:
+        most = ", ".join(f"{kind} {count:,}" for kind, count in passed.most_common(3))
+        console.print(f"{passed.total():,} records were passed over, as no text: {most}{' ...' if len(passed) > 3 else ''}", markup=False)
     lines = {name: rules.needs_lines for name, rules in recipe.filter.items()}
     statistics = engine.run(measure_stage(documents, lines, [classifier.resolved(base) for classifier in recipe.classifiers])).manifests[
         "statistics"
