@@ -49,6 +49,15 @@ ABOUT = {
         None,
         None,
     ),
+    "tokenizer": (
+        "Tokenizer",
+        "Code, abstracts, articles, the demo corpus and the sources of installed packages; past those, the same again with one word in "
+        "twenty changed, so that there are ever more different ones. Training goes from `documents/` to the tokenizer folder, Ray's start "
+        "and the proof of the fast engine included; the peer reads the same texts and trains in one process of as many threads. "
+        "Encoding is from Arrow strings to ids, on one core each; every document's ids are compared.",
+        None,
+        None,
+    ),
     "contamination": (
         "Contamination",
         "Documents of English Wikipedia, every fiftieth with a planted evaluation item, searched for 13-grams.",

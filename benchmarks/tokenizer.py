@@ -128,7 +128,7 @@ def training_rows(own: list[str], size: int, folder: Path, quick: bool) -> tuple
     make_tokenizer(*make, *write_corpus(small, iter(own[:300]))[:2])  # compiles what is compiled once on a machine
     seconds = []
     with PeakMemory() as memory:
-        for _ in range(1 if quick else 3):
+        for _ in range(1 if quick else 5):
             for dataset in ("words/counted", "words/merged", "tokenizer"):
                 for name in (*workdir.sizes(dataset), "_manifest.json"):
                     workdir.delete(dataset, name)
@@ -178,13 +178,13 @@ class EngineOf(Engine):
         return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
 
 
-def documents_of(own: list[str], count: int) -> list[str]:
-    """So many documents of web, code and science: long ones cut at line ends into some of about 1,500 characters."""
+def documents_of(own: list[str], count: int, characters: int) -> list[str]:
+    """So many documents of web, code and science: long ones cut at line ends into some of so many characters."""
     found: list[str] = []
     for text in (*own, *sources()):
         at = 0
         while at < len(text):
-            end = text.find("\n", at + 1500)
+            end = text.find("\n", at + characters)
             end = len(text) if end < 0 else end
             found.append(text[at:end])
             at = end
@@ -193,10 +193,9 @@ def documents_of(own: list[str], count: int) -> list[str]:
     return found[:count]
 
 
-def encoding_rows(own: list[str], folders: dict[str, Path], quick: bool) -> list[Row]:
+def encoding_rows(own: list[str], folders: dict[str, Path], count: int, characters: int) -> list[Row]:
     """Encoding on one core, with the proof that is in the folder, and the same by the library."""
-    count = 5_000 if quick else 110_000
-    texts = documents_of(own, count)
+    texts = documents_of(own, count, characters)
     column = pa.array(texts, pa.large_string())
     size = sum(len(text.encode()) for text in texts) / 1e6
     version = versions("tokenizers")["tokenizers"]
@@ -231,6 +230,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 MB and 5,000 documents; nothing is written")
     parser.add_argument("--texts", type=Path, nargs="*", default=[], help="JSON Lines with `text` (.zst or not): code, science, articles")
     parser.add_argument("--size", type=float, default=1000, help="MB of text to train on")
+    parser.add_argument("--documents", type=int, default=110_000, help="documents to encode")
+    parser.add_argument("--characters", type=int, default=1500, help="characters after which a long document is cut")
     options = parser.parse_args()
     own = [text for path in options.texts for text in read_texts(path)]
     own += demo_texts(formats=("html",))
@@ -239,7 +240,8 @@ def main() -> None:
         rows, folder = training_rows(own, int((20 if options.quick else options.size) * 1e6), Path(aside), options.quick)
         modern = TokenizerConfig(vocab_size=8192 if options.quick else 50_368, pretokenizer="modern")
         tokenizer.write(tokenizer.train(own[: 500 if options.quick else 20_000], modern), modern, Path(aside) / "modern", {})
-        rows += encoding_rows(own, {"modernbert": folder, "modern": Path(aside) / "modern"}, options.quick)
+        count = 5_000 if options.quick else options.documents
+        rows += encoding_rows(own, {"modernbert": folder, "modern": Path(aside) / "modern"}, count, options.characters)
     show(rows)
     if not options.quick:
         print(write("tokenizer", rows, ("tokenizers", "gigatoken", "numba", "pyarrow", "ray")))

@@ -71,7 +71,7 @@ def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragm
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash_of(table: Array, slot: int) -> np.uint64:  # pragma: no cover - compiled
+def _hash_of(table: Array, slot: int) -> Any:  # pragma: no cover - compiled
     return table[slot, 0] if table[slot, 3] > _SHORT else _mix(table[slot, 0], table[slot, 1], table[slot, 3])
 
 
@@ -186,7 +186,7 @@ def _taken(table: Array, arena: Array, used: int) -> tuple[Array, Array, Array, 
             begin = np.int64(table[slot, 1])
             data[at : at + size] = arena[begin : begin + size]
         else:
-            first = min(size, 8)
+            first = size if size < 8 else np.int64(8)
             for index in range(first):
                 data[at + index] = np.uint8(table[slot, 0] >> np.uint64(8 * (first - 1 - index)))
             for index in range(first, size):

@@ -87,9 +87,9 @@ def text_only(tokenizer_json: str) -> str:
     body: dict[str, Any] = json.loads(tokenizer_json)
     words = [token for token in body["added_tokens"] if not _not_text(token)]
     first = min((token["id"] for token in body["added_tokens"] if _not_text(token)), default=0)
-    if body["model"]["type"] == "BPE":
+    if body["model"]["type"] == "BPE" and any(token["id"] > first for token in words):
         # An added entry gets the next free id when it is loaded; one that the model knows as well keeps its own.
-        body["model"]["vocab"] |= {token["content"]: token["id"] for token in words if token["id"] > first}
+        body["model"]["vocab"] |= {token["content"]: token["id"] for token in words}
     body["added_tokens"] = words
     body["post_processor"] = None
     body["truncation"] = body["padding"] = None

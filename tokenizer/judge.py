@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,13 +93,9 @@ def _beyond(encoder: Encoder, before: str, texts: Sequence[str], after: str) -> 
 
 
 def _numbers() -> dict[int, list[str]]:
-    """Numbers of one to twelve digits, the same for every tokenizer: 200 of each length, evenly spread."""
-    found = {}
-    for digits in range(1, 13):
-        least, beyond = (0 if digits == 1 else 10 ** (digits - 1)), 10**digits
-        step = max(1, (beyond - least) // 200)
-        found[digits] = [str(number) for number in range(least, beyond, step)][:200]
-    return found
+    """Numbers of one to twelve digits, the same for every tokenizer: 200 of each length, drawn evenly."""
+    chance = random.Random(0)
+    return {digits: [str(chance.randrange(10 ** (digits - 1), 10**digits)) for _ in range(200)] for digits in range(1, 13)}
 
 
 def identifiers(texts: Sequence[str]) -> list[str]:

@@ -1,0 +1,63 @@
+"""An extended tokenizer: old ids stay, new entries are one token each, both engines agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tokenizer.texts import SAMPLES
+from tokenizer import Encoder, TokenizerError, extend, load, special_ids
+from tokenizer.engines import slow_encode
+
+WORDS = ["<protein>", "Ångström", "κλπ"]
+
+
+@pytest.fixture(scope="module")
+def extended(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target: Path = tmp_path_factory.mktemp("extended") / "more"
+    extend(folder, WORDS, target)
+    return target
+
+
+def test_every_old_id_stays_and_the_size_is_a_multiple_of_64(folder: Path, extended: Path) -> None:
+    old, new = load(folder).get_vocab(), load(extended).get_vocab()
+    assert {word: new[word] for word in old} == old
+    assert len(new) % 64 == 0
+    assert [new[word] for word in WORDS] == [4096, 4097, 4098]
+    before, after = special_ids(folder), special_ids(extended)
+    assert (after.cls, after.sep, after.pad, after.mask) == (before.cls, before.sep, before.pad, before.mask)
+
+
+def test_texts_without_the_new_words_get_the_ids_that_they_had(folder: Path, extended: Path) -> None:
+    one, other = load(folder), load(extended)
+    assert slow_encode(one, list(SAMPLES)) == slow_encode(other, list(SAMPLES))
+
+
+def test_a_new_word_is_one_token_for_transformers_and_for_the_pipeline(extended: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    loaded = transformers.AutoTokenizer.from_pretrained(extended)
+    encoder = Encoder(extended)
+    for word, number in zip(WORDS, (4096, 4097, 4098), strict=True):
+        assert number in loaded(f"a {word}b").input_ids
+        assert number in encoder.encode([f"a {word}b"])[0].as_py()
+    assert loaded.decode(loaded("a <protein> b").input_ids, skip_special_tokens=True) == "a <protein> b"
+
+
+def test_in_unused_places_the_vocabulary_does_not_grow(folder: Path, tmp_path: Path) -> None:
+    ids = extend(folder, WORDS, tmp_path / "same", in_unused=True)
+    old, new = load(folder).get_vocab(), load(tmp_path / "same").get_vocab()
+    assert len(new) == len(old)
+    assert ids == [old[f"[unused{number}]"] for number in range(3)] == [new[word] for word in WORDS]
+    assert all(new[word] == number for word, number in old.items() if number not in ids)
+
+
+@pytest.mark.parametrize(("words", "why"), [([""], "is empty"), (["<x>", "<x>"], "named twice"), (["the"], "an entry already")])
+def test_a_word_that_cannot_be_added_is_one_clear_line(folder: Path, tmp_path: Path, words: list[str], why: str) -> None:
+    with pytest.raises(TokenizerError, match=why) as error:
+        extend(folder, words, tmp_path / "bad")
+    assert "\n" not in str(error.value)
+    with pytest.raises(TokenizerError, match="for 83 .unusedN. entries"):
+        extend(folder, [f"w{number}" for number in range(90)], tmp_path / "bad", in_unused=True)
+    with pytest.raises(TokenizerError, match="name another folder"):
+        extend(folder, ["new"], folder)
