@@ -12,6 +12,15 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 # The benchmarks, in the order of the page: what each is about, in words.
 ABOUT = {
+    "filters": (
+        "Filters",
+        "English pages of the demo corpus (crawled pages, and documentation full of code), on one core. Ours measures everything that the "
+        "rules of Gopher (quality, repetition), C4 and FineWeb look at in one pass, then decides; datatrove's four filters each see the "
+        "document as it is. Decisions are compared for equal rules and limits, on pages and on articles of English Wikipedia, repaired as "
+        "ingest repairs them; docs/filters.md lists what differs. Languages: fastText's own code with the same model.",
+        None,
+        None,
+    ),
     "warc": (
         "Web archives",
         "250 real crawled pages in many languages, as gzip members of a WARC. The bare loop beside ours iterates FastWARC, finds the "
