@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.dataset import Workdir
+from pipeline.histograms import histograms
 from tests.integration.small import ROOT, files_of, foundry, small_recipe
 
 pytestmark = pytest.mark.integration
@@ -163,10 +165,13 @@ def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path:
 
 def test_the_report_is_one_self_contained_file(finished: Path) -> None:
     html = (finished / "report.html").read_text(encoding="utf-8")
-    assert html.count("<svg") == 3
-    for outside in ('src="http', 'href="http', "@import", "<script"):
+    drawn = histograms(Workdir(str(finished)))
+    assert {"words", "terminal_lines", "comments", "citations_per_word"} <= {histogram.statistic for histogram in drawn}
+    assert html.count("<svg") == 3 + len(drawn)
+    for outside in ('src="http', 'href="http', "<script"):
         assert outside not in html
-    for heading in ("Funnel", "Why documents were dropped", "Sources", "Document lengths", "Mix", "Packing", "Training"):
+    assert "@import" not in html.split("</style>", 1)[0]
+    for heading in ("Funnel", "Why documents were dropped", "What the rules looked at", "Samples of what the rules dropped and cut", "Sources", "Document lengths", "Mix", "Packing", "Training"):
         assert f"<h2>{heading}</h2>" in html
 
 
