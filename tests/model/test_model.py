@@ -92,11 +92,14 @@ def test_published_sizes_are_those_of_transformers_forward_and_backward(tmp_path
     worst, begin = 0.0, 0
     for length in lengths:
         wanted = positions[(positions >= begin) & (positions < begin + length)] - begin
+        if not len(wanted):  # a segment of which the head saw no token
+            begin += length
+            continue
         piece = ids[None, begin : begin + length]
         hidden = theirs.model(input_ids=piece, attention_mask=torch.ones_like(piece))[0][0]
         other = theirs.decoder(theirs.head(hidden[wanted]))
         mine = logits[(positions >= begin) & (positions < begin + length)]
-        worst = max([worst, *[float((other - mine).abs().max())] * bool(len(wanted))])
+        worst = max(worst, float((other - mine).abs().max()))
         torch.nn.functional.cross_entropy(other, piece[0][wanted], reduction="sum").backward()
         begin += length
     assert worst < 1e-4
