@@ -232,7 +232,7 @@ def test_files_in_a_charset_that_the_source_names(tmp_path: Path) -> None:
         config("text", encoding="nonsense")
 
 
-def test_lone_surrogates_and_names_that_are_not_utf8_reach_the_documents_as_question_marks(tmp_path: Path, workdir: Workdir) -> None:
+def test_lone_surrogates_and_names_that_are_not_utf8_reach_the_documents_as_replacement_characters(tmp_path: Path, workdir: Workdir) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text(
         '{"text": "a\\ud800b", "title": "t\\udfff", "url": "u\\ud800", "x\\ud800": "\\ud800"}\n{"x\\ud800": 1}\n'
@@ -242,9 +242,9 @@ def test_lone_surrogates_and_names_that_are_not_utf8_reach_the_documents_as_ques
     manifest = workdir.manifest("documents")
     assert manifest is not None
     table = pa.concat_tables(workdir.read_table("documents", partition) for partition in manifest.partitions)
-    assert table["text"].to_pylist() == ["ab", "named"]
-    assert table["title"].to_pylist() == ["t?", None]
-    assert table["id"].to_pylist()[1] == "test:b?.jsonl#1"
+    assert table["text"].to_pylist() == ["a\ufffdb", "named"]
+    assert table["title"].to_pylist() == ["t\ufffd", None]
+    assert table["id"].to_pylist()[1] == "test:b\ufffd.jsonl#1"
 
 
 def test_quarantine_comes_in_bounded_partitions_and_what_is_passed_over_is_counted(tmp_path: Path, workdir: Workdir) -> None:
