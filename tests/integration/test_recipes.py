@@ -171,7 +171,17 @@ def test_the_report_is_one_self_contained_file(finished: Path) -> None:
     for outside in ('src="http', 'href="http', "<script"):
         assert outside not in html
     assert "@import" not in html.split("</style>", 1)[0]
-    for heading in ("Funnel", "Why documents were dropped", "What the rules looked at", "Samples of what the rules dropped and cut", "Sources", "Document lengths", "Mix", "Packing", "Training"):
+    for heading in (
+        "Funnel",
+        "Why documents were dropped",
+        "What the rules looked at",
+        "Samples of what the rules dropped and cut",
+        "Sources",
+        "Document lengths",
+        "Mix",
+        "Packing",
+        "Training",
+    ):
         assert f"<h2>{heading}</h2>" in html
 
 

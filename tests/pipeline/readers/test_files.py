@@ -232,7 +232,9 @@ def test_files_in_a_charset_that_the_source_names(tmp_path: Path) -> None:
         config("text", encoding="nonsense")
 
 
-def test_lone_surrogates_and_names_that_are_not_utf8_reach_the_documents_as_replacement_characters(tmp_path: Path, workdir: Workdir) -> None:
+def test_lone_surrogates_and_names_that_are_not_utf8_reach_the_documents_as_replacement_characters(
+    tmp_path: Path, workdir: Workdir
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text(
         '{"text": "a\\ud800b", "title": "t\\udfff", "url": "u\\ud800", "x\\ud800": "\\ud800"}\n{"x\\ud800": 1}\n'
