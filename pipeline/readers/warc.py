@@ -231,12 +231,15 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
 
 def _ends_well(content: bytes, tail: bytes, is_arc: bool) -> bool:
     """Whether a record ends where its length says, by what follows: the next one, the file's end, or, in WARC, the blank line that
-    ends a record, with something unreadable after it, and no record within the content.
+    ends a record, with something unreadable after it, and no record within the content. (The blank line after an HTTP header is
+    no such end: a length too small may point there.)
     """
     following = tail.lstrip(b"\r\n")
     if not following or (_begins_a_record(following) if is_arc else following.startswith(b"WARC/")):
         return True
-    return not is_arc and tail.startswith(b"\r\n\r\n") and _WARC.search(content) is None
+    if is_arc or not tail.startswith(b"\r\n\r\n") or _WARC.search(content) is not None:
+        return False
+    return not content.startswith(b"HTTP/") or b"\r\n\r\n" in content or b"\n\n" in content
 
 
 def _wrong_length(size: int, until: int, is_record: bool) -> str | None:

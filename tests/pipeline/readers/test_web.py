@@ -327,6 +327,16 @@ def damaged_archives(draw: st.DrawFn) -> tuple[bytes, list[str], bool]:
     return b"".join(parts), whole, compress
 
 
+def test_a_length_that_points_at_the_end_of_the_http_header_is_wrong() -> None:
+    """What follows looks like the blank line that ends a record."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html"
+    raw = record(response(page("one"))) + record(response(page("two")), length=len(head)) + record(response(page("three")))
+    items = list(warc.read(Member("a", "a", io.BytesIO(raw), len(raw)), config("warc")))
+    assert titles([item for item in items if isinstance(item, Record)]) == ["one", "three"]
+    (bad,) = [item for item in items if isinstance(item, Unreadable)]
+    assert bad.error.startswith(f"Content-Length is {len(head)}, and the next record begins")
+
+
 @settings(max_examples=200)
 @given(damaged_archives())
 def test_every_whole_record_of_a_damaged_archive_is_read(made: tuple[bytes, list[str], bool]) -> None:
