@@ -44,8 +44,9 @@ def read_texts(path: Path | None) -> list[str]:
 def demo_texts(*, code: bool = False, formats: tuple[str, ...] = ()) -> list[str]:
     """Documents of the demo corpus, fetched if need be: of all its prose, with `code` of its programs too, or of some formats."""
     from jobs.corpus import fetch
-    from jobs.recipe import cache_folder, load_recipe
+    from jobs.recipe import load_recipe
     from pipeline.readers import Record, list_files, read_file
+    from tokenizer.cache import cache_folder
 
     folder = cache_folder() / "demo-corpus"
     fetch(folder, report=print)

@@ -45,8 +45,9 @@ PEER = "FastWARC + resiliparse"
 def demo_archive(target: Path) -> None:
     """The demo corpus's pages as an archive of responses."""
     from jobs.corpus import fetch
-    from jobs.recipe import cache_folder, load_recipe
+    from jobs.recipe import load_recipe
     from pipeline.readers import Unreadable
+    from tokenizer.cache import cache_folder
 
     folder = cache_folder() / "demo-corpus"
     fetch(folder, report=print)

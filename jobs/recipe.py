@@ -199,8 +199,3 @@ def resolve_workdir(workdir: str) -> str:
     if "RAY_JOB_ID" in os.environ or "runtime_resources" in Path.cwd().parts:
         return str(Path(os.environ.get("FOUNDRY_HOME", "~/encoder-foundry")).expanduser() / path)
     return str(Path.cwd() / path)
-
-
-def cache_folder() -> Path:
-    """Where fetched corpora are kept: `$XDG_CACHE_HOME/encoder-foundry`, by default `~/.cache/encoder-foundry`."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "encoder-foundry"

@@ -15,7 +15,7 @@ import tokenizer
 from jobs import corpus
 from jobs.console import StageProgress, console
 from jobs.launch import launch
-from jobs.recipe import Recipe, cache_folder, resolve_workdir
+from jobs.recipe import Recipe, resolve_workdir
 from jobs.summary import local_run
 from pipeline.dataset import MANIFEST, Manifest, Workdir, fingerprint
 from pipeline.dedup.contamination import decontaminate
@@ -35,6 +35,7 @@ from pipeline.shards import ShardInfo
 from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.verdicts import ORDER, verdict_dataset
 from pipeline.vocabulary import make_tokenizer
+from tokenizer.cache import cache_folder
 
 VALIDATION = "validation"
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.text.utf8 import Bytes, Offsets, utf8_view
+from tokenizer.kernels import kernel
 
 CUTS = pa.list_(pa.struct([("begin", pa.int64()), ("end", pa.int64())]))
 
@@ -63,7 +63,7 @@ def no_cuts(documents: int) -> Cuts:
     return Cuts(np.zeros(documents + 1, np.int64), nothing, nothing)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _unite(document: Offsets, begin: Offsets, end: Offsets, offsets: Offsets) -> int:  # pragma: no cover - compiled
     """Unite spans that overlap or touch, in place; they are sorted by (document, begin). Returns how many are left."""
     count = 0
@@ -115,7 +115,7 @@ def all_of(cuts: Sequence[Cuts], documents: int) -> Cuts:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _copy_uncut(
     offsets: Offsets, data: Bytes, cut_offsets: Offsets, begin: Offsets, end: Offsets, out: Bytes, out_offsets: Offsets
 ) -> None:  # pragma: no cover - compiled
@@ -142,7 +142,7 @@ def apply(texts: pa.Array | pa.ChunkedArray, cuts: Cuts) -> pa.Array:
     return pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(out))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _original(
     cut_offsets: Offsets, begin: Offsets, end: Offsets, document: Offsets, at: Offsets, is_end: bool, out: Offsets
 ) -> None:  # pragma: no cover - compiled

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tokenizer.kernels import kernel
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.uint8]
@@ -31,7 +32,7 @@ OPEN = 256  # long documents that are looked through for a place to end
 SPECIALS = 2  # [CLS] and [SEP] of a segment
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def rank(ids: npt.NDArray[Any], first: int, last: int, place: int, flags: Flags) -> int:  # pragma: no cover - compiled
     """How good it is to end a segment before `ids[place]`, in a document that is `ids[first:last]`; see the names above."""
     before = flags[ids[place - 1]]
@@ -44,7 +45,7 @@ def rank(ids: npt.NDArray[Any], first: int, last: int, place: int, flags: Flags)
     return ANYWHERE
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _best_end(ids: npt.NDArray[Any], first: int, last: int, low: int, high: int, flags: Flags) -> int:  # pragma: no cover - compiled
     """The best place to end a segment in low .. high; of equals, the last one."""
     best, best_rank = high, -1
@@ -57,18 +58,18 @@ def _best_end(ids: npt.NDArray[Any], first: int, last: int, low: int, high: int,
     return best
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _set(tree: npt.NDArray[np.uint64], leaf: int) -> None:  # pragma: no cover - compiled
     """Mark a length as present: a bitmap with a bitmap over its words above it."""
     tree[leaf >> 6] |= np.uint64(1) << np.uint64(leaf & 63)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _clear(tree: npt.NDArray[np.uint64], leaf: int) -> None:  # pragma: no cover - compiled
     tree[leaf >> 6] &= ~(np.uint64(1) << np.uint64(leaf & 63))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _at_most(tree: npt.NDArray[np.uint64], top: int) -> int:  # pragma: no cover - compiled
     """The longest length present that is at most `top`; 0 where there is none. 64 lengths a step."""
     word = top >> 6
@@ -84,13 +85,13 @@ def _at_most(tree: npt.NDArray[np.uint64], top: int) -> int:  # pragma: no cover
     return (word << 6) + at
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _is_awkward(rest: int, most: int, least: int) -> bool:  # pragma: no cover - compiled
     """Whether a last piece of `rest` ids would fill a row but for a gap too small for any other piece."""
     return most - least - SPECIALS < rest < most
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill(
     first: Ints,
     sizes: Ints,

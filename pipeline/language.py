@@ -14,13 +14,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.text.utf8 import Bytes, Offsets, utf8_view
+from tokenizer.kernels import kernel
 
 # Whole documents are what the peers classify; past this many characters the answer no longer changes, only the time.
 MAX_CHARACTERS = 20_000
@@ -170,13 +170,13 @@ def parse(raw: bytes, name: str) -> LanguageModel:
 CACHED = 1 << 13  # words whose vectors' sum is kept while a column is worked on: most words of a text are among the last few thousand
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _push(value: np.uint32, byte: int) -> np.uint32:  # pragma: no cover - compiled
     """FNV-1a over bytes; those over 127 are taken for negative, as the C++ of fastText does."""
     return np.uint32((value ^ np.uint32(np.int64(byte) - 256 if byte >= 128 else np.int64(byte))) * np.uint32(16777619))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sum_word(
     data: Bytes, at: int, stop: int, row: int, vectors: Floats, grams: Integers, shortest: int, longest: int, total: Floats
 ) -> int:  # pragma: no cover - compiled
@@ -228,7 +228,7 @@ def _sum_word(
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _predict(
     offsets: Offsets,
     data: Bytes,

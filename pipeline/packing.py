@@ -10,7 +10,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,6 +20,7 @@ from pipeline.engine import File, Stage, Summary, Task, chunks_by_size
 from pipeline.fill import fill_rows
 from pipeline.mixing import TOKENS, VALIDATION, phase_column
 from pipeline.shards import CHECKSUM, INDEX, ShardInfo, row_checksums, schema
+from tokenizer.kernels import kernel
 
 VERSION = 3
 Ints = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ def shards_dataset(phase: str) -> str:
     return f"shards/{phase}"
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _write_rows(
     segments: Ints,
     row_segments: Ints,

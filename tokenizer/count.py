@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,6 +17,7 @@ from tokenizers import normalizers
 from tokenizer.classes import ASK, LETTER, MARK, OTHER, classes, composition
 from tokenizer.config import TokenizerConfig
 from tokenizer.errors import TokenizerError
+from tokenizer.kernels import kernel
 from tokenizer.layout import PLACEHOLDERS
 from tokenizer.scan import buffers
 from tokenizer.splits import GPT2, LEFT, MODERN, ONE, RIGHT, in_normal_form, piece_end, pre_token_end, removed_end, segment_end
@@ -28,7 +28,7 @@ _FIRST = 1 << 16  # slots of an empty table
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def hash_bytes(data: Array, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
     """A 64-bit hash of some bytes: multiply and fold, eight bytes at a time; the high bits are the well mixed ones."""
     value = np.uint64(end - begin)
@@ -50,7 +50,7 @@ def hash_bytes(data: Array, begin: int, end: int) -> np.uint64:  # pragma: no co
 _SHORT = 16
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _key(data: Array, begin: int, end: int) -> tuple[np.uint64, np.uint64]:  # pragma: no cover - compiled
     """The bytes of a short word as two numbers."""
     one, two = np.uint64(0), np.uint64(0)
@@ -62,7 +62,7 @@ def _key(data: Array, begin: int, end: int) -> tuple[np.uint64, np.uint64]:  # p
     return one, two
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     value = (one ^ (two * np.uint64(0xFF51AFD7ED558CCD)) ^ size) * _PRIME
     value ^= value >> np.uint64(29)
@@ -70,12 +70,12 @@ def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragm
     return value ^ (value >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _hash_of(table: Array, slot: int) -> Any:  # pragma: no cover - compiled
     return table[slot, 0] if table[slot, 3] > _SHORT else _mix(table[slot, 0], table[slot, 1], table[slot, 3])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _grow(table: Array) -> Array:  # pragma: no cover - compiled
     bigger = np.zeros((2 * len(table), 4), np.uint64)
     mask = len(bigger) - 1
@@ -88,7 +88,7 @@ def _grow(table: Array) -> Array:  # pragma: no cover - compiled
     return bigger
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count(
     offsets: Array,
     data: Array,
@@ -168,7 +168,7 @@ def _count(
     return table, arena, used, filled
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _taken(table: Array, arena: Array, used: int) -> tuple[Array, Array, Array, Array]:  # pragma: no cover - compiled
     """The words as `(offsets, bytes, counts, hashes)`."""
     offsets, counts, hashes = np.zeros(used + 1, np.int64), np.empty(used, np.int64), np.empty(used, np.uint64)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tokenizer.alphabet import visible_bytes
 from tokenizer.count import hash_bytes
+from tokenizer.kernels import kernel
 
 Array = npt.NDArray[Any]
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -28,7 +28,7 @@ def byte_ranks() -> npt.NDArray[np.int32]:
     return ranks
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _slot_of(keys: Array, key: np.uint64) -> Any:  # pragma: no cover - compiled
     mask = len(keys) - 1
     value = key * np.uint64(0x9E3779B97F4A7C15)
@@ -38,7 +38,7 @@ def _slot_of(keys: Array, key: np.uint64) -> Any:  # pragma: no cover - compiled
     return slot
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _rehash(keys: Array, values: Array) -> tuple[Array, Array]:  # pragma: no cover - compiled
     bigger, moved = np.full(2 * len(keys), _EMPTY, np.uint64), np.empty(2 * len(keys), np.int32)
     for slot in range(len(keys)):
@@ -49,14 +49,14 @@ def _rehash(keys: Array, values: Array) -> tuple[Array, Array]:  # pragma: no co
     return bigger, moved
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _longer(array: Array) -> Array:  # pragma: no cover - compiled
     bigger = np.empty(2 * len(array), array.dtype)
     bigger[: len(array)] = array
     return bigger
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _before(counts: Array, pairs: Array, one: int, two: int) -> Any:  # pragma: no cover - compiled
     """Whether entry `one` of the queue is to be merged before `two`; the one that was queued first, where all else is equal."""
     if counts[one] != counts[two]:
@@ -66,7 +66,7 @@ def _before(counts: Array, pairs: Array, one: int, two: int) -> Any:  # pragma: 
     return one < two
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sift_up(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # pragma: no cover - compiled
     place = size - 1
     entry = heap[place]
@@ -79,7 +79,7 @@ def _sift_up(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # pr
     heap[place] = entry
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sift_down(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # pragma: no cover - compiled
     place = 0
     entry = heap[0]
@@ -98,7 +98,7 @@ def _sift_down(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # 
     heap[place] = entry
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _learn(
     starts: Array, symbols: Array, times: Array, text_starts: Array, text: Array, size: int, least: int
 ) -> tuple[Array, Array, Array, Array]:  # pragma: no cover - compiled

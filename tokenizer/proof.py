@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import random
 import unicodedata
 from dataclasses import asdict, dataclass
@@ -27,8 +29,11 @@ import pyarrow as pa
 from tokenizers import Tokenizer, decoders
 
 from tokenizer.alphabet import visible_bytes
+from tokenizer.cache import cache_folder
 from tokenizer.engines import FastEngine, fast_encode, fast_engine, slow_encode, versions
 from tokenizer.scan import CODE_POINTS, Flags
+
+log = logging.getLogger(__name__)
 
 _BATCH = 16_384
 _PRIVATE = range(0xE000, 0xF900)  # icons of web fonts and of PDF extraction: common enough to be compared
@@ -135,9 +140,37 @@ def _unequal(tokenizer: Tokenizer, engine: FastEngine, texts: list[str], paralle
     return found
 
 
+Difference = tuple[tuple[int, ...] | None, str]  # code points; or none, and why the engine cannot be used at all
+
+
 @lru_cache(maxsize=4)
-def _different(probe: str, parallel: bool) -> tuple[tuple[int, ...] | None, str]:
-    """The code points on which the engines differ; None, and why, where gigatoken cannot load the probe."""
+def _different(probe: str, parallel: bool) -> Difference:
+    """The code points on which the engines differ; None, and why, where gigatoken cannot load the probe.
+
+    It depends on how text is cut and normalised, on the engines' versions and on this module, not on the vocabulary, and takes
+    ten seconds or more: it is kept for the user's other tokenizers and processes.
+    """
+    about = json.dumps([_versions(), surroundings("c"), probe], sort_keys=True)
+    path = cache_folder("engines") / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+    try:
+        codes, why = json.loads(path.read_text(encoding="utf-8"))
+        return None if codes is None else tuple(map(int, codes)), str(why)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: cannot be read (%s); the engines are compared again", path, error)
+    found = _compare(probe, parallel)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps(found), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        log.warning("%s: the comparison of the engines cannot be kept there (%s)", path, error)
+    return found
+
+
+def _compare(probe: str, parallel: bool) -> Difference:
     engine, why = fast_engine(probe)
     if engine is None:
         return None, why

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from tokenizer.kernels import kernel
 
 CODE_POINTS = 0x110000
 Flags = npt.NDArray[np.bool_]
@@ -24,7 +25,7 @@ def buffers(texts: pa.LargeStringArray | pa.LargeBinaryArray) -> tuple[Offsets, 
     return offsets, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _decode(data: Bytes, at: int, end: int) -> tuple[np.int64, int]:  # pragma: no cover - compiled
     """The code point that starts at byte `at` and its width in bytes; `_REFUSED` where the bytes are not UTF-8."""
     first = np.int64(data[at])
@@ -46,7 +47,7 @@ def _decode(data: Bytes, at: int, end: int) -> tuple[np.int64, int]:  # pragma: 
     return code, width
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _all_allowed(offsets: Offsets, data: Bytes, allowed: Flags, out: Flags) -> None:  # pragma: no cover - compiled
     ascii_allowed = allowed[:128].all()
     for document in range(len(offsets) - 1):

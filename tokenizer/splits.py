@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tokenizer.classes import LETTER, NUMBER, OTHER, SPACE
+from tokenizer.kernels import kernel
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -35,14 +35,14 @@ LONGEST_RUN = 1000
 _LONG_S = 0x17F  # which equals an s where case is ignored
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def width_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     """Bytes of the character that starts here, in valid UTF-8."""
     first = data[at]
     return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def code_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     """The code point that starts here, in valid UTF-8."""
     first = np.int64(data[at])
@@ -60,12 +60,12 @@ def code_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _class_at(data: Bytes, at: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     return classes[code_at(data, at)]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _run(data: Bytes, at: int, end: int, classes: Bytes, kind: int) -> Place:  # pragma: no cover - compiled
     """The end of the run of one class from here."""
     while at < end and _class_at(data, at, classes) == kind:
@@ -73,7 +73,7 @@ def _run(data: Bytes, at: int, end: int, classes: Bytes, kind: int) -> Place:  #
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _contraction(data: Bytes, at: int, end: int, any_case: bool) -> Place:  # pragma: no cover - compiled
     """The end of 's, 't, 'm, 'd, 're, 've or 'll behind the apostrophe at `at`; -1 where there is none."""
     if at + 1 >= end:
@@ -97,7 +97,7 @@ def _contraction(data: Bytes, at: int, end: int, any_case: bool) -> Place:  # pr
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _spaces(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     r"""`\s+(?!\S)|\s+`: a run of spaces, without its last one where a character follows and the run has more than one."""
     start, last = at, at
@@ -107,7 +107,7 @@ def _spaces(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma:
     return at if at == end or last == start else last
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def gpt2_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     r"""`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+` (marks are classed with the others)."""
     if data[at] == 0x27:
@@ -123,7 +123,7 @@ def gpt2_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma
     return _run(data, begin, end, classes, kind)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _digits(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
     """The end of a group of digits. From the right, the rest of a number is counted no further than `GROUPS` groups."""
     first = at + width_at(data, at)
@@ -142,7 +142,7 @@ def _digits(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Plac
     return stops[count % 3 - 1]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
     """The alternatives of `train.modern_pattern`, in their order (marks are classed with letters or with the others)."""
     if data[at] == 0x27:
@@ -171,7 +171,7 @@ def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> P
     return line_end if line_end >= 0 else _spaces(data, at, end, classes)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def pre_token_end(data: Bytes, at: int, end: int, classes: Bytes, kind: int, digits: int) -> Place:  # pragma: no cover - compiled
     """The end of the pre-token that begins at `at`, in a text that ends at `end`."""
     if kind == GPT2:
@@ -179,7 +179,7 @@ def pre_token_end(data: Bytes, at: int, end: int, classes: Bytes, kind: int, dig
     return modern_end(data, at, end, classes, digits)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def piece_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     """Where the next piece of a text ends: behind `LONGEST_RUN` characters without a space, where yet another follows.
 
@@ -211,7 +211,7 @@ def piece_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragm
         safe = place + width_at(data, place)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def removed_end(
     data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
 ) -> Place:  # pragma: no cover - compiled
@@ -237,7 +237,7 @@ def removed_end(
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def segment_end(
     data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
 ) -> Place:  # pragma: no cover - compiled
@@ -249,7 +249,7 @@ def segment_end(
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def in_normal_form(
     offsets: npt.NDArray[np.int64], data: Bytes, composition: Bytes, ask: int, out: Flags
 ) -> None:  # pragma: no cover - compiled
@@ -268,7 +268,7 @@ def in_normal_form(
         out[text] = good
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def cut_numbers(
     offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:  # pragma: no cover - compiled

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,6 +16,7 @@ from tokenizer.classes import classes
 from tokenizer.config import TokenizerConfig
 from tokenizer.count import Counter, checked, merge_counts, normalised
 from tokenizer.errors import TokenizerError
+from tokenizer.kernels import kernel
 from tokenizer.layout import PLACEHOLDERS, learned_size
 from tokenizer.merges import learn, prune
 from tokenizer.scan import buffers
@@ -76,7 +76,7 @@ def _around(model: models.BPE, config: TokenizerConfig) -> Tokenizer:
     return tokenizer
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _piece_ends(data: npt.NDArray[np.uint8], table: npt.NDArray[np.uint8]) -> list[int]:  # pragma: no cover - compiled
     ends, at = [0], 0
     while at < len(data):

@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,6 +27,7 @@ from pipeline.dataset import fingerprint
 from pipeline.errors import UserError
 from pipeline.text.shingles import BASE, U32, U64, mix, most_units, word_units
 from pipeline.text.utf8 import Bytes, Offsets, tables, utf8_view
+from tokenizer.kernels import kernel
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -42,14 +42,14 @@ class LinearModel:
     bias: float
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _bigrams(units: U64, count: int) -> None:  # pragma: no cover - compiled
     """After the hashes of `count` words, those of the `count - 1` pairs of neighbours."""
     for word in range(count - 1):
         units[count + word] = mix(units[word] * np.uint64(BASE) + units[word + 1])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _score(
     offsets: Offsets, data: Bytes, classes: Bytes, lower: U32, weights: F32, bias: float, out: npt.NDArray[np.float64]
 ) -> None:  # pragma: no cover - compiled
@@ -77,7 +77,7 @@ def _score(
         out[document] = 1 / (1 + np.exp(-(product / np.sqrt(squares) + bias))) if squares > 0 else 1 / (1 + np.exp(-bias))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _features(data: Bytes, classes: Bytes, lower: U32, shift: int, units: U64) -> int:  # pragma: no cover - compiled
     """`units` gets bucket and sign (last bit) of each word and pair; returns how many."""
     words: int = word_units(data, 0, len(data), classes, lower, units)

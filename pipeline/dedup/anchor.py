@@ -14,7 +14,6 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -31,6 +30,7 @@ from pipeline.errors import UserError
 from pipeline.text.shingles import U32, shingle_sets
 from pipeline.text.utf8 import Offsets
 from pipeline.verdicts import VerdictEntry, checksums, entries, remaining
+from tokenizer.kernels import kernel
 
 VERSION = 2
 MEMBERS = "dedup/near-members"
@@ -173,7 +173,7 @@ def members_stage(
 # --- who stays -------------------------------------------------------------------------------------------------------
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def jaccard(sets: U32, a: int, a_end: int, b: int, b_end: int) -> float:  # pragma: no cover - compiled
     """Jaccard similarity of two sorted sets, `sets[a:a_end]` and `sets[b:b_end]`; 0 where both are empty."""
     total, both = (a_end - a) + (b_end - b), 0
@@ -186,7 +186,7 @@ def jaccard(sets: U32, a: int, a_end: int, b: int, b_end: int) -> float:  # prag
     return similarity
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _agreement(signatures: U32, a: int, b: int) -> float:  # pragma: no cover - compiled
     equal = 0
     for k in range(signatures.shape[1]):
@@ -195,7 +195,7 @@ def _agreement(signatures: U32, a: int, b: int) -> float:  # pragma: no cover - 
     return share
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _anchor(
     order: Offsets,
     fixed: Flags,

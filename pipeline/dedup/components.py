@@ -11,7 +11,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,13 +19,14 @@ from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, hash_ordinals, scatter, scatter_by_ordinal
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.errors import CorruptData
+from tokenizer.kernels import kernel
 
 VERSION = 1
 COMPONENTS = "dedup/near-components"
 Ordinals = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _union(left: Ordinals, right: Ordinals, parent: Ordinals) -> None:  # pragma: no cover - compiled
     """Union-find with path halving; the smaller index is always the root."""
     for pair in range(len(left)):

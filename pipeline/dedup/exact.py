@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,13 +21,14 @@ from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns, scatt
 from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.text.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
 from pipeline.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
+from tokenizer.kernels import kernel
 
 VERSION = 2
 HASHES = "dedup/exact-hashes"
 GROUPS = "dedup/exact-groups"
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _collapse(offsets: Offsets, data: Bytes, classes: Bytes, out: Bytes, ends: Offsets) -> None:  # pragma: no cover - compiled
     """Write every document with its white space collapsed into `out`; document i ends at `ends[i + 1]`."""
     size = 0

@@ -16,7 +16,6 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -30,6 +29,7 @@ from pipeline.engine import File, Stage, Summary, Task
 from pipeline.errors import UserError
 from pipeline.text.shingles import mix, shingle_sets
 from pipeline.verdicts import VerdictEntry, checksums, entries, kept, remaining, tally, verdict_dataset, verdict_table
+from tokenizer.kernels import kernel
 
 VERSION = 1
 INDEX = "index/near"
@@ -155,7 +155,7 @@ def index_stage(signing: Signing, signed: Manifest, documents: Manifest, verdict
 # --- seen or not -----------------------------------------------------------------------------------------------------
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
     mask = np.uint64(len(bits) * 64 - 1)
     for value in hashes:
@@ -166,7 +166,7 @@ def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.ui
             at += step
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _has(
     bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64], out: npt.NDArray[np.bool_]
 ) -> None:  # pragma: no cover

@@ -11,7 +11,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -24,6 +23,7 @@ from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.text.shingles import mix
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
 from pipeline.verdicts import VerdictEntry, checksums, entries, verdict_dataset
+from tokenizer.kernels import kernel
 
 VERSION = 1
 HASHES = "dedup/line-hashes"
@@ -39,7 +39,7 @@ class LinesConfig(RepeatConfig):
     occurrences: int = Field(2, ge=2, description="From how many occurrences in the corpus on a line is repeated.")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _lines(
     offsets: Offsets,
     data: Bytes,

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -29,6 +28,7 @@ from pipeline.engine import Engine, File, Stage, Summary, Task
 from pipeline.text.shingles import most_units, shingles_of, word_spans, word_units
 from pipeline.text.utf8 import Bytes, Offsets, tables
 from pipeline.verdicts import VerdictEntry, checksums, entries, verdict_dataset
+from tokenizer.kernels import kernel
 
 VERSION = 1
 CHOSEN = "dedup/substring-chosen"
@@ -44,7 +44,7 @@ class SubstringsConfig(RepeatConfig):
     words: int = Field(50, ge=8, le=4096, description="Length in words from which a repeat is cut (Lee et al.: 50 tokens).")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _choose(hashes: npt.NDArray[np.uint64], count: int, window: int, out: Offsets) -> int:  # pragma: no cover - compiled
     """Winnowing: the places of the last smallest hash of every `window` consecutive ones; returns how many."""
     chosen = 0
@@ -64,7 +64,7 @@ def _choose(hashes: npt.NDArray[np.uint64], count: int, window: int, out: Offset
     return chosen
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _choose_all(
     offsets: Offsets,
     data: Bytes,
@@ -91,7 +91,7 @@ def _choose_all(
     return size
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _runs_around(
     offsets: Offsets,
     data: Bytes,

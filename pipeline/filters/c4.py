@@ -8,7 +8,6 @@ sentencizer; the word list of the paper is a URL and word list of the user's (`u
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,11 +17,12 @@ from pipeline.cuts import Cuts, unite
 from pipeline.filters.check import Family, Judged, Judgement
 from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
 from pipeline.text.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
+from tokenizer.kernels import kernel
 
 _REASONS = ("", "with too long a word", "without terminal punctuation", "of too few words", "with javascript", "about policies")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _judge(
     offsets: npt.NDArray[np.int64],
     words: npt.NDArray[np.uint16],

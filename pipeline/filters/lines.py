@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.cuts import Cuts
+from tokenizer.kernels import kernel
 
 Integers = npt.NDArray[np.int64]
 
@@ -65,7 +65,7 @@ class LineColumns:
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _spans(
     offsets: Integers, sizes: npt.NDArray[np.int32], cut: npt.NDArray[np.bool_], cut_offsets: Integers, begin: Integers, end: Integers
 ) -> None:  # pragma: no cover - compiled

@@ -33,7 +33,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -46,6 +45,7 @@ from pipeline.errors import UserError
 from pipeline.filters.check import Family, Judged, Judgement
 from pipeline.text.shingles import mix
 from pipeline.text.utf8 import Bytes, Offsets, utf8_view
+from tokenizer.kernels import kernel
 
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
@@ -302,7 +302,7 @@ def _unquoted(host: bytes) -> bytes:
 # --- kernels -----------------------------------------------------------------------------------------------------------
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _contains(slots: U64, key: np.uint64) -> np.int64:  # pragma: no cover - compiled
     """The slot of a hash, or -1."""
     mask = np.uint64(len(slots) - 1)
@@ -314,7 +314,7 @@ def _contains(slots: U64, key: np.uint64) -> np.int64:  # pragma: no cover - com
     return np.int64(-1)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill(hashes: U64, values: I32, slots: U64, kept: I32) -> None:  # pragma: no cover - compiled
     mask = np.uint64(len(slots) - 1)
     for index in range(len(hashes)):
@@ -327,23 +327,23 @@ def _fill(hashes: U64, values: I32, slots: U64, kept: I32) -> None:  # pragma: n
                 kept[at] = values[index]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _step(value: np.uint64, byte: int) -> np.uint64:  # pragma: no cover - compiled
     return (value ^ np.uint64(byte)) * np.uint64(_FNV_PRIME)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _key(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     key: np.uint64 = mix(value) | np.uint64(1)  # 0 is an empty slot
     return key
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _lower(byte: int) -> int:  # pragma: no cover - compiled
     return byte + 32 if 65 <= byte <= 90 else byte
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _nibble(byte: int) -> int:  # pragma: no cover - compiled
     """The value of a hexadecimal digit, or -1."""
     if 48 <= byte <= 57:
@@ -355,7 +355,7 @@ def _nibble(byte: int) -> int:  # pragma: no cover - compiled
     return -1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _percent(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compiled
     """The byte that `%XX` at `at` stands for, or -1 where it is none."""
     if data[at] != 0x25 or at + 2 >= end:
@@ -364,7 +364,7 @@ def _percent(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compi
     return high * 16 + low if high >= 0 and low >= 0 else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _word_hash(word: Bytes) -> np.uint64:  # pragma: no cover - compiled
     value = np.uint64(_FNV_OFFSET)
     for byte in word:
@@ -373,7 +373,7 @@ def _word_hash(word: Bytes) -> np.uint64:  # pragma: no cover - compiled
     return key
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _parts(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """Where the host begins and ends and where the path begins. Host without user, port, final dots and `www.`; begin is -1
     where the host is not ASCII or is percent-encoded."""
@@ -411,7 +411,7 @@ def _parts(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:  # pragma
     return (begin if plain else -1), host, path
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _host_hash(data: Bytes, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
     """From the end, so that every domain above it is hashed on the way."""
     value: np.uint64 = np.uint64(_FNV_OFFSET)
@@ -420,7 +420,7 @@ def _host_hash(data: Bytes, begin: int, end: int) -> np.uint64:  # pragma: no co
     return value
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _path_step(value: np.uint64, data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:  # pragma: no cover - compiled
     """One character of a path: needless percent-encoding undone, the needed one in upper case."""
     byte = np.int64(data[at])
@@ -436,7 +436,7 @@ def _path_step(value: np.uint64, data: Bytes, at: int, end: int) -> tuple[np.uin
     return value, at + 3
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _path_end(data: Bytes, path: int, end: int) -> int:  # pragma: no cover - compiled
     """Where a URL ends without fragment and final slashes."""
     for at in range(path, end):
@@ -448,7 +448,7 @@ def _path_end(data: Bytes, path: int, end: int) -> int:  # pragma: no cover - co
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _hash_lines(data: Bytes, hashes: U64, kinds: Bytes, starts: Offsets) -> None:  # pragma: no cover - compiled
     """Each line's kind and hash; lines that are comments, empty, or no name with a dot are of kind NONE."""
     line, begin = 0, 0
@@ -500,7 +500,7 @@ def _hash_lines(data: Bytes, hashes: U64, kinds: Bytes, starts: Offsets) -> None
             return
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _judge_all(
     offsets: Offsets,
     data: Bytes,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tokenizer.kernels import kernel
 
 
 class Bounds(NamedTuple):
@@ -31,7 +32,7 @@ for _byte, _class in zip(b"/>=\"'<", range(_SLASH, _BEGIN + 1), strict=True):
     _CLASS[_byte] = _class
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count(page: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
     """Tags, the most attributes of one, and all attributes.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tokenizer.kernels import kernel
 
 LINKED = 0.5  # share of a list's characters that are links, over which it is navigation
 _LISTS = 2_000  # put deeper in one page, at most: each costs five elements
@@ -14,7 +15,7 @@ _DEEPEST = 64  # lists in lists that are looked at
 _DEEPER, _BACK = b"<div>" * 5, b"</div>" * 5
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _look(page: npt.NDArray[np.uint8], share: float) -> tuple[list[tuple[int, int]], bool]:
     """Begin and end of the outermost lists (`<ul>` to its `</ul>`) of which no more than `share` of the bytes of text, white
     space aside, are in links; and whether a paragraph begins a cell.

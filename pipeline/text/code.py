@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.utf8 import Bytes, Offsets
+from tokenizer.kernels import kernel
 
 COLUMNS = {
     "comments": "characters in comments and doc strings / characters",
@@ -82,7 +82,7 @@ _TOKENS, _QUOTES = _style_table()
 _PYTHON = _NAMES.index("python")
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _is_at(data: Bytes, at: int, end: int, token: Bytes) -> bool:  # pragma: no cover - compiled
     size = int(token[4])
     if size == 0 or at + size > end:
@@ -93,7 +93,7 @@ def _is_at(data: Bytes, at: int, end: int, token: Bytes) -> bool:  # pragma: no 
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _comment_characters(data: Bytes, start: int, end: int, style: int) -> int:  # pragma: no cover - compiled
     """Characters in comments: from their first mark to their end, line ends left out."""
     tokens, quotes = _TOKENS[style], _QUOTES[style]
@@ -148,17 +148,17 @@ def _comment_characters(data: Bytes, start: int, end: int, style: int) -> int:  
     return total
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _is_hex(byte: int) -> bool:  # pragma: no cover - compiled
     return 0x30 <= byte <= 0x39 or 0x61 <= (byte | 0x20) <= 0x66
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _is_alphanumeric(byte: int) -> bool:  # pragma: no cover - compiled
     return 0x30 <= byte <= 0x39 or 0x61 <= (byte | 0x20) <= 0x7A or byte == 0x5F or byte >= 0x80
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> None:  # pragma: no cover - compiled
     """`out` = (characters in runs of encoded data, the longest run). Runs are ASCII, so bytes are characters.
 
@@ -226,7 +226,7 @@ def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> N
     out[0], out[1] = total, longest
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _opens(data: Bytes, at: int, end: int, name: Bytes) -> bool:  # pragma: no cover - compiled
     if at + len(name) > end:
         return False
@@ -239,7 +239,7 @@ def _opens(data: Bytes, at: int, end: int, name: Bytes) -> bool:  # pragma: no c
 _SCRIPT, _STYLE = np.frombuffer(b"script", np.uint8), np.frombuffer(b"style", np.uint8)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _visible_characters(data: Bytes, start: int, end: int) -> int:  # pragma: no cover - compiled
     """Characters of a page outside of tags, comments, scripts and styles; runs of white space count as one."""
     total = 0
@@ -277,7 +277,7 @@ def _visible_characters(data: Bytes, start: int, end: int) -> int:  # pragma: no
 _XML = np.frombuffer(b"<?xml version=", np.uint8)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _code(
     offsets: Offsets, data: Bytes, styles: npt.NDArray[np.int64], is_page: npt.NDArray[np.bool_], out: npt.NDArray[np.float64]
 ) -> None:  # pragma: no cover - compiled

@@ -6,13 +6,13 @@ section 2.2) and RefinedWeb's (Penedo et al. 2023, arXiv 2306.01116, appendix G.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.statistics import is_abbreviation
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, TERMINAL, Bytes, Offsets, decode
+from tokenizer.kernels import kernel
 
 # What a line has or is.
 TERMINAL_MARK = 1  # ends in one of . ? ! " ' once its citations are out (C4's list as datatrove has it)
@@ -79,7 +79,7 @@ for _byte in range(256):
     _FIRST[_byte] = (min(_with), max(_with) + 1) if _with else (0, 0)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _group_at(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compiled
     """The group of the phrase that begins at a byte, in any case of ASCII letters; -1 where none does."""
     byte = data[at] | 0x20 if 0x41 <= data[at] <= 0x5A else data[at]
@@ -107,7 +107,7 @@ for _phrase, _group in zip(range(len(_GROUPS)), _GROUPS, strict=True):
         _NEXT[[_TEXT[_STARTS[_phrase]], _TEXT[_STARTS[_phrase]] - 0x20]] = _TEXT[_STARTS[_phrase] + 1]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _phrase_flag(data: Bytes, at: int, end: int, first: int) -> int:  # pragma: no cover - compiled
     """The flag of the phrase that begins at a byte, if one does; `first`: the first byte of the line that is no white space."""
     group = _group_at(data, at, end)
@@ -127,7 +127,7 @@ def _phrase_flag(data: Bytes, at: int, end: int, first: int) -> int:  # pragma: 
     return IN_CART if group == 5 else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _citation_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compiled
     """Where a citation that begins with the bracket at `at` ends, or -1: [12], [], [edit], [citation needed]."""
     place = at + 1
@@ -140,7 +140,7 @@ def _citation_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - 
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _is_counter(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
     """Whether a line, white space around it gone, is a count: a number (1,234 or 1.2K) and what is counted."""
     if at >= end or not 0x30 <= data[at] <= 0x39:
@@ -159,7 +159,7 @@ def _is_counter(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - c
     return bool(at == end)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _lines(
     offsets: Offsets,
     data: Bytes,

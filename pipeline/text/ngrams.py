@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.shingles import BASE, mix, most_units, power, shingles_of, word_spans, word_units
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
+from tokenizer.kernels import kernel
 
 U64 = npt.NDArray[np.uint64]
 
@@ -32,7 +32,7 @@ def count_words(text: str) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> int:  # pragma: no cover - compiled
     """For each word (as `word_units` has them) whether it has a letter; returns how many."""
     count, at, inside = 0, 0, False
@@ -89,7 +89,7 @@ class NgramSet:
         return cls(slots, number, sieve, np.sort(lengths))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill(hashes: U64, slots: U64, number: npt.NDArray[np.int32], sieve: U64) -> None:  # pragma: no cover - compiled
     mask, bits = np.uint64(len(slots) - 1), np.uint64(len(sieve) * 64 - 1)
     for index in range(len(hashes)):
@@ -102,7 +102,7 @@ def _fill(hashes: U64, slots: U64, number: npt.NDArray[np.int32], sieve: U64) ->
         slots[slot], number[slot] = value, index
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _find(
     offsets: Offsets,
     data: Bytes,
@@ -167,7 +167,7 @@ def find_ngrams(texts: pa.Array | pa.ChunkedArray, ngrams: NgramSet) -> Matches:
     return Matches(*_find(offsets, data, *tables(), ngrams.lengths, ngrams.slots, ngrams.number, ngrams.sieve))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _lines_around(
     offsets: Offsets,
     data: Bytes,

@@ -26,11 +26,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
-import numba
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.text.utf8 import Bytes, Offsets
+from tokenizer.kernels import kernel
 
 Kind = Literal["email", "ip", "phone"]
 
@@ -91,7 +91,7 @@ def _table() -> Bytes:
 _TABLE = _table()
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no cover - compiled
     """Where personal data may be: rows of `out` (kind, begin, end), as many as fit; returns how many there are.
 

@@ -25,7 +25,6 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import ftfy
-import numba
 import numpy as np
 from ftfy import fixes
 from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
@@ -33,6 +32,7 @@ from ftfy.chardata import CONTROL_CHARS, UTF8_DETECTOR_RE
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.text.utf8 import Bytes, decode
+from tokenizer.kernels import kernel
 
 
 class RepairConfig(BaseModel):
@@ -145,7 +145,7 @@ def _members(characters: str) -> list[int]:
     return codes
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _scan(data: Bytes, begin: int, end: int, classes: Bytes) -> int:  # pragma: no cover - compiled
     """What is in the bytes from `begin` to `end`: an or of the bits above.
 
@@ -202,7 +202,7 @@ def _scan(data: Bytes, begin: int, end: int, classes: Bytes) -> int:  # pragma: 
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _scan_lines(data: Bytes, classes: Bytes, out: Bytes) -> int:  # pragma: no cover - compiled
     """For each line whether ftfy might change it (SUSPECT, AMPERSAND or CONTROL, as bits 1, 2 and 4); returns how many lines."""
     begin, lines = 0, 0
@@ -215,7 +215,7 @@ def _scan_lines(data: Bytes, classes: Bytes, out: Bytes) -> int:  # pragma: no c
     return lines
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _longest_run(data: Bytes, classes: Bytes) -> int:  # pragma: no cover - compiled
     """Most combining marks in a row."""
     longest, run, at = 0, 0, 0

@@ -10,9 +10,10 @@ An n-gram can only repeat where both (n-1)-grams inside it do, so each longer n 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tokenizer.kernels import kernel
 
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
@@ -26,13 +27,13 @@ BITS = 21  # of the number of a token or n-gram
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _slot(key: np.uint64, mask: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     mixed = (key ^ (key >> np.uint64(32))) * _MIX
     return (mixed ^ (mixed >> np.uint64(29))) & mask
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def intern(keys: Hashes, count: int, table: Hashes, owner: Numbers, ids: Numbers, times: Numbers) -> int:  # pragma: no cover - compiled
     """Number equal keys alike, in the order of their first occurrence: `ids[:count]`; how often each occurs: `times`.
 
@@ -58,7 +59,7 @@ def intern(keys: Hashes, count: int, table: Hashes, owner: Numbers, ids: Numbers
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def duplicates(
     keys: Hashes, sizes: Numbers, count: int, table: Hashes, owner: Numbers, ids: Numbers, times: Numbers
 ) -> tuple[int, int]:  # pragma: no cover - compiled
@@ -74,7 +75,7 @@ def duplicates(
     return units, characters
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def ngram_repetition(
     tokens: Numbers,  # interned
     token_times: Numbers,

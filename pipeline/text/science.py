@@ -5,12 +5,12 @@ The ideas are peS2o's (Soldaini and Lo 2023) and S2ORC's; how each is found here
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode
+from tokenizer.kernels import kernel
 
 COLUMNS = {
     "citations_per_word": "[12], [3, 4-6], (Name et al., 2010) / words",
@@ -47,7 +47,7 @@ _HEADING_TEXT, _HEADING_STARTS = _word_table(_HEADINGS)
 _AFTER_TEXT, _AFTER_STARTS = _word_table(_AFTER)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _heading(
     data: Bytes, at: int, end: int, text: Bytes, starts: npt.NDArray[np.int64], whole: bool
 ) -> bool:  # pragma: no cover - compiled
@@ -75,7 +75,7 @@ def _heading(
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _bracket_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
     """[12], [3, 4], [5-7], [5–7]: within 40 bytes."""
     place, digits = at + 1, 0
@@ -92,7 +92,7 @@ def _bracket_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cov
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _author_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
     """(Name, 2010), (see Name et al. 1999a; Other 2001): a year of 1800 to 2099 in parentheses with a letter before it, or alone."""
     place = at + 1
@@ -109,7 +109,7 @@ def _author_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cove
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _formula_end(data: Bytes, start: int, at: int, end: int, closed: npt.NDArray[np.int64]) -> int:  # pragma: no cover - compiled
     """Where a formula that begins at `at` ends, or -1: $...$ (no blank line, no space inside its dollars), $$...$$, and brackets."""
     stop = min(end, at + MATHEMATICS_LIMIT)
@@ -145,7 +145,7 @@ def _formula_end(data: Bytes, start: int, at: int, end: int, closed: npt.NDArray
     return place + 2 if place + 1 < end and place < at + MATHEMATICS_LIMIT else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _science(
     offsets: Offsets, data: Bytes, classes: Bytes, symbols: Bytes, wanted: npt.NDArray[np.bool_], out: npt.NDArray[np.float64]
 ) -> None:  # pragma: no cover - compiled

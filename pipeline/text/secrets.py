@@ -29,7 +29,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import detect_secrets.filters.gibberish
-import numba
 import numpy as np
 import numpy.typing as npt
 from detect_secrets.filters.heuristic import is_potential_uuid, is_sequential_string, is_templated_secret
@@ -65,6 +64,7 @@ from gibberish_detector.detector import Detector
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.text.utf8 import decode
+from tokenizer.kernels import kernel
 
 PIECE = 4096  # bytes of a line that are looked at together; longer lines are data, and patterns on them slow
 OVERLAP = 512  # bytes that two pieces of a line share, so that a secret is whole in one of them
@@ -150,7 +150,7 @@ def _odd() -> npt.NDArray[np.bool_]:
     return table
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _scan(
     data: npt.NDArray[np.uint8],
     classes: npt.NDArray[np.uint8],

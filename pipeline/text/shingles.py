@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from datasketch import MinHash
 
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
+from tokenizer.kernels import kernel
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -32,7 +32,7 @@ _FNV_PRIME = 0x100000001B3
 BASE = 0x9FB21C651E98DF25  # of the polynomial: odd, and without structure
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def mix(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     """MurmurHash3's 64-bit finalizer: FNV's high bits are weak on short words."""
     value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
@@ -40,7 +40,7 @@ def mix(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     return value ^ (value >> np.uint64(33))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def word_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32, out: U64) -> int:  # pragma: no cover - compiled
     """64-bit FNV-1a over each word's lower-case code points, finished by a mixer; returns how many were written."""
     prime, count = np.uint64(_FNV_PRIME), 0
@@ -66,7 +66,7 @@ def word_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32, out: 
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def word_spans(
     data: Bytes, at: int, end: int, classes: Bytes, lower: U32, out: U64, begin: Offsets, finish: Offsets
 ) -> int:  # pragma: no cover - compiled
@@ -98,7 +98,7 @@ def word_spans(
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _character_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32, out: U64) -> int:  # pragma: no cover - compiled
     """A hash of each character of the words, with one space between words; returns how many were written."""
     count, gap = 0, False
@@ -117,7 +117,7 @@ def _character_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32,
     return count
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def power(width: int) -> np.uint64:  # pragma: no cover - compiled
     """BASE to the power of `width`, modulo 2^64."""
     result = np.uint64(1)
@@ -126,7 +126,7 @@ def power(width: int) -> np.uint64:  # pragma: no cover - compiled
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def shingles_of(units: U64, count: int, width: int, out: U64) -> int:  # pragma: no cover - compiled
     """64-bit hash of each run of `width` units (one of all units where there are fewer); returns how many."""
     if count == 0:
@@ -143,7 +143,7 @@ def shingles_of(units: U64, count: int, width: int, out: U64) -> int:  # pragma:
     return count - span + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _signature(shingles: U64, count: int, a: U32, b: U32, out: U32) -> None:  # pragma: no cover - compiled
     """Column-wise minimum of a * fmix32(h) + b modulo 2^32; all ones for a document without a unit."""
     out[:] = np.uint32(0xFFFFFFFF)
@@ -158,7 +158,7 @@ def _signature(shingles: U64, count: int, a: U32, b: U32, out: U32) -> None:  # 
             out[k] = min(out[k], value)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def most_units(offsets: Offsets, words: bool) -> int:  # pragma: no cover - compiled
     """The most units that any of the documents can have: a word and its separator are at least two bytes."""
     longest = 0
@@ -167,7 +167,7 @@ def most_units(offsets: Offsets, words: bool) -> int:  # pragma: no cover - comp
     return longest // 2 + 2 if words else longest + 2
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _signatures(
     offsets: Offsets, data: Bytes, classes: Bytes, lower: U32, words: bool, width: int, a: U32, b: U32, out: U32, counts: Offsets
 ) -> None:  # pragma: no cover - compiled
@@ -183,7 +183,7 @@ def _signatures(
         _signature(shingles, count, a, b, out[document])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sets(
     offsets: Offsets, data: Bytes, classes: Bytes, lower: U32, words: bool, width: int, out: U32, ends: Offsets
 ) -> None:  # pragma: no cover - compiled

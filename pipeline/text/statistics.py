@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from functools import cache
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -33,6 +32,7 @@ from pipeline.text.utf8 import (
     terminal_marks,
     utf8_view,
 )
+from tokenizer.kernels import kernel
 
 # The eight stop words of Gopher (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1).
 GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -101,12 +101,12 @@ ABBREVIATIONS = (
 _ABBREVIATIONS = np.array(sorted(_packed(word) for word in ABBREVIATIONS if len(word) <= 4), dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _is_word(kind: int) -> bool:  # pragma: no cover - compiled
     return kind == LETTER or kind == NUMBER or kind == MARK
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _kind_at(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # pragma: no cover - compiled
     if at >= end:
         return SPACE
@@ -114,13 +114,13 @@ def _kind_at(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # pragma: 
     return int(classes[code])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def is_abbreviation(packed: int) -> bool:  # pragma: no cover - compiled
     """Whether the last four letters of a word, in lower case and packed, are an abbreviation's."""
     return bool(np.any(packed == _ABBREVIATIONS))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _contraction(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # pragma: no cover - compiled
     """Bytes of an English contraction's ending whose apostrophe ends just before `at` ('s, 'm, 'd, 't, 're, 've, 'll), or 0."""
     if at >= end:
@@ -135,7 +135,7 @@ def _contraction(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # prag
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _marks_inside(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # pragma: no cover - compiled
     """How many marks of ASCII stand at `at` before a word goes on, two to six, as in `super().x`; 0 where it does not go on there.
 
@@ -150,7 +150,7 @@ def _marks_inside(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # pra
     return place - at if place > at + 1 and _is_word(_kind_at(data, place, end, classes)) else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _address_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compiled
     """Where a web address that has begun ends: before white space or a mark that closes, trailing marks left out."""
     start = at
@@ -164,7 +164,7 @@ def _address_end(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - c
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _measure(
     offsets: Offsets,
     data: Bytes,
@@ -499,7 +499,7 @@ _AT_FINEWEB = _AT["fineweb_duplicate_characters"]
 _AT_TOP_WORD = _AT["top_word"]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _mark_stop(packed: int, characters: int, mask: int) -> int:  # pragma: no cover - compiled
     """Set the bit of a stop word, where a word of so many characters is one."""
     if characters <= 4:

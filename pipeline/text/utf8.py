@@ -10,10 +10,11 @@ import unicodedata
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from tokenizer.kernels import kernel
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
@@ -92,7 +93,7 @@ def mathematical_symbols() -> Bytes:
     return marks
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def decode(data: Bytes, at: int) -> tuple[np.int64, int]:  # pragma: no cover - compiled
     """The code point that starts at byte `at`, and where the next one starts. The text is valid UTF-8."""
     first = data[at]

@@ -108,3 +108,36 @@ def test_a_proof_holds_for_its_own_tokenizer_and_versions_alone(folder: Path, pr
 def test_a_tokenizer_of_another_kind_is_not_usable() -> None:
     word_piece = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     assert "byte-level" in prove(word_piece.to_str(), parallel=False).why_not
+
+
+def test_the_comparison_is_kept_and_made_again_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tokenizer import proof
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls: list[str] = []
+    monkeypatch.setattr(proof, "_compare", lambda probe, parallel: (calls.append(probe), ((0x85, 0x1E9E), ""))[1])
+    different = proof._different.__wrapped__  # without what this process remembers
+    assert [different("a", False) for _ in range(2)] == [((0x85, 0x1E9E), "")] * 2
+    assert calls == ["a"]
+    different("b", False)
+    assert calls == ["a", "b"], "another way of cutting is compared on its own"
+    for path in proof.cache_folder("engines").iterdir():
+        path.write_text("{")
+    assert different("a", False) == ((0x85, 0x1E9E), "")
+    assert calls == ["a", "b", "a"]
+    assert "cannot be read" in caplog.text
+    monkeypatch.setattr(proof, "_versions", lambda: {"gigatoken": "other"})
+    different("a", False)
+    assert calls == ["a", "b", "a", "a"]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from tokenizer import proof
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(proof, "_compare", lambda probe, parallel: (None, "why"))
+    assert proof._different.__wrapped__("a", False) == (None, "why")
+    assert "cannot be kept there" in caplog.text

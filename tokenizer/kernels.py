@@ -1,0 +1,97 @@
+"""Compiled kernels: numba's, kept in a cache that knows what they were made of.
+
+numba's own cache lies beside the source and asks only whether that one file has changed. A kernel that inlines a function of
+another file would then go on as it was when that file changes, and every new folder (a Ray job's, a clone) would compile all of
+them anew, which takes a minute. Ours lies in the user's cache folder, under a fingerprint of the file and of all of our files
+that it imports, wherever they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import _CacheLocator
+
+from tokenizer.cache import cache_folder
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LOCATORS = f"{__name__}.Locator,InTreeCacheLocator,UserWideCacheLocator"  # the others, where the first cannot write
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module of ours; None of any other."""
+    path = _ROOT.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def _imports(file: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """A file's content, and our files that it imports."""
+
+    def found() -> Iterator[Path | None]:
+        for node in ast.walk(ast.parse(content)):
+            if isinstance(node, ast.Import):
+                yield from (_file_of(name.name) for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield _file_of(node.module)
+                yield from (_file_of(f"{node.module}.{name.name}") for name in node.names)
+
+    content = file.read_bytes()
+    return content, tuple(sorted({path for path in found() if path is not None}))
+
+
+@cache
+def fingerprint(file: Path) -> str:
+    """Of a source file and all of ours that it imports, directly or not."""
+    seen, ahead = {file}, [file]
+    while ahead:
+        more = set(_imports(ahead.pop())[1]) - seen
+        seen |= more
+        ahead += sorted(more)
+    parts = sorted((path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name, path) for path in seen)
+    return hashlib.sha256(b"\0".join(name.encode() + b"\0" + _imports(path)[0] for name, path in parts)).hexdigest()[:16]
+
+
+class Locator(_CacheLocator):  # type: ignore[misc]
+    """Where the compiled form of a kernel lies, as numba asks for it."""
+
+    def __init__(self, function: Callable[..., Any], file: Path) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._stamp = fingerprint(file)
+        base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else cache_folder("kernels")
+        self._folder = base / f"{function.__module__}-{self._stamp}"
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> Locator | None:
+        try:
+            self = cls(function, Path(file).resolve())
+            self.ensure_cache_path()
+        except OSError:  # no such file (a notebook's cell), or a folder that cannot be written: the next locator has its turn
+            return None
+        return self
+
+
+def kernel(function: Any = None, **options: Any) -> Any:
+    """Compile a function of arrays and numbers when it is first called, without the GIL; `options` as of `numba.njit`."""
+    if function is None:
+        return lambda function: kernel(function, **options)
+    before, numba.config.CACHE_LOCATOR_CLASSES = numba.config.CACHE_LOCATOR_CLASSES, _LOCATORS
+    try:
+        return numba.njit(cache=True, nogil=True, **options)(function)
+    finally:
+        numba.config.CACHE_LOCATOR_CLASSES = before
