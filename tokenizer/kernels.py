@@ -58,7 +58,7 @@ def fingerprint(file: Path) -> str:
     return hashlib.sha256(b"\0".join(name.encode() + b"\0" + _imports(path)[0] for name, path in parts)).hexdigest()[:16]
 
 
-class Locator(_CacheLocator):  # type: ignore[misc]
+class Locator(_CacheLocator):
     """Where the compiled form of a kernel lies, as numba asks for it."""
 
     def __init__(self, function: Callable[..., Any], file: Path) -> None:
