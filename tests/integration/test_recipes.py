@@ -16,6 +16,7 @@ import yaml
 from pipeline.dataset import Workdir
 from pipeline.histograms import histograms
 from tests.integration.small import ROOT, files_of, foundry, small_recipe
+from tokenizer.cache import cache_folder
 
 pytestmark = pytest.mark.integration
 
@@ -245,6 +246,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "HOME": str(tmp_path / "user"),  # where Ray keeps its token
+        "XDG_CACHE_HOME": str(cache_folder().parent),  # of which compiled kernels are used, though the job's folder is new
         "RAY_USAGE_STATS_ENABLED": "0",
         "FOUNDRY_HOME": str(tmp_path / "home"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
