@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -253,12 +254,8 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     }
     environment.pop("RAY_ADDRESS", None)
 
-    def call(*arguments: str, timeout: int = 300) -> str:
-        result = subprocess.run(
-            [*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, timeout=timeout, check=False
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
+    def attempt(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, timeout=300, check=False)
 
     (tmp_path / "user").mkdir()
     working = tmp_path / "job"
@@ -267,34 +264,24 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
 
         shutil.copytree(ROOT / package, working / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(recipe, working / "small.yaml")
-    call("get-auth-token", "--generate")
-    call(
-        "start",
-        "--head",
-        "--port=6399",
-        "--dashboard-port=8299",
-        "--num-cpus=2",
-        "--disable-usage-stats",
-        "--object-store-memory=100000000",
-    )
+    assert attempt("get-auth-token", "--generate").returncode == 0
+    # In a session of its own, which ends it: `ray stop` would end every Ray on this machine.
+    start = "start --head --block --port=6399 --dashboard-port=8299 --num-cpus=2 --disable-usage-stats --object-store-memory=100000000"
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    head = subprocess.Popen([*ray, *start.split()], env=environment, cwd=working, **quiet)
+    job = "job submit --address http://127.0.0.1:8299 --working-dir . --"
     try:
-        said = call(
-            "job",
-            "submit",
-            "--address",
-            "http://127.0.0.1:8299",
-            "--working-dir",
-            ".",
-            "--",
-            sys.executable,
-            "-m",
-            "jobs.cli",
-            "run",
-            "small.yaml",
-        )
-        assert "Funnel" in said
+        for _ in range(60):  # its dashboard, and the agent that takes jobs, come up after it
+            result = attempt(*job.split(), sys.executable, "-m", "jobs.cli", "run", "small.yaml")
+            if "Failed to connect" not in result.stderr and "No available agent" not in result.stderr:
+                break
+            assert head.poll() is None, "the head node ended"
+            time.sleep(1)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "Funnel" in result.stdout
     finally:
-        call("stop", "--force")
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(60)
     there = tmp_path / "home" / "workdir" / "demo"
     one, other = files_of(finished), files_of(there)
     assert one.keys() == other.keys()

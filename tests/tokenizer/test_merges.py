@@ -118,8 +118,8 @@ def test_merges_of_large_counts_are_those_of_counting_anew(words: Words) -> None
 
 
 CORPORA = {"shipped": lambda: [*shipped(), *SAMPLES * 3]} | {
-    name: (lambda name=name: real(f"{name}.jsonl.zst", 1500))  # type: ignore[misc]
-    for name in ("code/multi-language", "science/arxiv-abstracts", "dedup/wikipedia-en")
+    name: (lambda name=name, count=count: real(f"{name}.jsonl.zst", count))  # type: ignore[misc]
+    for name, count in (("code/multi-language", 400), ("science/arxiv-abstracts", 1500), ("dedup/wikipedia-en", 800))
 }
 KINDS = [
     {},

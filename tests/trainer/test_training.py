@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,19 @@ def losses(run: Path) -> list[tuple[str, int, float]]:
 
 
 @pytest.fixture(scope="module")
+def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """A finished run of two processes under a ZeRO stage, each made once."""
+
+    @cache
+    def run(stage: int) -> Path:
+        path = write(shards, tmp_path_factory.mktemp("undisturbed") / "run", zero_stage=stage)
+        launch(path, processes=2)
+        return path.parent
+
+    return run
+
+
+@pytest.fixture(scope="module")
 def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[float]]:
     """The same run in plain torch on one process: weights, and the loss of every step."""
     config = RunConfig.model_validate_json(write(shards, tmp_path_factory.mktemp("plain")).read_text())
@@ -83,15 +98,15 @@ def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_every_zero_stage_trains_as_plain_torch_does(
-    shards: Path, plain: tuple[dict[str, torch.Tensor], list[float]], tmp_path: Path, stage: int
+    undisturbed: Callable[[int], Path], plain: tuple[dict[str, torch.Tensor], list[float]], stage: int
 ) -> None:
-    launch(write(shards, tmp_path / "run", zero_stage=stage), processes=2)
+    run = undisturbed(stage)
     expected, expected_losses = plain
-    found = weights(tmp_path / "run")
+    found = weights(run)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=2e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
-    trained = [loss for kind, _, loss in losses(tmp_path / "run") if kind == "train"]
+    trained = [loss for kind, _, loss in losses(run) if kind == "train"]
     np.testing.assert_allclose(trained, expected_losses, rtol=1e-4)
 
 
@@ -105,8 +120,8 @@ def wait_for(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("stage", [1, 3])
-def test_a_killed_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, stage: int) -> None:
-    launch(write(shards, tmp_path / "whole", zero_stage=stage), processes=2)
+def test_a_killed_run_goes_on_bit_for_bit(shards: Path, undisturbed: Callable[[int], Path], tmp_path: Path, stage: int) -> None:
+    whole = undisturbed(stage)
     again = write(shards, tmp_path / "killed", zero_stage=stage)
     code = f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(again)!r}), processes=2)"
     for lines in (4, 8):  # within the first phase before a checkpoint, then after one
@@ -116,10 +131,10 @@ def test_a_killed_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, stage: i
         process.wait()
         wait_gone(again)
     launch(again, processes=2)
-    one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    one, other = weights(whole), weights(tmp_path / "killed")
     for name in one:
         assert torch.equal(one[name], other[name]), name
-    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+    assert losses(whole) == losses(tmp_path / "killed")
     before = (tmp_path / "killed" / "metrics.jsonl").read_bytes()
     launch(again, processes=2)
     assert (tmp_path / "killed" / "metrics.jsonl").read_bytes() == before, "a finished run started again does nothing"
@@ -161,18 +176,16 @@ def test_wrong_shards_are_an_error_before_a_step_is_trained(shards: Path, tmp_pa
         launch(path, processes=1)
 
 
-def test_remote_shards_train_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
+def test_remote_shards_train_to_the_same_weights(shards: Path, undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
     """`file://` stands for a remote store: two ranks share a cache that holds little more than one file."""
-    near = write(shards, tmp_path / "near")
-    launch(near, processes=2)
-    body = json.loads(write(shards, tmp_path / "far", cache=str(tmp_path / "cache"), cache_bytes=1 << 20).read_text())
+    body = json.loads(write(shards, tmp_path / "far", zero_stage=1, cache=str(tmp_path / "cache"), cache_bytes=1 << 20).read_text())
     for phase in body["phases"]:
         phase["shards"] = f"file://{phase['shards']}"
     body["validation"] = f"file://{body['validation']}"
     (tmp_path / "far" / "run.json").write_text(json.dumps(body))
     launch(tmp_path / "far" / "run.json", processes=2)
     assert list((tmp_path / "cache").glob("*.arrow"))
-    one, other = weights(tmp_path / "near"), weights(tmp_path / "far")
+    one, other = weights(undisturbed(1)), weights(tmp_path / "far")
     for name in one:
         assert torch.equal(one[name], other[name]), name
 
@@ -187,12 +200,11 @@ def test_a_phase_with_less_data_than_a_batch_is_an_error_before_training(shards:
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, tmp_path: Path) -> None:
+def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=2\n")
-    launch(write(shards, tmp_path / "launched"), hostfile=hosts, node_rank=0)
-    launch(write(shards, tmp_path / "plain"), processes=2)
-    one, other = weights(tmp_path / "launched"), weights(tmp_path / "plain")
+    launch(write(shards, tmp_path / "launched", zero_stage=1), hostfile=hosts, node_rank=0)
+    one, other = weights(tmp_path / "launched"), weights(undisturbed(1))
     for name in one:
         assert torch.equal(one[name], other[name]), name
 
