@@ -1,18 +1,22 @@
 """ModernBERT, its heads, its attention kernels, initialisation, the bridge to transformers, and a classic BERT to compare with."""
 
-from model.bert import ClassicBertConfig, ClassicBertForMaskedLM
-from model.config import ModernBertConfig
-from model.errors import ModelError
-from model.heads import (
-    Embedding,
-    HeadConfig,
-    LateInteraction,
-    MultipleChoice,
-    QuestionAnswering,
-    SequenceClassification,
-    TokenClassification,
-)
-from model.modernbert import MaskedLMOutput, ModernBert, ModernBertForMaskedLM
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.bert import ClassicBertConfig, ClassicBertForMaskedLM
+    from model.config import ModernBertConfig
+    from model.errors import ModelError
+    from model.heads import (
+        Embedding,
+        HeadConfig,
+        LateInteraction,
+        MultipleChoice,
+        QuestionAnswering,
+        SequenceClassification,
+        TokenClassification,
+    )
+    from model.modernbert import MaskedLMOutput, ModernBert, ModernBertForMaskedLM
 
 __all__ = [
     "ClassicBertConfig",
@@ -30,3 +34,28 @@ __all__ = [
     "SequenceClassification",
     "TokenClassification",
 ]
+
+_HOME = {
+    "ClassicBertConfig": "bert",
+    "ClassicBertForMaskedLM": "bert",
+    "Embedding": "heads",
+    "HeadConfig": "heads",
+    "LateInteraction": "heads",
+    "MaskedLMOutput": "modernbert",
+    "ModelError": "errors",
+    "ModernBert": "modernbert",
+    "ModernBertConfig": "config",
+    "ModernBertForMaskedLM": "modernbert",
+    "MultipleChoice": "heads",
+    "QuestionAnswering": "heads",
+    "SequenceClassification": "heads",
+    "TokenClassification": "heads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The module that has it is imported when it is first asked for: most who read a recipe need no torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value

@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import awkward as ak
-import gigatoken
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -24,6 +22,9 @@ from tokenizers import Tokenizer
 from tokenizer.classes import classes
 from tokenizer.scan import buffers
 from tokenizer.splits import LEFT_GROUPS, RIGHT_GROUPS, cut_numbers
+
+if TYPE_CHECKING:
+    import gigatoken
 
 Ids = npt.NDArray[np.uint32]
 _THREADS = "TOKENIZERS_PARALLELISM"  # read by `tokenizers` at each call; it offers no other way
@@ -63,6 +64,8 @@ class FastEngine:
 
 def fast_engine(tokenizer_json: str) -> tuple[FastEngine | None, str]:
     """Gigatoken's engine for a tokenizer.json, and "" or why there is none."""
+    import gigatoken  # loads in half a second, which those who encode nothing need not wait for
+
     body = json.loads(tokenizer_json)
     cuts_numbers = False
     for step in (body.get("pre_tokenizer") or {}).get("pretokenizers", []):
@@ -81,6 +84,8 @@ def fast_encode(fast: FastEngine, texts: pa.LargeStringArray, *, parallel: bool 
 
     `texts` is a large_string array without nulls, of valid UTF-8. Awkward arrays are what gigatoken reads without copying.
     """
+    import awkward as ak
+
     if len(texts) == 0:
         return np.zeros(1, np.int64), np.zeros(0, np.uint32)
     offsets, data = buffers(texts)

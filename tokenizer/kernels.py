@@ -8,9 +8,9 @@ that it imports, wherever they are.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,29 +21,33 @@ from numba.core.caching import _CacheLocator
 from tokenizer.cache import cache_folder
 
 _ROOT = Path(__file__).resolve().parents[1]
+_OURS = ("pipeline", "tokenizer")  # who have kernels
 _LOCATORS = f"{__name__}.Locator,InTreeCacheLocator,UserWideCacheLocator"  # the others, where the first cannot write
 
 
+@cache
 def _file_of(module: str) -> Path | None:
     """The file of a module of ours; None of any other."""
+    if module.split(".")[0] not in _OURS:
+        return None
     path = _ROOT.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]+)|import[ \t]+([^\n#]+))", re.MULTILINE)
+_NAME = re.compile(r"([\w.]+)(?:[ \t]+as[ \t]+\w+)?")
+
+
 @cache
 def _imports(file: Path) -> tuple[bytes, tuple[Path, ...]]:
-    """A file's content, and our files that it imports."""
-
-    def found() -> Iterator[Path | None]:
-        for node in ast.walk(ast.parse(content)):
-            if isinstance(node, ast.Import):
-                yield from (_file_of(name.name) for name in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                yield _file_of(node.module)
-                yield from (_file_of(f"{node.module}.{name.name}") for name in node.names)
-
+    """A file's content, and our files that it imports (a line of a docstring that looks like an import counts as one)."""
     content = file.read_bytes()
-    return content, tuple(sorted({path for path in found() if path is not None}))
+    found: set[Path | None] = set()
+    for module, names, modules in _IMPORT.findall(content):
+        for name in _NAME.findall((names or modules).decode()):
+            found.add(_file_of(f"{module.decode()}.{name}" if module else name))
+        found.add(_file_of(module.decode()) if module else None)
+    return content, tuple(sorted(path for path in found if path is not None))
 
 
 @cache

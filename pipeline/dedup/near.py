@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from datasketch.lsh import _optimal_param
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.dataset import Manifest
@@ -102,6 +101,8 @@ class NearConfig(BaseModel):
             raise ValueError("give both `bands` and `rows`, or neither")
         if self.bands is None:
             if "threshold" in self.model_fields_set:
+                from datasketch.lsh import _optimal_param
+
                 bands, rows = (int(number) for number in _optimal_param(self.threshold, self.permutations, 0.5, 0.5))
             self.bands, self.rows = bands, rows
         if (self.keep == "best") != (self.statistic is not None):

@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from datasketch import MinHash
 
 from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
 from tokenizer.kernels import kernel
@@ -223,6 +222,8 @@ def signatures(texts: pa.Array | pa.ChunkedArray, width: int, permutations: int,
 
     The permutations are datasketch's own for `(permutations, seed)` under "affine32".
     """
+    from datasketch import MinHash  # which imports much of scipy
+
     offsets, data = utf8_view(texts)
     a, b = MinHash(num_perm=permutations, seed=seed, scheme="affine32").permutations
     out = np.empty((len(offsets) - 1, permutations), np.uint32)
