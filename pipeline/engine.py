@@ -146,6 +146,7 @@ class Engine:
                 ) from error
         else:
             ray.init(
+                address="local",  # a cluster that runs on this machine is used where it is asked for
                 num_cpus=self.workers or os.cpu_count() or 1,
                 include_dashboard=False,
                 object_store_memory=96 << 20,  # no bulk data passes through it

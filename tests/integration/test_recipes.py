@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -94,8 +96,6 @@ def test_the_export_works_in_transformers(finished: Path) -> None:
 
 
 def test_a_new_threshold_makes_only_what_depends_on_it(recipe: Path, finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     workdir = tmp_path / "work"
     shutil.copytree(finished, workdir)
     body = yaml.safe_load(recipe.read_text())
@@ -141,8 +141,6 @@ def test_explain_tells_the_life_of_documents_of_every_fate(finished: Path) -> No
 
 
 def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     for path, expected in {
         finished: "documents",
         finished / "documents": "sound: every partition has its checksum",
@@ -188,8 +186,6 @@ def test_the_report_is_one_self_contained_file(finished: Path) -> None:
 
 
 def test_a_damaged_partition_stops_the_stage_that_reads_it(recipe: Path, finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     workdir = tmp_path / "work"
     shutil.copytree(finished, workdir)
     part = sorted((workdir / "documents").glob("*.parquet"))[0]
@@ -243,12 +239,14 @@ def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> N
 def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe: Path, finished: Path, tmp_path: Path) -> None:
     """`ray start --head`, `ray job submit --working-dir . -- foundry run ...`, and the same bytes as without a cluster."""
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    short = tempfile.mkdtemp(prefix="ray-")
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "HOME": str(tmp_path / "user"),  # where Ray keeps its token
         "XDG_CACHE_HOME": str(cache_folder().parent),  # of which compiled kernels are used, though the job's folder is new
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": short,  # where it says which cluster runs; its sockets' paths must be short
         "FOUNDRY_HOME": str(tmp_path / "home"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
@@ -260,8 +258,6 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     (tmp_path / "user").mkdir()
     working = tmp_path / "job"
     for package in ("jobs", "pipeline", "tokenizer", "model", "trainer"):
-        import shutil
-
         shutil.copytree(ROOT / package, working / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(recipe, working / "small.yaml")
     assert attempt("get-auth-token", "--generate").returncode == 0
@@ -282,6 +278,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     finally:
         os.killpg(head.pid, signal.SIGTERM)
         head.wait(60)
+        shutil.rmtree(short, ignore_errors=True)
     there = tmp_path / "home" / "workdir" / "demo"
     one, other = files_of(finished), files_of(there)
     assert one.keys() == other.keys()
