@@ -85,16 +85,16 @@ def to_text(data: bytes, declared: str | None = None) -> str:
         return data.decode("utf-8", "replace")
 
 
-def to_utf8(data: bytes, declared: str | None = None) -> bytes:
-    """A page's markup in UTF-8: the same bytes where they are that already, as most are. Nothing is raised."""
+def to_utf8(data: bytes, declared: str | None = None) -> tuple[bytes, str]:
+    """A page's markup in UTF-8 (the same bytes where they are that already, as most are), and as text. Nothing is raised."""
     if b"\0" not in data[:1024] and b"\x1b" not in data[:1024]:  # escapes begin the 7-bit charsets of East Asia
         try:
-            data.decode("utf-8")
+            data = data.removeprefix(b"\xef\xbb\xbf")
+            return data, data.decode("utf-8")
         except UnicodeDecodeError:
             pass
-        else:
-            return data.removeprefix(b"\xef\xbb\xbf")
-    return to_text(data, declared).encode("utf-8", "replace")
+    text = to_text(data, declared)
+    return text.encode("utf-8", "replace"), text
 
 
 def to_page(data: bytes, source: SourceConfig, declared: str | None = None) -> Page | str:
@@ -108,21 +108,21 @@ def to_page(data: bytes, source: SourceConfig, declared: str | None = None) -> P
             return f"a tag with up to {attributes} attributes, over {MAX_ATTRIBUTES}"
         if memory > MAX_TREE_BYTES:
             return f"{len(data)} bytes with {tags} tags would take up to {memory >> 20} MB to parse, over {MAX_TREE_BYTES >> 20}"
-    markup = to_utf8(data, source.encoding or declared)
+    markup, text = to_utf8(data, source.encoding or declared)
     deep = tags > MAX_DEPTH and tags - data.count(b"</") > MAX_DEPTH
-    if deep and is_deeper(HTMLTree.parse(markup.decode("utf-8")), MAX_DEPTH):
+    if deep and is_deeper(HTMLTree.parse(text), MAX_DEPTH):
         return f"elements nested over {MAX_DEPTH} deep"
     found = _TITLE.search(markup, 0, _HEAD)
     title = " ".join(unescape(found[1].decode("utf-8")).split()) if found else None
     found = _LANGUAGE.search(markup, 0, _HEAD)
     language = found[1].decode().lower() if found else None
     if source.extractor == "trafilatura":
-        return Page(_trafilatura(markup.decode("utf-8")), title or None, language)
-    markup, cells = sink_lists(markup)
+        return Page(_trafilatura(text), title or None, language)
+    sunk, cells = sink_lists(markup)
     if cells:
-        markup = _CELL_OF_A_PARAGRAPH.sub(rb"\1\2", markup)
-    text = extract_plain_text(
-        markup.decode("utf-8"),
+        sunk = _CELL_OF_A_PARAGRAPH.sub(rb"\1\2", sunk)
+    content = extract_plain_text(
+        text if sunk is markup else sunk.decode("utf-8"),
         main_content=True,
         preserve_formatting=True,
         list_bullets=True,
@@ -130,7 +130,7 @@ def to_page(data: bytes, source: SourceConfig, declared: str | None = None) -> P
         links=False,
         post_meta=False,
     )
-    return Page(text.strip("\n"), title or None, language)
+    return Page(content.strip("\n"), title or None, language)
 
 
 def is_deeper(tree: Any, limit: int) -> bool:
