@@ -435,6 +435,9 @@ def _zip_entries(path: str, raw: BinaryIO, source: SourceConfig) -> Iterator[_En
     with archive:
         for entry in archive.infolist():
             inner = f"{path}!{entry.filename}"
+            if not entry.filename:
+                yield Unreadable(inner, "refused: an entry without a name")
+                continue
             if entry.is_dir() or not _wanted(source, entry.filename):
                 continue
             if is_unsafe(entry.filename) or (entry.external_attr >> 16) & 0o170000 == 0o120000:

@@ -201,6 +201,13 @@ def test_an_archive_within_an_archive_is_opened_and_one_within_that_is_not(tmp_p
     assert (bad.location, bad.error) == (f"{outer}!{inner}!again-{inner}", "refused: an archive within 2 archives")
 
 
+def test_an_entry_without_a_name_is_refused_and_the_others_are_read() -> None:
+    raw = zipped({"a.txt": b"one", "b.txt": b"two"}).replace(b"a.txt", b"\0.txt")
+    (record,), (bad,) = read_bytes(raw, "x.zip")
+    assert (record.id, record.text) == ("x.zip!b.txt", "two")
+    assert (bad.location, bad.error) == ("x.zip!", "refused: an entry without a name")
+
+
 @settings(max_examples=150)
 @given(
     st.sampled_from(["tar", "zip", "tar.gz"]),
