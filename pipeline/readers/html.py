@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.readers.bounds import bounds
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.files import Member, read_all
-from pipeline.readers.page_lists import sink_lists
+from pipeline.readers.page_lists import Look, look
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
 # Extraction takes time in the square of the depth (10,000: 1.2 s, 20,000: 6 s). Browsers stop at 512; of a thousand real pages
@@ -85,44 +85,46 @@ def to_text(data: bytes, declared: str | None = None) -> str:
         return data.decode("utf-8", "replace")
 
 
-def to_utf8(data: bytes, declared: str | None = None) -> tuple[bytes, str]:
-    """A page's markup in UTF-8 (the same bytes where they are that already, as most are), and as text. Nothing is raised."""
+def _look_and_decode(data: bytes, declared: str | None) -> tuple[bytes, Look, str]:
+    """A page's markup in UTF-8, what `look` says of it, and the looked-at markup as text. Nothing is raised.
+
+    Most pages are UTF-8 already, and are decoded once, after the look.
+    """
     if b"\0" not in data[:1024] and b"\x1b" not in data[:1024]:  # escapes begin the 7-bit charsets of East Asia
+        markup = data.removeprefix(b"\xef\xbb\xbf")
+        seen = look(markup)
         try:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-            return data, data.decode("utf-8")
+            return markup, seen, seen.markup.decode("utf-8")
         except UnicodeDecodeError:
             pass
-    text = to_text(data, declared)
-    return text.encode("utf-8", "replace"), text
+    markup = to_text(data, declared).encode("utf-8", "replace")
+    seen = look(markup)
+    return markup, seen, seen.markup.decode("utf-8")
 
 
 def to_page(data: bytes, source: SourceConfig, declared: str | None = None) -> Page | str:
     """A page's content, or why it cannot be read. `declared` is its charset by the HTTP header."""
     if b"\0" in data[:1024] and not charset_of(data, declared).startswith("utf-16"):
         return "not a page: binary data"
-    tags = data.count(b"<")
     if len(data) > _SMALL:
         attributes, memory = bounds(data)
         if attributes > MAX_ATTRIBUTES:
             return f"a tag with up to {attributes} attributes, over {MAX_ATTRIBUTES}"
         if memory > MAX_TREE_BYTES:
-            return f"{len(data)} bytes with {tags} tags would take up to {memory >> 20} MB to parse, over {MAX_TREE_BYTES >> 20}"
-    markup, text = to_utf8(data, source.encoding or declared)
-    deep = tags > MAX_DEPTH and tags - data.count(b"</") > MAX_DEPTH
-    if deep and is_deeper(HTMLTree.parse(text), MAX_DEPTH):
+            return f"{len(data)} bytes would take up to {memory >> 20} MB to parse, over {MAX_TREE_BYTES >> 20}"
+    markup, seen, text = _look_and_decode(data, source.encoding or declared)
+    if seen.opening > MAX_DEPTH and is_deeper(HTMLTree.parse(markup.decode("utf-8")), MAX_DEPTH):
         return f"elements nested over {MAX_DEPTH} deep"
     found = _TITLE.search(markup, 0, _HEAD)
     title = " ".join(unescape(found[1].decode("utf-8")).split()) if found else None
     found = _LANGUAGE.search(markup, 0, _HEAD)
     language = found[1].decode().lower() if found else None
     if source.extractor == "trafilatura":
-        return Page(_trafilatura(text), title or None, language)
-    sunk, cells = sink_lists(markup)
-    if cells:
-        sunk = _CELL_OF_A_PARAGRAPH.sub(rb"\1\2", sunk)
+        return Page(_trafilatura(markup.decode("utf-8")), title or None, language)
+    if seen.cells:
+        text = _CELL_OF_A_PARAGRAPH.sub(rb"\1\2", seen.markup).decode("utf-8")
     content = extract_plain_text(
-        text if sunk is markup else sunk.decode("utf-8"),
+        text,
         main_content=True,
         preserve_formatting=True,
         list_bullets=True,
