@@ -36,6 +36,7 @@ def check(
     from model import ModelError, ModernBertForMaskedLM
     from model.attention import choose
     from model.check import patterns, throughput, unpadding
+    from model.cpu import prepare_process
     from model.flops import parameters
 
     config = _config(recipe, size)
@@ -51,7 +52,7 @@ def check(
     if length > config.max_length:
         raise ModelError(f"--length {length}: longer than model.max_length {config.max_length}")
     if where.type == "cpu":
-        torch.set_flush_denormal(True)
+        prepare_process()
     kernel = choose(attention, where, torch.bfloat16 if where.type == "cuda" else torch.float32)
     console.print(
         f"{config.layers} layers of {config.hidden_size}, {config.heads} heads, {parameters(config) / 1e6:.1f} M parameters; "

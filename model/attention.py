@@ -4,7 +4,8 @@ A kernel gets queries, keys and values (tokens, heads, head size) of segments la
 segment; with a window of w, token i sees i - w/2 ... i + w/2, both included. What a kernel needs to know of the segments is
 worked out once a forward pass (`prepare`), not once a layer.
 
-- `matmul`: batched matrix products by hand (`model/matmul.py`). For the CPU, where it is the fastest; runs on anything.
+- `matmul`: for CPUs, where it is the fastest: batched matrix products by hand in local layers, torch's flash attention for CPUs
+  in global ones (`model/matmul.py`).
 - `sdpa`: torch's scaled_dot_product_attention. Runs on anything. Global layers go segment by segment; local layers cut the
   whole stream into blocks of `window` queries that see two windows of keys, so that work is linear in tokens however long or
   short the segments are.
@@ -196,7 +197,7 @@ _PACKAGES = {"flash3": "flash_attn_interface", "flash2": "flash_attn", "varlen":
 def available(device: torch.device) -> list[str]:
     """Kernels that can run on a device, fastest first. The flash kernels need half precision."""
     if device.type != "cuda":
-        return ["matmul", "sdpa", "flex"] if device.type == "cpu" else ["sdpa", "matmul"]
+        return ["matmul", "sdpa", "flex"] if device.type == "cpu" else ["sdpa"]
     capability = torch.cuda.get_device_capability(device)
     found = []
     for name, package in _PACKAGES.items():
@@ -206,7 +207,7 @@ def available(device: torch.device) -> list[str]:
             there = False
         if there and capability >= ((9, 0) if name == "flash3" else (8, 0)) and (name != "flash3" or capability < (10, 0)):
             found.append(name)
-    return [*found, "flex", "sdpa", "matmul"]
+    return [*found, "flex", "sdpa"]
 
 
 @cache

@@ -54,7 +54,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         (scale,) = gradients
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         weight_kind, bias_kind = ctx.kinds
-        return d_hidden * scale.to(d_hidden.dtype), (d_weight * scale).to(weight_kind), (d_bias * scale).to(bias_kind), None, None
+        if scale.device.type != "cpu" or scale != 1:  # to look would make the host wait for another device
+            d_hidden, d_weight, d_bias = d_hidden * scale.to(d_hidden.dtype), d_weight * scale, d_bias * scale
+        return d_hidden, d_weight.to(weight_kind), d_bias.to(bias_kind), None, None
 
 
 def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:

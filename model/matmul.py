@@ -1,11 +1,12 @@
-"""Attention within segments by batched matrix products: what a CPU does fastest. Forward and backward by hand.
+"""Attention within segments on a CPU, forward and backward by hand.
 
 Each head's queries, keys and values are laid end to end in one stream, so that a block of queries and the stretch of keys
 around it are plain overlapping views, and one batched product serves all blocks of all heads at once:
 
 - **band**: blocks of `block` queries see `reach` keys to each side; a mask, made once a forward pass, says which of those are in
   the same segment and within the window. Work is linear in tokens, however long or short the segments are.
-- **dense**: a segment's queries, some rows at a time, see the whole segment. No mask.
+- **dense**: a segment's queries see the whole segment, by torch's flash attention for CPUs (Dao et al. 2022, arXiv 2205.14135),
+  called for each segment.
 
 Scores are never kept: the backward pass works them out again, a few megabytes at a time, so that they stay in the cache. All
 arithmetic is float32, whatever the dtype of the projections.
@@ -155,39 +156,28 @@ def _band_backward(slope: _Stream, query: _Stream, key: _Stream, value: _Stream,
             d_key.shifted(first, count, block, at).baddbmm_(d_scores[:, :, columns].mT, queries[here])
 
 
-def _dense_pieces(bounds: list[int], heads: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Heads, query rows and key rows that are worked on at once."""
+def _dense_forward(query: Tensor, key: Tensor, value: Tensor, bounds: list[int]) -> tuple[Tensor, Tensor]:
+    """Output (tokens, heads, size) and log-sum-exp (tokens, heads) of (heads, tokens, size) operands."""
+    heads, tokens, size = query.shape
+    output, norms = query.new_empty(tokens, heads, size), query.new_empty(tokens, heads)
     for begin, end in itertools.pairwise(bounds):
-        length = end - begin
-        together = min(heads, max(1, SCORES // (length * length)))
-        rows = length if together > 1 else min(length, max(64, SCORES // length))
-        for head in range(0, heads, together):
-            for row in range(begin, end, rows):
-                yield slice(head, head + together), slice(row, min(row + rows, end)), slice(begin, end)
+        parts = (part[None, :, begin:end] for part in (query, key, value))
+        mixed, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, scale=1.0)
+        output[begin:end] = mixed[0].transpose(0, 1)
+        norms[begin:end] = norm[0].transpose(0, 1)
+    return output, norms
 
 
-def _dense_forward(query: Tensor, key: Tensor, value: Tensor, bounds: list[int]) -> Tensor:
-    output = torch.empty_like(query)
-    for heads, rows, columns in _dense_pieces(bounds, len(query)):
-        scores = torch.bmm(query[heads, rows], key[heads, columns].mT)
-        output[heads, rows] = torch.bmm(torch.softmax(scores, -1, out=scores), value[heads, columns])
-    return output
-
-
-def _dense_backward(slope: Tensor, query: Tensor, key: Tensor, value: Tensor, bounds: list[int], slopes: list[Tensor]) -> None:
-    d_query, d_key, d_value = slopes
-    for heads, rows, columns in _dense_pieces(bounds, len(query)):
-        scores = torch.bmm(query[heads, rows], key[heads, columns].mT)
-        weights = torch.softmax(scores, -1, out=scores)
-        d_weights = torch.bmm(slope[heads, rows], value[heads, columns].mT)
-        d_scores = torch._softmax_backward_data(d_weights, weights, -1, torch.float32)
-        d_query[heads, rows] = torch.bmm(d_scores, key[heads, columns])
-        if rows.start == columns.start:  # the first rows of the segment
-            d_value[heads, columns] = torch.bmm(weights.mT, slope[heads, rows])
-            d_key[heads, columns] = torch.bmm(d_scores.mT, query[heads, rows])
-        else:
-            d_value[heads, columns] += torch.bmm(weights.mT, slope[heads, rows])
-            d_key[heads, columns] += torch.bmm(d_scores.mT, query[heads, rows])
+def _dense_backward(
+    slope: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, norms: Tensor, bounds: list[int], slopes: list[Tensor]
+) -> None:
+    """Fills `slopes`, three of (heads, tokens, size); `slope` and `output` are (tokens, heads, size)."""
+    for begin, end in itertools.pairwise(bounds):
+        parts = (part[None, :, begin:end] for part in (query, key, value))
+        over, mixed, norm = (part[begin:end].transpose(0, 1).unsqueeze(0) for part in (slope, output, norms))
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(over, *parts, mixed, norm, 0.0, False, scale=1.0)
+        for target, part in zip(slopes, found, strict=True):
+            target[:, begin:end] = part[0]
 
 
 def _geometry(tokens: int, mask: Tensor | None) -> tuple[int, int]:
@@ -199,11 +189,11 @@ def _geometry(tokens: int, mask: Tensor | None) -> tuple[int, int]:
 
 
 @torch.library.custom_op("foundry::matmul_attention", mutates_args=())
-def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Attention with rotated queries and keys: by the band where there is a `mask`, else segment by segment.
 
     Args: `qkv` (tokens, 3, heads, size); `cos`, `sin` float32 (tokens, size / 2); `cu_seqlens` int32 (segments + 1,).
-    Returns: (tokens, heads, size) in `qkv`'s dtype; and the rotated streams, float32, for the backward pass.
+    Returns: (tokens, heads, size) in `qkv`'s dtype; and for the backward pass the rotated streams and the log-sum-exps, float32.
     """
     tokens, _, heads, _ = qkv.shape
     length, reach = _geometry(tokens, mask)
@@ -211,37 +201,40 @@ def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, 
         laid = _lay_out(qkv, cos, sin, length, reach)
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
         if mask is None:
-            mixed = _dense_forward(query.inner, key.inner, value.inner, cu_seqlens.tolist())
+            mixed, norms = _dense_forward(query.inner, key.inner, value.inner, cu_seqlens.tolist())
         else:
-            mixed = _band_forward(query, key, value, mask)
-        return mixed[:, :tokens].transpose(0, 1).to(qkv.dtype, memory_format=torch.contiguous_format, copy=True), laid
+            mixed, norms = _band_forward(query, key, value, mask)[:, :tokens].transpose(0, 1), laid.new_empty(0, heads)
+        return mixed.to(qkv.dtype, memory_format=torch.contiguous_format, copy=mask is not None), laid, norms
 
 
 @matmul_attention.register_fake
-def _(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     tokens, _, heads, size = qkv.shape
     length, reach = _geometry(tokens, mask)
-    return qkv.new_empty(tokens, heads, size), qkv.new_empty(3, heads * length + 2 * reach, size, dtype=torch.float32)
+    laid = qkv.new_empty(3, heads * length + 2 * reach, size, dtype=torch.float32)
+    return qkv.new_empty(tokens, heads, size), laid, laid.new_empty(tokens if mask is None else 0, heads)
 
 
 @torch.library.custom_op("foundry::matmul_attention_backward", mutates_args=())
-def matmul_attention_backward(slope: Tensor, laid: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> Tensor:
+def matmul_attention_backward(
+    slope: Tensor, output: Tensor, laid: Tensor, norms: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None
+) -> Tensor:
     """Gradient of `qkv` (tokens, 3, heads, size), for that of the output (tokens, heads, size), in its dtype."""
     tokens, heads, size = slope.shape
     _, reach = _geometry(tokens, mask)
     with torch.autocast(slope.device.type, enabled=False):
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
-        (d_output,) = _streams(torch.empty_like(laid[:1]), heads, tokens, reach)
-        d_output.inner[:, :tokens].copy_(slope.transpose(0, 1))
         slopes = [_Stream(flat, heads, reach) for flat in torch.empty_like(laid)]
+        d_query, d_key, d_value = (stream.inner[:, :tokens] for stream in slopes)
         if mask is None:
-            inner = [stream.inner for stream in slopes]
-            _dense_backward(d_output.inner, query.inner, key.inner, value.inner, cu_seqlens.tolist(), inner)
+            operands = (slope.float(), query.inner, key.inner, value.inner, output.float(), norms)
+            _dense_backward(*operands, cu_seqlens.tolist(), [d_query, d_key, d_value])
         else:
+            (d_output,) = _streams(torch.empty_like(laid[:1]), heads, tokens, reach)
+            d_output.inner[:, :tokens].copy_(slope.transpose(0, 1))
             _band_backward(d_output, query, key, value, mask, slopes)
         d_qkv = torch.empty(tokens, 3, heads, size, dtype=torch.float32, device=slope.device)
         target, scale = d_qkv.permute(1, 2, 0, 3), size**-0.5
-        d_query, d_key, d_value = (stream.inner[:, :tokens] for stream in slopes)
         _turn(d_query, target[0], cos * scale, sin * -scale)  # the turn is undone by the opposite angle
         _turn(d_key, target[1], cos, -sin)
         target[2].copy_(d_value)
@@ -249,19 +242,21 @@ def matmul_attention_backward(slope: Tensor, laid: Tensor, cos: Tensor, sin: Ten
 
 
 @matmul_attention_backward.register_fake
-def _(slope: Tensor, laid: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> Tensor:
+def _(
+    slope: Tensor, output: Tensor, laid: Tensor, norms: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None
+) -> Tensor:
     tokens, heads, size = slope.shape
     return slope.new_empty(tokens, 3, heads, size)
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     _, cos, sin, cu_seqlens, mask = inputs
-    ctx.mark_non_differentiable(output[1])
+    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1], cos, sin, cu_seqlens, mask)
+    ctx.save_for_backward(*output, cos, sin, cu_seqlens, mask)
 
 
-def _gradient(ctx: Any, slope: Tensor, _: Tensor | None) -> tuple[Tensor, None, None, None, None]:
+def _gradient(ctx: Any, slope: Tensor, *_: Tensor | None) -> tuple[Tensor, None, None, None, None]:
     return matmul_attention_backward(slope, *ctx.saved_tensors), None, None, None, None
 
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from model import ModernBertForMaskedLM
+from model.cpu import prepare_process
 from trainer.config import TrainingConfig
 from trainer.optimizer import StableAdamW, parameter_groups, zero_fragments
 
@@ -69,7 +70,7 @@ def join_world() -> World:
     else:
         device = torch.device("cpu")
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
-        torch.set_flush_denormal(True)  # denormals in the softmax's gradient are tens of times slower
+        prepare_process()
     deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", verbose=False)
     return World(dist.get_rank(), dist.get_world_size(), local_size, device)
 

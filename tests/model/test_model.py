@@ -222,7 +222,7 @@ def test_flops_of_the_published_models_are_these() -> None:
 
 def test_matrix_products_that_run_are_those_that_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's own counter over a whole forward pass by the matmul kernel: its band is at most half as wide again as the window."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     from model import attention
 
@@ -232,7 +232,10 @@ def test_matrix_products_that_run_are_those_that_are_counted(monkeypatch: pytest
     counts = []
     for lengths in ([256, 200], [256, 200] * 2):
         ids, edges, longest = batch(config, lengths)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        flash = {
+            torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, **_: sdpa_flop_count(query, key, value)
+        }
+        with FlopCounterMode(display=False, custom_mapping=flash) as counter, torch.no_grad():
             model(ids, edges, longest, torch.arange(10))
         counts.append(counter.get_total_flops())
     assert forward_flops(config, [256, 200], 10) <= counts[0] * 1.001
