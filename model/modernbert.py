@@ -76,10 +76,11 @@ class MLP(nn.Module):
         self.dropout = config.mlp_dropout
         self.fused = config.activation == "gelu" and not config.mlp_bias and not config.mlp_dropout
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Of `norm(hidden)`."""
         if self.fused and geglu.runs_on(hidden):
-            return geglu.geglu(hidden, self.Wi.weight, self.Wo.weight)
-        value, gate = self.Wi(hidden).chunk(2, dim=-1)
+            return geglu.geglu(hidden, norm, self.Wi.weight, self.Wo.weight)
+        value, gate = self.Wi(norm(hidden)).chunk(2, dim=-1)
         return self.Wo(F.dropout(self.activation(value) * gate, self.dropout, self.training))  # type: ignore[no-any-return]
 
 
@@ -95,7 +96,7 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str) -> Tensor:
         hidden = hidden + self.attn(self.attn_norm(hidden), segments, rotary, kernel)
-        return hidden + self.mlp(self.mlp_norm(hidden))  # type: ignore[no-any-return]
+        return hidden + self.mlp(hidden, self.mlp_norm)  # type: ignore[no-any-return]
 
 
 class ModernBert(nn.Module):

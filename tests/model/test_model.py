@@ -262,21 +262,26 @@ def test_dropout_is_drawn_in_training_alone_and_keeps_the_mean() -> None:
     assert float((dropped == 0).float().mean()) == pytest.approx(0.1, abs=0.01)
 
 
-def test_geglu_by_hand_is_the_plain_one_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_geglu_by_hand_is_the_plain_one_forward_and_backward(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
     from model import geglu as module
 
     monkeypatch.setattr(module, "ROWS", 7)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator) for shape in ((23, 16), (40, 16), (16, 20))]
     ours, plain = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
-    output = module.geglu(*ours)
-    value, gate = (plain[0] @ plain[1].T).chunk(2, dim=-1)
+    norms = [torch.nn.LayerNorm(16, bias=bias) for _ in range(2)]
+    for norm in norms:
+        for number, parameter in enumerate(norm.parameters()):
+            torch.nn.init.normal_(parameter, 1.0 - number, 0.3, generator=torch.Generator().manual_seed(number))
+    output = module.geglu(ours[0], norms[0], *ours[1:])
+    value, gate = (norms[1](plain[0]) @ plain[1].T).chunk(2, dim=-1)
     expected = (torch.nn.functional.gelu(value) * gate) @ plain[2].T
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
     slope = torch.randn(output.shape, generator=generator)
     output.backward(slope)
     expected.backward(slope)
-    for mine, other in zip(ours, plain, strict=True):
+    for mine, other in zip([*ours, *norms[0].parameters()], [*plain, *norms[1].parameters()], strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
 
 
