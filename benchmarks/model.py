@@ -127,6 +127,7 @@ def measure(size: str, length: int, tokens: int, repeats: int) -> list[Row]:
         here, there = context.Pipe()
         worker = context.Process(target=_worker, args=(who, size, lengths, there), daemon=True)
         worker.start()
+        there.close()  # so that a worker that dies ends the run, which would else wait for its answer
         pipes[who] = here
         workers.append(worker)
     found: dict[str, list[tuple[float, float, float]]] = {who: [] for who in pipes}

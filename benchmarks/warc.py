@@ -223,11 +223,11 @@ def main() -> None:
 
         archives = work / "archives"
         archives.mkdir()
-        for number in range(4 if options.quick else 8):
+        copies = 4 if options.quick else 8
+        for number in range(copies):
             shutil.copyfile(path, archives / f"{number:02}.warc.gz")
-        number = 4 if options.quick else 8
         faster, possible = scaling(archives, work, 2 if options.quick else 5)
-        rows.append(Row(f"{number} archives to documents and statistics, two workers against one", "times", faster, goal=1.8))
+        rows.append(Row(f"{copies} archives to documents and statistics, two workers against one", "times", faster, goal=1.8))
         rows.append(Row("two processes that do nothing but sums against one: what the machine gives", "times", possible))
 
         large = work / "large.warc.gz"
