@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs import model as model_commands
-from jobs.console import console
+from jobs.console import console, shown
 
 if TYPE_CHECKING:
     from jobs.recipe import Recipe
@@ -57,9 +57,9 @@ def _run_all(path: Path, workdir: str | None, address: str | None, workers: int 
     stages.export(recipe, engine.workdir)
     report = write_report(engine.workdir, local_run(engine.workdir, recipe.name))
     show(engine.workdir, recipe.name)
-    console.print(f"report: {report}")
+    console.print(f"report: {shown(report)}", soft_wrap=True)
     for fate, identifier in examples(engine.workdir).items():
-        console.print(f"{fate + ':':<8}foundry explain {engine.workdir.uri} '{identifier}'", markup=False, soft_wrap=True)
+        console.print(f"{fate + ':':<8}foundry explain {shown(engine.workdir.uri)} '{identifier}'", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -108,7 +108,7 @@ def train(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOpt
     loaded = _recipe(recipe, workdir)
     engine = stages.open_engine(loaded, address=address, workers=workers)
     stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
-    console.print(f"tokenizer: {engine.workdir.path('tokenizer')}")
+    console.print(f"tokenizer: {shown(engine.workdir.path('tokenizer'))}")
 
 
 @tokenizers.command("report")
@@ -140,7 +140,7 @@ def tokenizer_report(
         about = f"Texts of {', '.join(path.name for path in texts)}."
     elif opened is not None:
         groups, code = judged.held_out(opened)
-        about = f"Documents of {opened.uri} that were held out of training."
+        about = f"Documents of {shown(opened.uri)} that were held out of training."
     else:
         raise UserError("tokenizer report: no texts to judge on; give a recipe, or --texts FILE.jsonl")
     judged.report(paths, groups, code, about, output)
@@ -228,7 +228,7 @@ def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     loaded = _recipe(recipe, workdir)
     opened = Workdir(resolve_workdir(loaded.workdir))
     show(opened, loaded.name)
-    console.print(f"report: {write_report(opened, local_run(opened, loaded.name))}")
+    console.print(f"report: {shown(write_report(opened, local_run(opened, loaded.name)))}", soft_wrap=True)
 
 
 @app.command()

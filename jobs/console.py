@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -38,6 +39,12 @@ def number(count: float) -> str:
     return f"{count:.1f} T"
 
 
+def shown(place: str | Path) -> str:
+    """A path as one types it here: relative to the current folder where it lies in it; a URI as it is."""
+    path = Path(place)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(place)
+
+
 class StageProgress:
     """The engine's progress on the console: a bar with rate and time left, then one line of summary a stage."""
 
@@ -68,8 +75,8 @@ class StageProgress:
         self._done += amount
         if self._bar is not None and self._task is not None:
             rate = self._done / max(1e-3, time.monotonic() - self._begin)
-            shown = f"{size(rate)}/s" if self._unit == "bytes" else f"{number(rate)} {self._unit}/s"
-            self._bar.update(self._task, advance=amount, rate=shown)
+            speed = f"{size(rate)}/s" if self._unit == "bytes" else f"{number(rate)} {self._unit}/s"
+            self._bar.update(self._task, advance=amount, rate=speed)
 
     def finish(self, result: StageResult) -> None:
         if self._bar is not None:

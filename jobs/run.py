@@ -13,7 +13,7 @@ import numpy as np
 
 import tokenizer
 from jobs import corpus
-from jobs.console import StageProgress, console
+from jobs.console import StageProgress, console, shown
 from jobs.launch import launch
 from jobs.recipe import Recipe, resolve_workdir
 from jobs.summary import local_run
@@ -53,7 +53,7 @@ class Curated:
 def open_engine(recipe: Recipe, *, address: str | None = None, workers: int | None = None) -> Engine:
     """The engine over the recipe's workdir."""
     workdir = Workdir(resolve_workdir(recipe.workdir))
-    console.print(f"workdir: {workdir.uri}")
+    console.print(f"workdir: {shown(workdir.uri)}")
     return Engine(workdir, address=address, workers=workers, progress=StageProgress())
 
 
@@ -72,10 +72,12 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     ingested = engine.run(ingest_stage(recipe.ingest, recipe.sources, base)).manifests
     documents = ingested["documents"]
     if not documents.rows:
-        raise UserError(f"no document could be read from any source; see {engine.workdir.path('quarantine')} for why")
+        raise UserError(f"no document could be read from any source; see {shown(engine.workdir.path('quarantine'))} for why")
     quarantined = ingested["quarantine"].rows
     if quarantined:
-        console.print(f"{quarantined:,} records could not be read; they are in {engine.workdir.path('quarantine')} with their reasons")
+        what = "1 record could not be read; it is" if quarantined == 1 else f"{quarantined:,} records could not be read; they are"
+        place = shown(engine.workdir.path("quarantine"))
+        console.print(f"{what} in {place}, with {'its reason' if quarantined == 1 else 'their reasons'}", soft_wrap=True)
     passed: Counter[str] = Counter()
     for kinds in documents.summary.get("passed_over", {}).values():
         passed.update(kinds)
@@ -227,5 +229,5 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copyfile(folder / name, target / name)
     proof.write_text(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}), encoding="utf-8")
-    console.print(f"{'export':<16} {target}: transformers' logits equal ours to {difference:.1e}")
+    console.print(f"{'export':<16} {shown(target)}: transformers' logits equal ours to {difference:.1e}")
     return target

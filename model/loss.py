@@ -10,6 +10,13 @@ from torch import Tensor
 # Logits that are in memory at once, about (float32: 64 MB on a CPU, where more would only miss the cache; 256 MB elsewhere).
 CHUNK_LOGITS = {"cpu": 1 << 24}
 OTHERWISE = 1 << 26
+# A probability below this may have lost digits, or be zero: its logarithm is taken from the logits.
+TINY = 1e-30
+
+
+def _losses(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy of each row of `logits` (n, vocabulary) against `wanted` int64 (n, 1), float32 (n, 1)."""
+    return logits.float().logsumexp(1, keepdim=True) - logits.gather(1, wanted).float()
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -28,14 +35,21 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for begin in range(0, len(hidden), rows):
             part, wanted = hidden[begin : begin + rows], labels[begin : begin + rows, None]
             logits = torch.addmm(compute_bias, part, compute.T, out=room[: len(part)])
-            picked = logits.gather(1, wanted).float()
             if d_hidden is None or d_weight is None or d_bias is None:
-                loss += (logits.float().logsumexp(1, keepdim=True) - picked).sum()
+                loss += _losses(logits, wanted).sum()
                 continue
-            peak = logits.amax(1, keepdim=True).float()
-            slope = torch.softmax(logits, 1, out=logits) if exact else torch.softmax(logits, 1, dtype=torch.float32)
-            loss += (peak - slope.amax(1, keepdim=True).log() - picked).sum()  # the largest probability is exp(peak - log of the sum)
-            slope.scatter_add_(1, wanted, torch.full_like(picked, -1.0))
+            if exact and logits.device.type == "cpu":  # as few passes over the logits as there can be
+                slope = torch.softmax(logits, 1, out=logits)
+                found = slope.gather(1, wanted)
+                losses = found.log().neg_()
+                if len(tiny := (found < TINY).nonzero()[:, 0]):
+                    losses[tiny] = _losses(torch.addmm(compute_bias, part[tiny], compute.T), wanted[tiny])
+            else:
+                peak, picked = logits.amax(1, keepdim=True).float(), logits.gather(1, wanted).float()
+                slope = torch.softmax(logits, 1, out=logits) if exact else torch.softmax(logits, 1, dtype=torch.float32)
+                losses = peak - slope.amax(1, keepdim=True).log() - picked  # the largest probability is exp(peak - log of the sum)
+            loss += losses.sum()
+            slope.scatter_add_(1, wanted, torch.full_like(losses, -1.0))
             d_bias += slope.sum(0)
             low = slope.to(hidden.dtype)
             torch.mm(low, compute, out=d_hidden[begin : begin + rows])

@@ -17,7 +17,7 @@ from tokenizers import normalizers
 from tokenizer.classes import ASK, LETTER, MARK, OTHER, classes, composition
 from tokenizer.config import TokenizerConfig
 from tokenizer.errors import TokenizerError
-from tokenizer.kernels import kernel
+from tokenizer.kernels import kernel, leaf, load64, prefetch
 from tokenizer.layout import PLACEHOLDERS
 from tokenizer.scan import buffers
 from tokenizer.splits import GPT2, LEFT, MODERN, ONE, RIGHT, in_normal_form, piece_end, pre_token_end, removed_end, segment_end
@@ -28,17 +28,19 @@ _FIRST = 1 << 16  # slots of an empty table
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
-@kernel
+@leaf
 def hash_bytes(data: Array, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
     """A 64-bit hash of some bytes: multiply and fold, eight bytes at a time; the high bits are the well mixed ones."""
     value = np.uint64(end - begin)
     at = begin
-    while at < end:
-        stop = min(at + 8, end)
+    while at + 8 <= end:
+        value = (value ^ load64(data, at)) * _PRIME
+        value ^= value >> np.uint64(29)
+        at += 8
+    if at < end:
         word = np.uint64(0)
-        while at < stop:
-            word = (word << np.uint64(8)) | np.uint64(data[at])
-            at += 1
+        for place in range(end - 1, at - 1, -1):
+            word = (word << np.uint64(8)) | np.uint64(data[place])
         value = (value ^ word) * _PRIME
         value ^= value >> np.uint64(29)
     value *= np.uint64(0xBF58476D1CE4E5B9)
@@ -48,21 +50,28 @@ def hash_bytes(data: Array, begin: int, end: int) -> np.uint64:  # pragma: no co
 # A table of words is uint64 (slots, 4), two words' entries to a cache line: the first 16 bytes of the word in two numbers, its
 # count (0: empty), its length. Of a longer word the first two are its hash and where its bytes begin in the arena.
 _SHORT = 16
+# Words that are cut before they are counted: the table's lines for them are on their way meanwhile. Of each its two numbers
+# (a longer one's place in the text for the second), length, hash and how often it comes.
+_PENDING = 64
+# What `_cut` goes on from: text, place in it, end of the piece, place and end of what is cut, whether that is in the scratch array.
+_STATE = 6
 
 
-@kernel
+@leaf
 def _key(data: Array, begin: int, end: int) -> tuple[np.uint64, np.uint64]:  # pragma: no cover - compiled
-    """The bytes of a short word as two numbers."""
-    one, two = np.uint64(0), np.uint64(0)
-    middle = min(begin + 8, end)
-    for at in range(begin, middle):
+    """The bytes of a short word as two numbers, the first byte lowest."""
+    size = end - begin
+    if size > 8:
+        return load64(data, begin), load64(data, end - 8) >> np.uint64(8 * (16 - size))
+    if begin + 8 <= len(data):
+        return load64(data, begin) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(8 * (8 - size))), np.uint64(0)
+    one = np.uint64(0)
+    for at in range(end - 1, begin - 1, -1):
         one = (one << np.uint64(8)) | np.uint64(data[at])
-    for at in range(middle, end):
-        two = (two << np.uint64(8)) | np.uint64(data[at])
-    return one, two
+    return one, np.uint64(0)
 
 
-@kernel
+@leaf
 def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     value = (one ^ (two * np.uint64(0xFF51AFD7ED558CCD)) ^ size) * _PRIME
     value ^= value >> np.uint64(29)
@@ -70,7 +79,7 @@ def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragm
     return value ^ (value >> np.uint64(32))
 
 
-@kernel
+@leaf
 def _hash_of(table: Array, slot: int) -> Any:  # pragma: no cover - compiled
     return table[slot, 0] if table[slot, 3] > _SHORT else _mix(table[slot, 0], table[slot, 1], table[slot, 3])
 
@@ -84,8 +93,122 @@ def _grow(table: Array) -> Array:  # pragma: no cover - compiled
             slot = np.int64(_hash_of(table, old) & np.uint64(mask))
             while bigger[slot, 2]:
                 slot = (slot + 1) & mask
-            bigger[slot] = table[old]
+            for column in range(4):
+                bigger[slot, column] = table[old, column]
     return bigger
+
+
+@leaf
+def _cut_some(
+    source: Array, place: int, limit: int, classed: Array, kind: int, digits: int, weight: int, table: Array, pending: Array, count: int
+) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Words of a stretch, added to those that are pending: where it ends, and how many there are."""
+    mask = np.uint64(len(table) - 1)
+    while place < limit and count < _PENDING:
+        end = pre_token_end(source, place, limit, classed, kind, digits)
+        size = np.uint64(end - place)
+        if size <= _SHORT:
+            one, two = _key(source, place, end)
+            hashed = _mix(one, two, size)
+        else:
+            hashed = hash_bytes(source, place, end)
+            one, two = hashed, np.uint64(place)
+        prefetch(table, np.int64(hashed & mask) * 4)
+        pending[count, 0], pending[count, 1], pending[count, 2] = one, two, size
+        pending[count, 3], pending[count, 4] = hashed, np.uint64(weight)
+        count += 1
+        place = end
+    return place, count
+
+
+@leaf
+def _cut(
+    offsets: Array,
+    data: Array,
+    weights: Array,
+    classed: Array,
+    kind: int,
+    digits: int,
+    prefix: bool,
+    space_runs: int,
+    placeholders: Array,
+    ends: Array,
+    scratch: Array,
+    state: Array,
+    table: Array,
+    pending: Array,
+) -> int:  # pragma: no cover - compiled
+    """The next words of the texts, as many as may be pending; how many there are. No array is made in here (see `merges`)."""
+    text, at, piece, place, limit, copied = state[0], state[1], state[2], state[3], state[4], state[5]
+    count = 0
+    while True:
+        if copied:
+            place, count = _cut_some(scratch, place, limit, classed, kind, digits, weights[text], table, pending, count)
+        elif place < limit:
+            place, count = _cut_some(data, place, limit, classed, kind, digits, weights[text], table, pending, count)
+        if place < limit or count == _PENDING or (prefix and count):  # a copy is kept until its words are counted
+            break
+        if at < piece:
+            at = removed_end(data, at, piece, space_runs, placeholders, ends)
+        while at >= piece:
+            if text >= 0 and at < offsets[text + 1]:
+                piece = piece_end(data, at, offsets[text + 1], classed)
+                continue
+            text += 1
+            while text < len(weights) and weights[text] == 0:
+                text += 1
+            if text >= len(weights):
+                state[0] = text
+                return count
+            at = piece = offsets[text]
+            if at == offsets[text + 1]:
+                continue
+        place = at
+        at = limit = segment_end(data, at, piece, space_runs, placeholders, ends)
+        copied = np.int64(prefix and limit > place and data[place] != 0x20)
+        if copied:
+            scratch[0] = 0x20
+            for index in range(place, limit):
+                scratch[index - place + 1] = data[index]
+            place, limit = 0, limit - place + 1
+    state[0], state[1], state[2], state[3], state[4], state[5] = text, at, piece, place, limit, copied
+    return count
+
+
+@leaf
+def _insert(pending: Array, count: int, source: Array, table: Array, arena: Array, used: int, filled: int) -> Any:  # pragma: no cover
+    """Count pending words, for which there is room: the words there then are, and the bytes of the arena that are filled."""
+    mask = len(table) - 1
+    for number in range(count):
+        one, two, size, weight = pending[number, 0], pending[number, 1], pending[number, 2], pending[number, 4]
+        slot = np.int64(pending[number, 3] & np.uint64(mask))
+        if size <= _SHORT:
+            while table[slot, 2]:
+                if table[slot, 0] == one and table[slot, 1] == two and table[slot, 3] == size:
+                    break
+                slot = (slot + 1) & mask
+        else:
+            while table[slot, 2]:
+                if table[slot, 0] == one and table[slot, 3] == size:
+                    begin, same = np.int64(table[slot, 1]), True
+                    for offset in range(np.int64(size)):
+                        if arena[begin + offset] != source[np.int64(two) + offset]:
+                            same = False
+                            break
+                    if same:
+                        break
+                slot = (slot + 1) & mask
+        if table[slot, 2]:
+            table[slot, 2] += weight
+            continue
+        if size > _SHORT:
+            for offset in range(np.int64(size)):
+                arena[filled + offset] = source[np.int64(two) + offset]
+            two = np.uint64(filled)
+            filled += np.int64(size)
+        table[slot, 0], table[slot, 1], table[slot, 2], table[slot, 3] = one, two, weight, size
+        used += 1
+    return used, filled
 
 
 @kernel
@@ -106,77 +229,35 @@ def _count(
     filled: int,
 ) -> tuple[Array, Array, int, int]:  # pragma: no cover - compiled
     """The table and the arena with the texts' words added, the words there are, and the bytes of the arena that are filled."""
-    scratch = np.empty(0, np.uint8)
-    for text in range(len(offsets) - 1):
-        at, last, weight = offsets[text], offsets[text + 1], np.uint64(weights[text])
-        if weight == 0:
-            continue
-        while at < last:
-            piece = piece_end(data, at, last, classed)
-            while at < piece:
-                stop = segment_end(data, at, piece, space_runs, placeholders, ends)
-                source, place, limit = data, at, stop
-                if prefix and stop > at and data[at] != 0x20:
-                    if stop - at + 1 > len(scratch):
-                        scratch = np.empty(2 * (stop - at + 1), np.uint8)
-                    scratch[0] = 0x20
-                    scratch[1 : stop - at + 1] = data[at:stop]
-                    source, place, limit = scratch, 0, stop - at + 1
-                while place < limit:
-                    end = pre_token_end(source, place, limit, classed, kind, digits)
-                    size = end - place
-                    mask = len(table) - 1
-                    if size <= _SHORT:
-                        one, two = _key(source, place, end)
-                        slot = np.int64(_mix(one, two, np.uint64(size)) & np.uint64(mask))
-                        while table[slot, 2]:
-                            if table[slot, 0] == one and table[slot, 1] == two and table[slot, 3] == np.uint64(size):
-                                break
-                            slot = (slot + 1) & mask
-                    else:
-                        one, two = hash_bytes(source, place, end), np.uint64(filled)
-                        slot = np.int64(one & np.uint64(mask))
-                        while table[slot, 2]:
-                            if table[slot, 0] == one and table[slot, 3] == np.uint64(size):
-                                begin, same = np.int64(table[slot, 1]), True
-                                for offset in range(size):
-                                    if arena[begin + offset] != source[place + offset]:
-                                        same = False
-                                        break
-                                if same:
-                                    break
-                            slot = (slot + 1) & mask
-                    if table[slot, 2]:
-                        table[slot, 2] += weight
-                    else:
-                        table[slot, 0], table[slot, 1], table[slot, 2], table[slot, 3] = one, two, weight, np.uint64(size)
-                        if size > _SHORT:
-                            if filled + size > len(arena):
-                                more = np.empty(max(2 * len(arena), filled + size), np.uint8)
-                                more[:filled] = arena[:filled]
-                                arena = more
-                            for offset in range(size):
-                                arena[filled + offset] = source[place + offset]
-                            filled += size
-                        used += 1
-                        if 2 * used > len(table):
-                            table = _grow(table)
-                    place = end
-                at = stop
-                if at < piece:
-                    at = removed_end(data, at, piece, space_runs, placeholders, ends)
+    longest = np.int64(0)
+    if prefix:
+        for text in range(len(weights)):
+            longest = max(longest, offsets[text + 1] - offsets[text])
+    scratch, pending, state = np.empty(longest + 1, np.uint8), np.empty((_PENDING, 5), np.uint64), np.zeros(_STATE, np.int64)
+    state[0] = -1
+    while state[0] < len(weights):
+        count = _cut(
+            offsets, data, weights, classed, kind, digits, prefix, space_runs, placeholders, ends, scratch, state, table, pending
+        )
+        wanted = np.int64(0)
+        for number in range(count):
+            if pending[number, 2] > _SHORT:
+                wanted += np.int64(pending[number, 2])
+        if filled + wanted > len(arena):
+            more = np.empty(max(2 * len(arena), filled + wanted), np.uint8)
+            more[:filled] = arena[:filled]
+            arena = more
+        if 2 * (used + count) > len(table):
+            table = _grow(table)
+        if state[5]:
+            used, filled = _insert(pending, count, scratch, table, arena, used, filled)
+        else:
+            used, filled = _insert(pending, count, data, table, arena, used, filled)
     return table, arena, used, filled
 
 
-@kernel
-def _taken(table: Array, arena: Array, used: int) -> tuple[Array, Array, Array, Array]:  # pragma: no cover - compiled
-    """The words as `(offsets, bytes, counts, hashes)`."""
-    offsets, counts, hashes = np.zeros(used + 1, np.int64), np.empty(used, np.int64), np.empty(used, np.uint64)
-    total = np.int64(0)
-    for slot in range(len(table)):
-        if table[slot, 2]:
-            total += np.int64(table[slot, 3])
-    data = np.empty(total, np.uint8)
+@leaf
+def _put(table: Array, arena: Array, offsets: Array, data: Array, counts: Array, hashes: Array) -> None:  # pragma: no cover - compiled
     word, at = 0, np.int64(0)
     for slot in range(len(table)):
         if not table[slot, 2]:
@@ -184,17 +265,24 @@ def _taken(table: Array, arena: Array, used: int) -> tuple[Array, Array, Array, 
         size = np.int64(table[slot, 3])
         if size > _SHORT:
             begin = np.int64(table[slot, 1])
-            data[at : at + size] = arena[begin : begin + size]
+            for index in range(size):
+                data[at + index] = arena[begin + index]
         else:
-            first = size if size < 8 else np.int64(8)
-            for index in range(first):
-                data[at + index] = np.uint8(table[slot, 0] >> np.uint64(8 * (first - 1 - index)))
-            for index in range(first, size):
-                data[at + index] = np.uint8(table[slot, 1] >> np.uint64(8 * (size - 1 - index)))
+            for index in range(min(size, 8)):
+                data[at + index] = np.uint8(table[slot, 0] >> np.uint64(8 * index))
+            for index in range(8, size):
+                data[at + index] = np.uint8(table[slot, 1] >> np.uint64(8 * (index - 8)))
         at += size
         counts[word], hashes[word] = table[slot, 2], _hash_of(table, slot)
         word += 1
         offsets[word] = at
+
+
+def _taken(table: Array, arena: Array, used: int) -> tuple[Array, Array, Array, Array]:
+    """The words as `(offsets, bytes, counts, hashes)`."""
+    offsets, counts, hashes = np.zeros(used + 1, np.int64), np.empty(used, np.int64), np.empty(used, np.uint64)
+    data = np.empty(int(table[table[:, 2] > 0, 3].sum()), np.uint8)
+    _put(table, arena, offsets, data, counts, hashes)
     return offsets, data, counts, hashes
 
 

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.core.caching import _CacheLocator
+from numba.extending import intrinsic
 
 from tokenizer.cache import cache_folder
 
@@ -99,3 +102,43 @@ def kernel(function: Any = None, **options: Any) -> Any:
         return numba.njit(cache=True, nogil=True, **options)(function)
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before
+
+
+def leaf(function: Any) -> Any:
+    """`kernel`, of a function that makes no array and no slice: numba refuses to compile one that does.
+
+    In others numba counts the references to arrays, wherever one is handed on in a loop or bound to a name again, by atomic
+    instructions that take longer than what most of our loops do. So the loops are in leaves, and their callers make the arrays.
+    """
+    return kernel(function, _nrt=False)
+
+
+def _byte_at(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    """A pointer to the bytes of an element of an array, counted over all its dimensions."""
+    place = builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+    return builder.bitcast(place, ir.IntType(8).as_pointer())
+
+
+@intrinsic
+def load64(_: Any, data: Any, at: Any) -> Any:
+    """Eight bytes of an array from `data[at]` on as one number, the first byte lowest. They must lie in it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _byte_at(context, builder, signature.args[0], *arguments)
+        return builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(data, types.intp), generate
+
+
+@intrinsic
+def prefetch(_: Any, array: Any, at: Any) -> Any:
+    """Ask for the cache line of an element, which is soon to be written; `at` counts over all dimensions."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [_byte_at(context, builder, signature.args[0], *arguments), number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate

@@ -14,10 +14,14 @@ import numpy.typing as npt
 
 from tokenizer.alphabet import visible_bytes
 from tokenizer.count import hash_bytes
-from tokenizer.kernels import kernel
+from tokenizer.errors import TokenizerError
+from tokenizer.kernels import kernel, leaf, prefetch
 
 Array = npt.NDArray[Any]
-_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+_EMPTY = np.int64(-1)
+_HEAD = 3  # numbers before the symbols of a word
+_AHEAD = 8  # words that are fetched into the cache before they are looked at
+_MOST_CELLS = 1 << 32  # places are kept in 32 bits
 
 
 def byte_ranks() -> npt.NDArray[np.int32]:
@@ -28,122 +32,270 @@ def byte_ranks() -> npt.NDArray[np.int32]:
     return ranks
 
 
-@kernel
-def _slot_of(keys: Array, key: np.uint64) -> Any:  # pragma: no cover - compiled
-    mask = len(keys) - 1
-    value = key * np.uint64(0x9E3779B97F4A7C15)
+# A table of pairs is int64 (slots, 4), two pairs to a cache line: the pair (left << 32 | right; `_EMPTY` where there is none), its
+# count, the merge that last made it with its number among the pairs of that merge, and the word in which that was.
+
+
+@leaf
+def _slot_of(pairs: Array, pair: int) -> Any:  # pragma: no cover - compiled
+    mask = len(pairs) - 1
+    value = np.uint64(pair) * np.uint64(0x9E3779B97F4A7C15)
     slot = np.int64((value ^ (value >> np.uint64(32))) & np.uint64(mask))
-    while keys[slot] != _EMPTY and keys[slot] != key:
+    while pairs[slot, 0] != _EMPTY and pairs[slot, 0] != pair:
         slot = (slot + 1) & mask
     return slot
 
 
 @kernel
-def _rehash(keys: Array, values: Array) -> tuple[Array, Array]:  # pragma: no cover - compiled
-    bigger, moved = np.full(2 * len(keys), _EMPTY, np.uint64), np.empty(2 * len(keys), np.int32)
-    for slot in range(len(keys)):
-        if keys[slot] != _EMPTY:
-            place = _slot_of(bigger, keys[slot])
-            bigger[place] = keys[slot]
-            moved[place] = values[slot]
-    return bigger, moved
-
-
-@kernel
-def _longer(array: Array) -> Array:  # pragma: no cover - compiled
-    bigger = np.empty(2 * len(array), array.dtype)
-    bigger[: len(array)] = array
+def _rehash(pairs: Array) -> Array:  # pragma: no cover - compiled
+    bigger = np.empty((2 * len(pairs), 4), np.int64)
+    bigger[:, 0] = _EMPTY
+    for slot in range(len(pairs)):
+        if pairs[slot, 0] != _EMPTY:
+            place = _slot_of(bigger, pairs[slot, 0])
+            for column in range(4):
+                bigger[place, column] = pairs[slot, column]
     return bigger
 
 
 @kernel
-def _before(counts: Array, pairs: Array, one: int, two: int) -> Any:  # pragma: no cover - compiled
-    """Whether entry `one` of the queue is to be merged before `two`; the one that was queued first, where all else is equal."""
-    if counts[one] != counts[two]:
-        return counts[one] > counts[two]
-    if pairs[one] != pairs[two]:
-        return pairs[one] < pairs[two]
-    return one < two
+def _longer(array: Array, least: int) -> Array:  # pragma: no cover - compiled
+    bigger = np.empty((max(2 * len(array), least), *array.shape[1:]), array.dtype)
+    bigger[: len(array)] = array
+    return bigger
 
 
-@kernel
-def _sift_up(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # pragma: no cover - compiled
-    place = size - 1
-    entry = heap[place]
+@leaf
+def _before(heap: Array, place: int, count: int, pair: int, entry: int) -> Any:  # pragma: no cover - compiled
+    """Whether what is in the queue is to be merged before another entry; the one that was queued first, where all else is equal."""
+    if heap[place, 0] != count:
+        return heap[place, 0] > count
+    if heap[place, 1] != pair:
+        return heap[place, 1] < pair
+    return heap[place, 2] < entry
+
+
+@leaf
+def _sift_up(heap: Array, place: int, count: int, pair: int, entry: int) -> None:  # pragma: no cover - compiled
+    """Put an entry into the free place at the queue's end."""
     while place > 0:
         parent = (place - 1) // 4
-        if not _before(counts, pairs, entry, heap[parent]):
+        if _before(heap, parent, count, pair, entry):
             break
-        heap[place] = heap[parent]
+        heap[place, 0], heap[place, 1], heap[place, 2] = heap[parent, 0], heap[parent, 1], heap[parent, 2]
         place = parent
-    heap[place] = entry
+    heap[place, 0], heap[place, 1], heap[place, 2] = count, pair, entry
 
 
-@kernel
-def _sift_down(heap: Array, size: int, counts: Array, pairs: Array) -> None:  # pragma: no cover - compiled
+@leaf
+def _sift_down(heap: Array, size: int, count: int, pair: int, entry: int) -> None:  # pragma: no cover - compiled
+    """Put an entry in place of the first of the queue."""
     place = 0
-    entry = heap[0]
     while True:
         first = 4 * place + 1
         if first >= size:
             break
         best = first
         for child in range(first + 1, min(first + 4, size)):
-            if _before(counts, pairs, heap[child], heap[best]):
+            if _before(heap, child, heap[best, 0], heap[best, 1], heap[best, 2]):
                 best = child
-        if not _before(counts, pairs, heap[best], entry):
+        if not _before(heap, best, count, pair, entry):
             break
-        heap[place] = heap[best]
+        heap[place, 0], heap[place, 1], heap[place, 2] = heap[best, 0], heap[best, 1], heap[best, 2]
         place = best
-    heap[place] = entry
+    heap[place, 0], heap[place, 1], heap[place, 2] = count, pair, entry
+
+
+@leaf
+def _count_pairs(starts: Array, symbols: Array, times: Array, counts: Array, found: Array, last: Array) -> None:  # pragma: no cover
+    for word in range(len(times)):
+        for index in range(starts[word], starts[word + 1] - 1):
+            pair = np.int64(symbols[index]) * 256 + symbols[index + 1]
+            counts[pair] += times[word]
+            if last[pair] != word:
+                last[pair] = word
+                found[pair + 1] += 1
+
+
+@leaf
+def _link_pairs(starts: Array, symbols: Array, words: Array, place: Array, last: Array) -> None:  # pragma: no cover - compiled
+    for word in range(len(starts) - 1):
+        for index in range(starts[word], starts[word + 1] - 1):
+            pair = np.int64(symbols[index]) * 256 + symbols[index + 1]
+            if last[pair] != word:
+                last[pair] = word
+                words[place[pair]] = starts[word] + _HEAD * word
+                place[pair] += 1
+
+
+def _first_pairs(starts: Array, symbols: Array, times: Array) -> tuple[Array, Array, Array]:
+    """Pairs of bytes, by `left * 256 + right`: their counts; and the words of each, as the words' places, with offsets."""
+    counts, found = np.zeros(1 << 16, np.int64), np.zeros((1 << 16) + 1, np.int64)
+    _count_pairs(starts, symbols, times, counts, found, np.full(1 << 16, -1, np.int64))
+    found = np.cumsum(found)
+    words = np.empty(found[-1], np.uint32)
+    _link_pairs(starts, symbols, words, found.copy(), np.full(1 << 16, -1, np.int64))
+    return counts, words, found
+
+
+@leaf
+def _fill_cells(starts: Array, symbols: Array, times: Array, cells: Array) -> None:  # pragma: no cover - compiled
+    """Words, each behind the number of its symbols and its count, in two halves."""
+    for word in range(len(times)):
+        begin, end = starts[word], starts[word + 1]
+        base = begin + _HEAD * word
+        cells[base] = end - begin
+        cells[base + 1], cells[base + 2] = times[word] & 0xFFFFFFFF, times[word] >> 32
+        for index in range(begin, end):
+            cells[base + _HEAD + index - begin] = symbols[index]
+
+
+@leaf
+def _count_uses(starts: Array, times: Array, cells: Array, uses: Array) -> None:  # pragma: no cover - compiled
+    """How often the words use each token."""
+    for word in range(len(times)):
+        base = starts[word] + _HEAD * word
+        for index in range(base + _HEAD, base + _HEAD + cells[base]):
+            uses[cells[index]] += times[word]
+
+
+@leaf
+def _merge_words(
+    cells: Array,
+    chains: Array,
+    link: int,
+    end: int,
+    left: int,
+    right: int,
+    new: int,
+    merged: int,
+    pairs: Array,
+    used: int,
+    fresh: Array,
+    fresh_words: Array,
+    new_pairs: int,
+    met_pair: Array,
+    met_word: Array,
+    met: int,
+) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
+    """Merge a pair in the words of a chain, from a link on: `(link, used, new_pairs, met)`.
+
+    It returns where the room may not do for one more word: no array is made anew in here, since numba counts the references to an
+    array that is, at each use, with an atomic instruction that takes longer than all else.
+    """
+    limit = 2 * len(pairs) // 3
+    while link < end:
+        word = np.int64(chains[link])
+        long = np.int64(cells[word])
+        if used + 2 * long > limit or new_pairs + 2 * long > len(fresh) or met + 2 * long > len(met_pair):
+            break
+        prefetch(cells, np.int64(chains[min(link + _AHEAD, end - 1)]))
+        link += 1
+        weight = np.int64(cells[word + 1]) | (np.int64(cells[word + 2]) << 32)
+        base, read, write = word + _HEAD, np.int64(0), np.int64(0)
+        while read < long:
+            if cells[base + read] != left or read + 1 >= long or cells[base + read + 1] != right:
+                cells[base + write] = cells[base + read]
+                read += 1
+                write += 1
+                continue
+            for side in range(2):
+                if side == 0:
+                    if write == 0:
+                        continue
+                    near = np.int64(cells[base + write - 1]) << 32
+                    old, pair = near | left, near | new
+                else:
+                    if read + 2 >= long:
+                        continue
+                    near = np.int64(cells[base + read + 2])
+                    old, pair = (right << 32) | near, (new << 32) | near
+                slot = _slot_of(pairs, old)
+                if pairs[slot, 0] != _EMPTY:
+                    pairs[slot, 1] -= weight
+                slot = _slot_of(pairs, pair)
+                if pairs[slot, 0] == _EMPTY:
+                    pairs[slot, 0], pairs[slot, 1], pairs[slot, 2] = pair, 0, -1
+                    used += 1
+                pairs[slot, 1] += weight
+                if pairs[slot, 2] >> 32 != merged:  # the first time in this merge: an entry, queued when it is done
+                    fresh[new_pairs], fresh_words[new_pairs] = pair, 0
+                    pairs[slot, 2], pairs[slot, 3] = (merged << 32) | new_pairs, -1
+                    new_pairs += 1
+                if pairs[slot, 3] != word:
+                    pairs[slot, 3] = word
+                    number = pairs[slot, 2] & 0xFFFFFFFF
+                    fresh_words[number] += 1
+                    met_pair[met], met_word[met] = number, word
+                    met += 1
+            cells[base + write] = new
+            write += 1
+            read += 2
+        cells[word] = write
+    return link, used, new_pairs, met
+
+
+@leaf
+def _settle(pairs: Array, heap: Array, queued: int) -> None:  # pragma: no cover - compiled
+    """Bring an entry with its true count to the head of the queue."""
+    while True:
+        count = pairs[_slot_of(pairs, heap[0, 1]), 1]
+        if heap[0, 0] == count:
+            return
+        _sift_down(heap, queued, count, heap[0, 1], heap[0, 2])
+
+
+@leaf
+def _queue(
+    pairs: Array,
+    heap: Array,
+    queued: int,
+    chain: Array,
+    chains: Array,
+    entries: int,
+    fresh: Array,
+    fresh_words: Array,
+    new_pairs: int,
+    met_pair: Array,
+    met_word: Array,
+    met: int,
+) -> int:  # pragma: no cover - compiled
+    """Queue the pairs that a merge has made, with their words; how many entries the queue then has."""
+    for number in range(new_pairs):
+        begin = chain[entries + number]
+        chain[entries + number + 1] = begin + fresh_words[number]
+        fresh_words[number] = begin
+        count = pairs[_slot_of(pairs, fresh[number]), 1]
+        if count > 0:
+            _sift_up(heap, queued, count, fresh[number], entries + number)
+            queued += 1
+    for index in range(met):
+        number = met_pair[index]
+        chains[fresh_words[number]] = met_word[index]
+        fresh_words[number] += 1
+    return queued
 
 
 @kernel
 def _learn(
-    starts: Array, symbols: Array, times: Array, text_starts: Array, text: Array, size: int, least: int
-) -> tuple[Array, Array, Array, Array]:  # pragma: no cover - compiled
-    """`(merges, token offsets, token bytes, how often each token is used)`: merges are `left, right, made`, int32 (n, 3)."""
-    words = len(times)
-    lengths = np.empty(words, np.int32)
-    # Pairs: a hash table to numbers; of each its count, and the word and the merge in which it was last seen.
-    keys, numbers = np.full(1 << 17, _EMPTY, np.uint64), np.empty(1 << 17, np.int32)
-    pair_keys, pair_counts = np.empty(1 << 16, np.uint64), np.zeros(1 << 16, np.int64)
-    pair_stamp, pair_entry = np.full(1 << 16, -1, np.int32), np.zeros(1 << 16, np.int32)
-    pairs = 0
-    # The queue's entries: count, pair, and a chain of the words in which it occurs.
-    entry_counts, entry_pairs = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.uint64)
-    entry_number, entry_chain = np.zeros(1 << 16, np.int32), np.full(1 << 16, -1, np.int64)
-    entries = 0
-    heap, queued = np.empty(1 << 16, np.int32), 0
-    # Chains: links of a word and the next link.
-    link_word, link_next, links, free = np.empty(1 << 18, np.int32), np.empty(1 << 18, np.int64), 0, np.int64(-1)
-    for word in range(words):
-        begin = starts[word]
-        lengths[word] = starts[word + 1] - begin
-        for index in range(begin, starts[word + 1] - 1):
-            key = (np.uint64(symbols[index]) << np.uint64(32)) | np.uint64(symbols[index + 1])
-            slot = _slot_of(keys, key)
-            if keys[slot] == _EMPTY:
-                keys[slot], numbers[slot] = key, pairs
-                pair_keys[pairs], pair_counts[pairs], pair_stamp[pairs], pair_entry[pairs] = key, 0, -1, pairs
-                entry_pairs[pairs], entry_number[pairs] = key, pairs  # at most 65,536 pairs of bytes: no room is wanting
-                pairs += 1
-            number = numbers[slot]
-            pair_counts[number] += times[word]
-            if pair_stamp[number] != word:
-                pair_stamp[number] = word
-                if links == len(link_word):
-                    link_word, link_next = _longer(link_word), _longer(link_next)
-                link_word[links], link_next[links] = word, entry_chain[number]
-                entry_chain[number] = links
-                links += 1
-    entries = pairs
-    for number in range(pairs):
-        pair_stamp[number] = -1
-        entry_counts[number] = pair_counts[number]
-        heap[queued] = number
-        queued += 1
-        _sift_up(heap, queued, entry_counts, entry_pairs)
+    cells: Array, counts: Array, chains: Array, found: Array, text_starts: Array, text: Array, size: int, least: int
+) -> tuple[Array, Array, Array]:  # pragma: no cover - compiled
+    """`(merges, token offsets, token bytes)`: merges are `left, right, made`, int32 (n, 3). `cells` has the words when it is done."""
+    # The queue's entries are count, pair and number; the words in which entry n occurs are `chains[chain[n]:chain[n + 1]]`.
+    chain, entries, filled = np.zeros(1 << 17, np.int64), 0, len(chains)
+    pairs, used = np.empty((1 << 18, 4), np.int64), 0
+    pairs[:, 0] = _EMPTY
+    heap, queued = np.empty((1 << 17, 3), np.int64), 0
+    for number in range(1 << 16):
+        if found[number + 1] > found[number]:
+            pair = ((number >> 8) << 32) | (number & 255)
+            slot = _slot_of(pairs, pair)
+            pairs[slot, 0], pairs[slot, 1], pairs[slot, 2], pairs[slot, 3] = pair, counts[number], -1, -1
+            used += 1
+            _sift_up(heap, queued, counts[number], pair, entries)
+            queued += 1
+            entries += 1
+            chain[entries] = found[number + 1]
     # Tokens: their bytes, and a table of their hashes, since one may be made in two ways.
     made, merged = np.empty((max(0, size - 256) + 16, 3), np.int32), 0
     token_slots = np.full(1024, -1, np.int32)
@@ -160,36 +312,32 @@ def _learn(
         while token_slots[slot] >= 0:
             slot = (slot + 1) & token_mask
         token_slots[slot] = token
-    fresh = np.empty(1 << 10, np.int32)  # pairs that a merge has made
+    # The pairs that a merge makes, in how many words each, and those words in the order in which they are met.
+    fresh, fresh_words = np.empty(1 << 10, np.int64), np.empty(1 << 10, np.int64)
+    met_pair, met_word = np.empty(1 << 12, np.int32), np.empty(1 << 12, np.uint32)
     while tokens < size and queued > 0:
-        top = heap[0]
-        number = entry_number[top]
-        count = pair_counts[number]
-        if entry_counts[top] != count:
-            entry_counts[top] = count
-            _sift_down(heap, queued, entry_counts, entry_pairs)
-            continue
+        _settle(pairs, heap, queued)
+        count, pair, entry = heap[0, 0], heap[0, 1], heap[0, 2]
         if count < 1 or count < least:
             break
         queued -= 1
-        heap[0] = heap[queued]
         if queued:
-            _sift_down(heap, queued, entry_counts, entry_pairs)
-        left, right = np.int32(entry_pairs[top] >> np.uint64(32)), np.int32(entry_pairs[top] & np.uint64(0xFFFFFFFF))
+            _sift_down(heap, queued, heap[queued, 0], heap[queued, 1], heap[queued, 2])
+        left, right = pair >> 32, pair & 0xFFFFFFFF
         # The new token's bytes, written where it would stand; if they are a token's already, it is that one.
         begin = token_starts[tokens]
         long = token_starts[left + 1] - token_starts[left] + token_starts[right + 1] - token_starts[right]
-        while begin + long > len(token_bytes):
-            token_bytes = _longer(token_bytes)
+        if begin + long > len(token_bytes):
+            token_bytes = _longer(token_bytes, begin + long)
         end = begin
         for part in (left, right):
             for index in range(token_starts[part], token_starts[part + 1]):
                 token_bytes[end] = token_bytes[index]
                 end += 1
         slot = np.int64(hash_bytes(token_bytes, begin, end) & np.uint64(token_mask))
-        new = np.int32(-1)
+        new = np.int64(-1)
         while token_slots[slot] >= 0:
-            other = token_slots[slot]
+            other = np.int64(token_slots[slot])
             if token_starts[other + 1] - token_starts[other] == long:
                 same = True
                 for index in range(long):
@@ -201,101 +349,36 @@ def _learn(
                     break
             slot = (slot + 1) & token_mask
         if new < 0:
-            new = np.int32(tokens)
+            new = np.int64(tokens)
             token_slots[slot] = new
             token_starts[tokens + 1] = end
             tokens += 1
         if merged == len(made):
-            more = np.empty((2 * len(made), 3), np.int32)
-            more[:merged] = made
-            made = more
+            made = _longer(made, 0)
         made[merged, 0], made[merged, 1], made[merged, 2] = left, right, new
         merged += 1
-        new_pairs = 0
-        link = entry_chain[top]
-        while link >= 0:
-            word = link_word[link]
-            following = link_next[link]
-            link_next[link] = free
-            free = link
-            link = following
-            base, long, read, write = starts[word], np.int64(lengths[word]), np.int64(0), np.int64(0)
-            weight = times[word]
-            while read < long:
-                if symbols[base + read] != left or read + 1 >= long or symbols[base + read + 1] != right:
-                    symbols[base + write] = symbols[base + read]
-                    read += 1
-                    write += 1
-                    continue
-                for side in range(2):
-                    if side == 0:
-                        if write == 0:
-                            continue
-                        near = np.uint64(symbols[base + write - 1]) << np.uint64(32)
-                        old, key = near | np.uint64(left), near | np.uint64(new)
-                    else:
-                        if read + 2 >= long:
-                            continue
-                        near = np.uint64(symbols[base + read + 2])
-                        old, key = (np.uint64(right) << np.uint64(32)) | near, (np.uint64(new) << np.uint64(32)) | near
-                    place = _slot_of(keys, old)
-                    if keys[place] != _EMPTY:
-                        pair_counts[numbers[place]] -= weight
-                    place = _slot_of(keys, key)
-                    if keys[place] == _EMPTY:
-                        if 2 * pairs >= len(keys):
-                            keys, numbers = _rehash(keys, numbers)
-                            place = _slot_of(keys, key)
-                        if pairs == len(pair_keys):
-                            pair_keys, pair_counts = _longer(pair_keys), _longer(pair_counts)
-                            pair_stamp, pair_entry = _longer(pair_stamp), _longer(pair_entry)
-                        keys[place], numbers[place] = key, pairs
-                        pair_keys[pairs], pair_counts[pairs], pair_stamp[pairs] = key, 0, -1
-                        pairs += 1
-                    number = numbers[place]
-                    pair_counts[number] += weight
-                    if pair_stamp[number] != merged:  # the first time in this merge: an entry, queued when it is done
-                        pair_stamp[number] = merged
-                        if entries == len(entry_counts):
-                            entry_counts, entry_pairs = _longer(entry_counts), _longer(entry_pairs)
-                            entry_number, entry_chain = _longer(entry_number), _longer(entry_chain)
-                        entry_pairs[entries], entry_number[entries], entry_chain[entries] = key, number, -1
-                        pair_entry[number] = entries
-                        if new_pairs == len(fresh):
-                            fresh = _longer(fresh)
-                        fresh[new_pairs] = entries
-                        new_pairs += 1
-                        entries += 1
-                    entry = pair_entry[number]
-                    if entry_chain[entry] < 0 or link_word[entry_chain[entry]] != word:
-                        if free >= 0:
-                            spot = free
-                            free = link_next[spot]
-                        else:
-                            if links == len(link_word):
-                                link_word, link_next = _longer(link_word), _longer(link_next)
-                            spot = np.int64(links)
-                            links += 1
-                        link_word[spot], link_next[spot] = word, entry_chain[entry]
-                        entry_chain[entry] = spot
-                symbols[base + write] = new
-                write += 1
-                read += 2
-            lengths[word] = write
-        for index in range(new_pairs):
-            entry = fresh[index]
-            entry_counts[entry] = pair_counts[entry_number[entry]]
-            if entry_counts[entry] > 0:
-                if queued == len(heap):
-                    heap = _longer(heap)
-                heap[queued] = entry
-                queued += 1
-                _sift_up(heap, queued, entry_counts, entry_pairs)
-    uses = np.zeros(tokens, np.int64)
-    for word in range(words):
-        for index in range(starts[word], starts[word] + lengths[word]):
-            uses[symbols[index]] += times[word]
-    return made[:merged], token_starts[: tokens + 1], token_bytes[: token_starts[tokens]], uses
+        new_pairs, met, link, end = 0, 0, chain[entry], chain[entry + 1]
+        while link < end:
+            most = 2 * np.int64(cells[chains[link]])  # pairs that come up in the next word, at most
+            if 3 * (used + most) >= 2 * len(pairs):
+                pairs = _rehash(pairs)
+            if new_pairs + most > len(fresh):
+                fresh, fresh_words = _longer(fresh, new_pairs + most), _longer(fresh_words, new_pairs + most)
+            if met + most > len(met_pair):
+                met_pair, met_word = _longer(met_pair, met + most), _longer(met_word, met + most)
+            link, used, new_pairs, met = _merge_words(
+                cells, chains, link, end, left, right, new, merged, pairs, used, fresh, fresh_words, new_pairs, met_pair, met_word, met
+            )
+        if filled + met > len(chains):
+            chains = _longer(chains, filled + met)
+        if entries + new_pairs >= len(chain):
+            chain = _longer(chain, entries + new_pairs + 1)
+        if queued + new_pairs > len(heap):
+            heap = _longer(heap, queued + new_pairs)
+        queued = _queue(pairs, heap, queued, chain, chains, entries, fresh, fresh_words, new_pairs, met_pair, met_word, met)
+        entries += new_pairs
+        filled += met
+    return made[:merged], token_starts[: tokens + 1], token_bytes[: token_starts[tokens]]
 
 
 def learn(
@@ -311,7 +394,14 @@ def learn(
     symbols = ranks[data]
     text = np.empty(256, np.uint8)
     text[ranks] = np.arange(256)
-    made, token_starts, token_bytes, uses = _learn(offsets, symbols, counts, np.arange(257, dtype=np.int64), text, size, least)
+    cells = np.empty(len(symbols) + _HEAD * len(counts), np.uint32)
+    if len(cells) > _MOST_CELLS:
+        raise TokenizerError(f"{len(counts):,} different words of {len(symbols):,} bytes are too many to learn from; lower max_words")
+    _fill_cells(offsets, symbols, counts, cells)
+    first = _first_pairs(offsets, symbols, counts)
+    made, token_starts, token_bytes = _learn(cells, *first, np.arange(257, dtype=np.int64), text, size, least)
+    uses = np.zeros(len(token_starts) - 1, np.int64)
+    _count_uses(offsets, counts, cells, uses)
     raw = token_bytes.tobytes()
     found = [raw[token_starts[token] : token_starts[token + 1]] for token in range(len(uses))]
     ranked: dict[tuple[int, int], None] = {}

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenizer.classes import LETTER, NUMBER, OTHER, SPACE
-from tokenizer.kernels import kernel
+from tokenizer.kernels import kernel, leaf
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -35,14 +35,14 @@ LONGEST_RUN = 1000
 _LONG_S = 0x17F  # which equals an s where case is ignored
 
 
-@kernel
+@leaf
 def width_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     """Bytes of the character that starts here, in valid UTF-8."""
     first = data[at]
     return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
-@kernel
+@leaf
 def code_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     """The code point that starts here, in valid UTF-8."""
     first = np.int64(data[at])
@@ -60,12 +60,12 @@ def code_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     )
 
 
-@kernel
+@leaf
 def _class_at(data: Bytes, at: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     return classes[code_at(data, at)]
 
 
-@kernel
+@leaf
 def _run(data: Bytes, at: int, end: int, classes: Bytes, kind: int) -> Place:  # pragma: no cover - compiled
     """The end of the run of one class from here."""
     while at < end and _class_at(data, at, classes) == kind:
@@ -73,7 +73,7 @@ def _run(data: Bytes, at: int, end: int, classes: Bytes, kind: int) -> Place:  #
     return at
 
 
-@kernel
+@leaf
 def _contraction(data: Bytes, at: int, end: int, any_case: bool) -> Place:  # pragma: no cover - compiled
     """The end of 's, 't, 'm, 'd, 're, 've or 'll behind the apostrophe at `at`; -1 where there is none."""
     if at + 1 >= end:
@@ -97,7 +97,7 @@ def _contraction(data: Bytes, at: int, end: int, any_case: bool) -> Place:  # pr
     return -1
 
 
-@kernel
+@leaf
 def _spaces(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     r"""`\s+(?!\S)|\s+`: a run of spaces, without its last one where a character follows and the run has more than one."""
     start, last = at, at
@@ -107,7 +107,7 @@ def _spaces(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma:
     return at if at == end or last == start else last
 
 
-@kernel
+@leaf
 def gpt2_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     r"""`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+` (marks are classed with the others)."""
     if data[at] == 0x27:
@@ -123,26 +123,26 @@ def gpt2_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma
     return _run(data, begin, end, classes, kind)
 
 
-@kernel
+@leaf
 def _digits(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
     """The end of a group of digits. From the right, the rest of a number is counted no further than `GROUPS` groups."""
-    first = at + width_at(data, at)
+    one = at + width_at(data, at)
     if digits == ONE:
-        return first
-    stops = np.empty(3, np.int64)
-    count, stop = 0, at
+        return one
+    two, three, count, stop = one, one, 0, at
     most = 3 if digits == LEFT else 3 * GROUPS + 4
     while count < most and stop < end and _class_at(data, stop, classes) == NUMBER:
         stop += width_at(data, stop)
-        if count < 3:
-            stops[count] = stop
         count += 1
-    if digits == LEFT or count == most or count % 3 == 0:
-        return stops[min(count, 3) - 1]
-    return stops[count % 3 - 1]
+        if count == 2:
+            two = stop
+        elif count == 3:
+            three = stop
+    size = min(count, 3) if digits == LEFT or count == most or count % 3 == 0 else count % 3
+    return one if size == 1 else two if size == 2 else three
 
 
-@kernel
+@leaf
 def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
     """The alternatives of `train.modern_pattern`, in their order (marks are classed with letters or with the others)."""
     if data[at] == 0x27:
@@ -171,7 +171,7 @@ def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> P
     return line_end if line_end >= 0 else _spaces(data, at, end, classes)
 
 
-@kernel
+@leaf
 def pre_token_end(data: Bytes, at: int, end: int, classes: Bytes, kind: int, digits: int) -> Place:  # pragma: no cover - compiled
     """The end of the pre-token that begins at `at`, in a text that ends at `end`."""
     if kind == GPT2:
@@ -179,7 +179,7 @@ def pre_token_end(data: Bytes, at: int, end: int, classes: Bytes, kind: int, dig
     return modern_end(data, at, end, classes, digits)
 
 
-@kernel
+@leaf
 def piece_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     """Where the next piece of a text ends: behind `LONGEST_RUN` characters without a space, where yet another follows.
 
@@ -211,7 +211,7 @@ def piece_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragm
         safe = place + width_at(data, place)
 
 
-@kernel
+@leaf
 def removed_end(
     data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
 ) -> Place:  # pragma: no cover - compiled
@@ -237,7 +237,7 @@ def removed_end(
     return -1
 
 
-@kernel
+@leaf
 def segment_end(
     data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
 ) -> Place:  # pragma: no cover - compiled
@@ -249,7 +249,7 @@ def segment_end(
     return end
 
 
-@kernel
+@leaf
 def in_normal_form(
     offsets: npt.NDArray[np.int64], data: Bytes, composition: Bytes, ask: int, out: Flags
 ) -> None:  # pragma: no cover - compiled
@@ -268,17 +268,13 @@ def in_normal_form(
         out[text] = good
 
 
-@kernel
-def cut_numbers(
-    offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:  # pragma: no cover - compiled
-    """Texts cut within numbers, so that groups of three from the left are those of three from the right.
-
-    `(offsets, first)`: the pieces' offsets, and the number of each text's first piece (texts + 1,). In valid UTF-8.
-    """
-    cuts, used = np.empty(len(offsets) + 1024, np.int64), 1
-    first = np.zeros(len(offsets), np.int64)
-    cuts[0] = offsets[0]
+@leaf
+def _cut_numbers(
+    offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes, cuts: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
+) -> int:  # pragma: no cover - compiled
+    """`cut_numbers`, into arrays: how many offsets there are, or would be if there were room."""
+    room, used = len(cuts), 1
+    cuts[0], first[0] = offsets[0], 0
     most = 3 * GROUPS + 3
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
@@ -300,17 +296,27 @@ def cut_numbers(
                 place = start
                 for _ in range(rest):
                     place += width_at(data, place)
-                if used + 2 > len(cuts):
-                    more = np.empty(2 * len(cuts), np.int64)
-                    more[:used] = cuts[:used]
-                    cuts = more
-                cuts[used] = place
+                if used < room:
+                    cuts[used] = place
                 used += 1
-        if used + 2 > len(cuts):
-            more = np.empty(2 * len(cuts), np.int64)
-            more[:used] = cuts[:used]
-            cuts = more
-        cuts[used] = end
+        if used < room:
+            cuts[used] = end
         first[text + 1] = used
         used += 1
+    return used
+
+
+def cut_numbers(
+    offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Texts cut within numbers, so that groups of three from the left are those of three from the right.
+
+    `(offsets, first)`: the pieces' offsets, and the number of each text's first piece (texts + 1,). In valid UTF-8.
+    """
+    first = np.zeros(len(offsets), np.int64)
+    cuts = np.empty(len(offsets) + len(data) // 64, np.int64)
+    used = _cut_numbers(offsets, data, classes, cuts, first)
+    if used > len(cuts):
+        cuts = np.empty(used, np.int64)
+        _cut_numbers(offsets, data, classes, cuts, first)
     return cuts[:used], first

@@ -155,12 +155,14 @@ def test_layers_are_global_and_local_in_turn_and_the_first_has_no_norm() -> None
     assert "model.layers.1.attn_norm.weight" in names
 
 
-def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1.0, 60.0])  # the larger gives probabilities that float32 cannot hold
+def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     from model import loss as module
 
     monkeypatch.setattr(module, "CHUNK_LOGITS", {"cpu": 7 * 50})
     generator = torch.Generator().manual_seed(0)
     hidden, weight, bias = (torch.randn(shape, generator=generator) for shape in ((23, 16), (50, 16), (50,)))
+    hidden *= size
     labels = torch.randint(0, 50, (23,), generator=generator)
     ours = [tensor.clone().requires_grad_() for tensor in (hidden, weight, bias)]
     plain = [tensor.clone().requires_grad_() for tensor in (hidden, weight, bias)]
@@ -169,6 +171,8 @@ def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(monkeypatch
     (3 * loss).backward()
     (3 * other).backward()
     torch.testing.assert_close(loss, other)
+    if size > 1:
+        assert float(torch.softmax(plain[0] @ plain[1].T + plain[2], 1).gather(1, labels[:, None]).min()) == 0
     for mine, theirs in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
 
