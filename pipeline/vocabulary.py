@@ -33,7 +33,7 @@ from tokenizer import TokenizerConfig
 from tokenizer.count import WORDS, Counter, merge_counts
 from tokenizer.train import train_from_counts
 
-VERSION = 5
+VERSION = 6
 COUNTED, MERGED = "words/counted", "words/merged"
 SPILL = 1 << 21  # different pre-tokens that a counting task holds at most, about (200 MB)
 _BATCH = 16 << 20  # bytes of text between two looks at how many there are

@@ -176,7 +176,7 @@ def _cut(
 
 
 @leaf
-def _insert(pending: Array, count: int, source: Array, table: Array, arena: Array, used: int, filled: int) -> Any:  # pragma: no cover
+def _insert(pending: Array, count: int, source: Array, table: Array, arena: Array, used: int, filled: Any) -> Any:  # pragma: no cover
     """Count pending words, for which there is room: the words there then are, and the bytes of the arena that are filled."""
     mask = len(table) - 1
     for number in range(count):
@@ -223,22 +223,17 @@ def _count(
     space_runs: int,
     placeholders: Array,
     ends: Array,
+    scratch: Array,
     table: Array,
     arena: Array,
     used: int,
     filled: int,
 ) -> tuple[Array, Array, int, int]:  # pragma: no cover - compiled
     """The table and the arena with the texts' words added, the words there are, and the bytes of the arena that are filled."""
-    longest = np.int64(0)
-    if prefix:
-        for text in range(len(weights)):
-            longest = max(longest, offsets[text + 1] - offsets[text])
-    scratch, pending, state = np.empty(longest + 1, np.uint8), np.empty((_PENDING, 5), np.uint64), np.zeros(_STATE, np.int64)
+    pending, state = np.empty((_PENDING, 5), np.uint64), np.zeros(_STATE, np.int64)
     state[0] = -1
     while state[0] < len(weights):
-        count = _cut(
-            offsets, data, weights, classed, kind, digits, prefix, space_runs, placeholders, ends, scratch, state, table, pending
-        )
+        count = _cut(offsets, data, weights, classed, kind, digits, prefix, space_runs, placeholders, ends, scratch, state, table, pending)
         wanted = np.int64(0)
         for number in range(count):
             if pending[number, 2] > _SHORT:
@@ -268,7 +263,7 @@ def _put(table: Array, arena: Array, offsets: Array, data: Array, counts: Array,
             for index in range(size):
                 data[at + index] = arena[begin + index]
         else:
-            for index in range(min(size, 8)):
+            for index in range(8 if size > 8 else size):
                 data[at + index] = np.uint8(table[slot, 0] >> np.uint64(8 * index))
             for index in range(8, size):
                 data[at + index] = np.uint8(table[slot, 1] >> np.uint64(8 * (index - 8)))
@@ -355,6 +350,7 @@ class Counter:
             self._space_runs,
             self._placeholders,
             self._ends,
+            np.empty(1 + int(np.diff(offsets).max(initial=0)) if self._prefix else 0, np.uint8),
             self._table,
             self._arena,
             self._used,

@@ -6,7 +6,7 @@ import json
 import logging
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ class Encoder:
         self.tokenizer = Tokenizer.from_str(body)
         self.vocab_size: int = tokenizer.get_vocab_size()
         self.id_type = pa.uint16() if self.vocab_size <= 1 << 16 else pa.uint32()
+        self._kind = self.id_type.to_pandas_dtype()
         proof = _stored_proof(self.folder)
         if (proof is None or not proof.holds(body)) and compare:
             proof = _proof(body, parallel)
@@ -67,22 +68,21 @@ class Encoder:
         A large_list where the texts give more than 2**31 - 1 ids. Raises `TokenizerError` where a text is not UTF-8.
         """
         array = _large_strings(texts)
-        if self.engine is None:
-            return self._lists(*self._slow(array, np.arange(len(array))))
-        fast = all_allowed(array, self.allowed)
-        if fast.all():
-            return self._lists(*fast_encode(self.engine, array, parallel=self.parallel))
-        slow_rows, fast_rows = np.flatnonzero(~fast), np.flatnonzero(fast)
-        offsets, ids = self._slow(array, slow_rows)
-        if not len(fast_rows):
-            return self._lists(offsets, ids)
-        more, others = fast_encode(self.engine, array.take(pa.array(fast_rows)), parallel=self.parallel)
-        both = self._lists(np.concatenate([offsets, offsets[-1] + more[1:]]), np.concatenate([ids, others]))
-        place = np.empty(len(array), np.int64)
-        place[np.concatenate([slow_rows, fast_rows])] = np.arange(len(array))
-        return both.take(pa.array(place))
+        fast = all_allowed(array, self.allowed) if self.engine is not None else np.zeros(len(array), bool)
+        slow_rows = np.flatnonzero(~fast)
+        sizes, parts, begin = np.zeros(len(array), np.int64), [], 0
+        for row, slow in zip([*slow_rows, len(array)], [*self._slow(array, slow_rows), None], strict=True):
+            if self.engine is not None and row > begin:  # what lies between two texts of the other engine
+                offsets, ids = fast_encode(self.engine, array.slice(begin, row - begin), parallel=self.parallel)
+                sizes[begin:row] = np.diff(offsets)
+                parts.append(ids.astype(self._kind))
+            if slow is not None:
+                sizes[row] = len(slow)
+                parts.append(np.array(slow, self._kind))
+            begin = row + 1
+        return self._lists(np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([np.zeros(0, self._kind), *parts]))
 
-    def _slow(self, array: pa.LargeStringArray, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    def _slow(self, array: pa.LargeStringArray, rows: npt.NDArray[np.int64]) -> list[list[int]]:
         texts = []
         for row in rows:
             try:
@@ -91,13 +91,11 @@ class Encoder:
                 raise TokenizerError(
                     f"text {row} is not UTF-8 ({error.reason} at byte {error.start}); repair it before encoding"
                 ) from error
-        encoded = slow_encode(self.tokenizer, texts, parallel=self.parallel)
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
-        return offsets, np.concatenate([np.zeros(0, np.uint32), *(np.array(ids, np.uint32) for ids in encoded)])
+        return slow_encode(self.tokenizer, texts, parallel=self.parallel)
 
-    def _lists(self, offsets: npt.NDArray[np.int64], ids: npt.NDArray[np.uint32]) -> pa.ListArray | pa.LargeListArray:
+    def _lists(self, offsets: npt.NDArray[np.int64], ids: npt.NDArray[Any]) -> pa.ListArray | pa.LargeListArray:
         item = pa.field("item", self.id_type, nullable=False)
-        values = pa.array(ids.astype(self.id_type.to_pandas_dtype()))
+        values = pa.array(ids)
         if offsets[-1] > _MOST_IDS:
             return pa.LargeListArray.from_arrays(pa.array(offsets), values, type=pa.large_list(item))
         return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=pa.list_(item))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tokenizer.kernels import kernel, leaf
+from tokenizer.kernels import leaf
 
 CODE_POINTS = 0x110000
 Flags = npt.NDArray[np.bool_]
@@ -25,7 +25,7 @@ def buffers(texts: pa.LargeStringArray | pa.LargeBinaryArray) -> tuple[Offsets, 
     return offsets, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
 
 
-@kernel(inline="always")
+@leaf
 def _decode(data: Bytes, at: int, end: int) -> tuple[np.int64, int]:  # pragma: no cover - compiled
     """The code point that starts at byte `at` and its width in bytes; `_REFUSED` where the bytes are not UTF-8."""
     first = np.int64(data[at])
@@ -47,9 +47,11 @@ def _decode(data: Bytes, at: int, end: int) -> tuple[np.int64, int]:  # pragma: 
     return code, width
 
 
-@kernel
+@leaf
 def _all_allowed(offsets: Offsets, data: Bytes, allowed: Flags, out: Flags) -> None:  # pragma: no cover - compiled
-    ascii_allowed = allowed[:128].all()
+    ascii_allowed = True
+    for code in range(128):
+        ascii_allowed &= allowed[code]
     for document in range(len(offsets) - 1):
         at, end, good = offsets[document], offsets[document + 1], True
         while at < end and good:

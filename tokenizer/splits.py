@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenizer.classes import LETTER, NUMBER, OTHER, SPACE
-from tokenizer.kernels import kernel, leaf
+from tokenizer.kernels import leaf
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -306,15 +306,13 @@ def _cut_numbers(
     return used
 
 
-def cut_numbers(
-    offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def cut_numbers(offsets: npt.NDArray[np.int64], data: Bytes, classes: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Texts cut within numbers, so that groups of three from the left are those of three from the right.
 
     `(offsets, first)`: the pieces' offsets, and the number of each text's first piece (texts + 1,). In valid UTF-8.
     """
     first = np.zeros(len(offsets), np.int64)
-    cuts = np.empty(len(offsets) + len(data) // 64, np.int64)
+    cuts = np.empty(len(offsets) + int(offsets[-1] - offsets[0]) // 64, np.int64)
     used = _cut_numbers(offsets, data, classes, cuts, first)
     if used > len(cuts):
         cuts = np.empty(used, np.int64)
