@@ -234,7 +234,7 @@ def _count(
     state[0] = -1
     while state[0] < len(weights):
         count = _cut(offsets, data, weights, classed, kind, digits, prefix, space_runs, placeholders, ends, scratch, state, table, pending)
-        wanted = np.int64(0)
+        wanted: Any = np.int64(0)
         for number in range(count):
             if pending[number, 2] > _SHORT:
                 wanted += np.int64(pending[number, 2])
