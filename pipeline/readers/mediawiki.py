@@ -91,7 +91,9 @@ def _page(page: bytes, place: str, member: Member, site: _Site, source: SourceCo
     except etree.XMLSyntaxError as error:
         return Unreadable(place, f"not XML: {error.msg}", page[:RAW_BYTES])
     namespace = (root.findtext("ns") or "0").strip()
-    if not namespace.lstrip("-").isdecimal() or int(namespace) not in source.namespaces or root.find("redirect") is not None:
+    if not re.fullmatch(r"-?[0-9]{1,9}", namespace):
+        return Unreadable(place, "a page whose namespace is no number", page[:RAW_BYTES])
+    if int(namespace) not in source.namespaces or root.find("redirect") is not None:
         return None
     revisions = root.findall("revision")
     title = (root.findtext("title") or "").strip()

@@ -29,7 +29,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
                     yield Unreadable(place, record.error, record.raw)
                 else:
                     yield to_record(record, place, source)
-    except STREAM_ERRORS as error:
+    except (*STREAM_ERRORS, UnicodeDecodeError) as error:  # the latter of a column's name
         yield Unreadable(f"{member.path}#{row}", f"the rest cannot be read: {describe(error)}")
 
 

@@ -1,62 +1,193 @@
-"""Fuzz a reader with atheris (`pip install atheris`): whatever the bytes, it yields items and raises nothing.
+"""Fuzzing of a reader: `python -m tests.fuzz.readers FORMAT [--seconds 60] [--ending .gz] [SEED_FILE ...]`.
 
-    python -m tests.fuzz.readers FORMAT [CORPUS_FOLDER] [-max_total_time=60 and other options of libFuzzer]
-
-FORMAT is a reader's (warc, wet, html, csv, ...), or tar, zip or gz: an archive of text. It ends with the input that made it raise,
-where one did (crash-*), and else with the number of inputs it ran.
+FORMAT is any reader's but code's (`tests.fuzz.code`), or tar, zip or gz: an archive of text. Coverage-guided by atheris where it is installed, else by blind mutation of the seeds. Whatever the bytes, a reader must give records and
+unreadables, raise nothing, leave no mark of its own in a text, and take no longer than `--slow` seconds. The first input that breaks a
+law is printed and written to `fuzz-FORMAT.bin`; it then becomes a test beside the reader's others.
 """
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import io
+import os
+import random
 import sys
+import tarfile
 import tempfile
+import time
+import traceback
+import zipfile
 from pathlib import Path
-from typing import Any, cast
 
-import atheris
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-import pipeline.readers.bounds  # numba's, which cannot be instrumented: they come first
-import pipeline.readers.markup  # noqa: F401
 
-with atheris.instrument_imports(include=["pipeline.readers", "tarfile", "zipfile", "csv"]):
-    from pipeline.readers import READERS, InputFile, PassedOver, Record, SourceConfig, Unreadable, read_file
-    from pipeline.readers.files import STREAM_ERRORS, Member
+def _warc(kind: str, content: bytes, http: bytes = b"") -> bytes:
+    body = (b"HTTP/1.1 200 OK\r\n" + http + b"\r\n" if kind == "response" else b"") + content
+    head = f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://a/b\r\nWARC-Date: 2020-01-02T03:04:05Z\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"Content-Type: application/http;msgtype=response\r\n\r\n" + body + b"\r\n\r\n"
 
+
+def _tar() -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in (("a.txt", b"first"), ("b/" + "c" * 120 + ".txt", b"second"), ("d.gz", gzip.compress(b"third", mtime=0))):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("e")
+        link.type, link.linkname = tarfile.SYMTYPE, "../a.txt"
+        archive.addfile(link)
+    return raw.getvalue()
+
+
+def _zip() -> bytes:
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        archive.writestr("a.txt", "first", zipfile.ZIP_DEFLATED)
+        archive.writestr("b/../c.txt", "second", zipfile.ZIP_STORED)
+        archive.writestr("d.txt", "third " * 9, zipfile.ZIP_BZIP2)
+    return raw.getvalue()
+
+
+def _parquet() -> bytes:
+    raw = io.BytesIO()
+    rows = pa.table({"text": ["a", None, "c" * 40], "id": [1, 2, 3], "meta": [{"x": [1.5]}, None, {"x": []}]})
+    pq.write_table(rows, raw, compression="none")
+    return raw.getvalue()
+
+
+PAGE = (
+    b"<!doctype html><html lang=en><head><meta charset=utf-8><title>T &amp; t</title><script>x</script></head><body><nav><a href=/>n</a></nav><h1>H</h1>"
+    b"<p>p<br>q \xc3\xa9 <b>b</b></p><ul><li>i<li>j<ul><li>k</ul></ul><ol start=3><li>l</ol><pre><code>c\n d</code></pre><table><tr><th>h<td colspan=2>c</table>"
+    b"<blockquote>z</blockquote><template>y</template><svg><p>s</svg></body></html>"
+)  # fmt: skip
+CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
+ENDINGS = {"csv": ".csv", "huggingface": ".jsonl", "parquet": ".parquet", "tar": ".tar", "zip": ".zip", "gz": ".gz", "html": ".html"}
 ARCHIVES = ("tar", "zip", "gz")
-NAMES = {"code": "x.py", "huggingface": "x.csv", "csv": "x.csv"}
+KERNELS = ["pipeline.readers.bounds", "pipeline.readers.page_lists"]  # numba's, which cannot be instrumented
+
+SEEDS = {
+    "warc": [
+        _warc("response", PAGE, b"Content-Type: text/html; charset=utf-8\r\n"),
+        _warc("response", CHUNKED, b"Content-Type: text/html\r\nTransfer-Encoding: chunked\r\n") + _warc("request", b"x") + _warc("response", b"p"),
+        gzip.compress(_warc("response", gzip.compress(PAGE, mtime=0), b"Content-Type: text/html\r\nContent-Encoding: gzip\r\n"), mtime=0),
+        b"filedesc://x 0.0.0.0 20200102030405 text/plain 20\n1 0 X\nURL IP-address\n\nhttp://a/ 1.2.3.4 20200102030405 text/html 40\nHTTP/1.1 200 OK\r\nX: y\r\n\r\n<p>a</p>      \n",
+    ],
+    "wet": [_warc("warcinfo", b"x: y") + _warc("conversion", b"plain text\nof a page\n")],
+    "html": [PAGE, PAGE.replace(b"utf-8", b"shift_jis"), b"\xff\xfe<\0p\0>\0a\0"],
+    "csv": [b'id,text\n1,"a ""b""\nc"\n2,d\n', b"text;x\na;b\n"],
+    "json": [b'[{"text": "a", "id": 1}, {"text": "\\ud83d\\ude00"}]', b'{"text": "a"}'],
+    "jsonl": [b'{"text": "a", "id": 1}\n{"text": null}\n{"x": [1, {"y": 2e9}]}\n'],
+    "huggingface": [b'{"text": "a", "id": 1}\n{"text": "b"}\n'],
+    "text": [b"a\n\nb \xc3\xa9\r\n", b"\xff\xfea\0b\0"],
+    "parquet": [_parquet()],
+    "tar": [_tar()],
+    "zip": [_zip()],
+    "gz": [gzip.compress(b"a text", mtime=0) + gzip.compress(b" and another", mtime=0)],
+    "latex": [
+        rb"\documentclass{article}\newcommand{\a}[2][x]{#1 $#2$}\def\b#1.{#1}\title{T}\begin{document}\section{S}\a{y}\b z.\begin{tabular}{l}a&b\\[2pt]c"
+        rb"\end{tabular}\cite[p]{k}\ref{l}\label{l}\footnote{n}\begin{align}x&=y\label{e}\\z\end{align}\verb|v|\begin{itemize}\item a\end{itemize}\end{document}",
+        rb"\newif\ifx\xtrue\ifx a\else b\fi\newenvironment{e}[1]{<#1}{>}\begin{e}{q}\ensuremath{x}\end{e}\csname emph\endcsname{x}\let\c\d\'e\c{c}$$\text{$a$}$$",
+    ],
+    "mediawiki": [
+        b"<mediawiki><siteinfo><base>http://a/b/c</base></siteinfo><page><title>T</title><ns>0</ns><id>1</id><revision><text>'''a''' {{lang|fr|b}} [[c|d]]e "
+        b"&lt;ref&gt;x&lt;/ref&gt; {{{1|2}}}\n== h ==\n* l\n{| class=x\n! a !! b\n|-\n| c || d\n|}\n[[File:x|y]] [http://x z] &lt;math&gt;x&lt;/math&gt;</text></revision></page></mediawiki>",
+    ],
+    "jats": [
+        b"<article><front><article-meta><title-group><article-title>T</article-title></title-group><abstract><p>a</p></abstract></article-meta></front><body><sec>"
+        b"<title>S</title><p>x<sup>2</sup><xref ref-type='bibr'>1</xref><list><list-item><p>i</p></list-item></list></p><table-wrap><label>1</label><table><tr><td colspan='2'>"
+        b"c</td></tr></table></table-wrap><disp-formula><math><mfrac><mi>a</mi><mi>b</mi></mfrac></math></disp-formula></sec></body></article>",
+        b"<PubmedArticleSet><PubmedArticle><PMID>1</PMID><ArticleTitle>T</ArticleTitle><Abstract><AbstractText Label='A'>x</AbstractText></Abstract></PubmedArticle></PubmedArticleSet>",
+    ],
+    "s2orc": [
+        b'{"title":"T","content":{"text":"abc def","annotations":{"paragraph":"[{\\"start\\":0,\\"end\\":3}]"}},"year":2020}\n{"id":"1","text":"x","created":"2020-01-02"}\n',
+        b'{"title":"T","abstract":[{"text":"a"}],"pdf_parse":{"body_text":[{"section":"S","text":"b"}]}}',
+    ],
+    "markdown": [b"---\ntitle: t\n---\n# H *e*\n[a](b) **c** `d`\n```x\ny\n```\n<!-- z -->\n| a |\n|---|\nS\n==\n"],
+    "rst": [b"T\n===\n\n.. c\n   d\n\n.. note:: e\n   :x: y\n\n:r:`a` `b <c>`_ ``d`` *e*::\n\n    f\n"],
+}  # fmt: skip
 
 
 def main() -> None:
-    """Fuzz until told to stop."""
-    format = sys.argv[1]
-    settings = {
-        "name": "fuzz",
-        "domain": "web",
-        "format": "text" if format in ARCHIVES else format,
-        "path": "x",
-        "max_record_bytes": 1 << 16,
-    }
-    source = SourceConfig.model_validate(settings)
-    folder = Path(tempfile.mkdtemp())
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("format")
+    arguments.add_argument("--seconds", type=int, default=60)
+    arguments.add_argument("--slow", type=float, default=5.0)
+    arguments.add_argument("--ending", default="")
+    arguments.add_argument("--verbose", type=int, default=0, help="1: what libFuzzer says of the coverage")
+    arguments.add_argument("seeds", nargs="*", type=Path)
+    options = arguments.parse_args()
+    try:
+        import atheris
+    except ImportError:
+        atheris = None
+    if atheris is None:
+        from pipeline import readers
+    else:
+        with atheris.instrument_imports(include=["pipeline.readers", "tarfile", "zipfile", "csv"], exclude=KERNELS):
+            from pipeline import readers
 
-    def items(data: bytes) -> Any:
-        if format in ARCHIVES:
-            path = folder / f"x.{format}"
-            path.write_bytes(data)
-            yield from read_file(InputFile(str(path), path.name, len(data), "x"), source)
-            return
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name) / f"x{options.ending or ENDINGS.get(options.format, '')}"
+    format = "text" if options.format in ARCHIVES else options.format
+    config = readers.SourceConfig.model_validate(
+        {"name": "fuzz", "domain": "fuzz", "format": format, "path": str(path), "strip_markup": True, "max_record_bytes": 1 << 20}
+    )
+    seeds = [*SEEDS.get(options.format, [b""]), *(seed.read_bytes() for seed in options.seeds)]
+    begin = time.monotonic()
+    runs = 0
+
+    def once(data: bytes) -> None:
+        nonlocal runs
+        runs += 1
+        start = time.monotonic()
         try:
-            yield from READERS[cast(Any, format)](Member("x", NAMES.get(format, "x"), io.BytesIO(data), len(data)), source)
-        except STREAM_ERRORS:  # read_file makes something unreadable of these
-            return
+            path.write_bytes(data)
+            for item in readers.read_file(readers.InputFile(str(path), path.name, len(data), "f"), config):
+                if isinstance(item, readers.Record):
+                    item.text.encode("utf-8", "surrogatepass")
+                    if options.format in ("latex", "mediawiki"):
+                        assert not set("\0\1\2") & set(item.text), "a mark of the reader's own is left in a text"
+                else:
+                    assert isinstance(item, readers.Unreadable | readers.PassedOver), "neither a record, nor unreadable, nor passed over"
+            assert time.monotonic() - start < options.slow, f"slower than {options.slow} s"
+        except BaseException:
+            traceback.print_exc()
+            print(f"input of {len(data)} bytes: {data[:2000]!r}")
+            Path(f"fuzz-{options.format}.bin").write_bytes(data)
+            print(f"{options.format}: {runs} runs, one broke a law", flush=True)
+            raise SystemExit(1) from None
+        if time.monotonic() - begin > options.seconds:
+            print(f"{options.format}: {runs} runs in {options.seconds} s, none broke a law", flush=True)
+            folder.cleanup()
+            os._exit(0)  # atheris knows no other end
 
-    def one(data: bytes) -> None:
-        for item in items(data):
-            assert isinstance(item, Record | Unreadable | PassedOver)
-
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], one)
-    atheris.Fuzz()
+    if atheris is not None:
+        with tempfile.TemporaryDirectory() as corpus:
+            for number, seed in enumerate(seeds):
+                (Path(corpus) / str(number)).write_bytes(seed)
+            atheris.Setup([sys.argv[0], corpus, "-max_len=4096", f"-verbosity={options.verbose}"], once)
+            atheris.Fuzz()
+    generator = random.Random(0)
+    pieces = [seed[a : a + generator.randrange(1, 12)] for seed in seeds for a in range(0, len(seed), 5)]
+    while True:
+        data = bytearray(generator.choice(seeds))
+        for _ in range(generator.randrange(1, 12)):
+            at, kind = generator.randrange(len(data) + 1), generator.randrange(5)
+            if kind == 0:
+                del data[at : at + generator.randrange(1, 20)]
+            elif kind == 1:
+                data[at:at] = generator.choice(pieces) * generator.randrange(1, 4)
+            elif kind == 2:
+                data[at : at + 1] = bytes([generator.randrange(256)])
+            elif kind == 3:
+                data[at:at] = data[at : at + generator.randrange(1, 60)]
+            else:
+                del data[at:]
+        once(bytes(data))
 
 
 if __name__ == "__main__":

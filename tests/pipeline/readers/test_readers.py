@@ -221,6 +221,15 @@ def test_parquet_and_arrow_rows_are_records(tmp_path: Path, kind: str) -> None:
     assert any(item.location.startswith(f"b.{kind}") for item in bad) or kind == "stream"
 
 
+def test_a_parquet_file_whose_column_has_no_name_in_utf8_is_unreadable(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"named": ["one"]}), sink, store_schema=False)
+    file(tmp_path, "a.parquet", sink.getvalue().replace(b"named", b"na\xf6ed"))
+    records, (bad,) = read(source(tmp_path, "parquet"))
+    assert not records
+    assert "the rest cannot be read" in bad.error
+
+
 def test_code_has_language_repository_and_licence(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "pkg-1.tar.gz", "w:gz") as archive:
         for name, text in {

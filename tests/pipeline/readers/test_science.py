@@ -612,6 +612,14 @@ def test_a_dump_gives_articles_with_title_date_and_address(tmp_path: Path) -> No
     assert [record.text for record in talk] == ["Page 2\n\ntalk"]
 
 
+@pytest.mark.parametrize("namespace", ["--5", "x", "9" * 5000, "\u0665"])
+def test_a_page_whose_namespace_is_no_number_is_unreadable(tmp_path: Path, namespace: str) -> None:
+    pages = page(1, "one").replace("<ns>0</ns>", f"<ns>{namespace}</ns>") + page(2, "two")
+    records, (bad,) = read(source(file(tmp_path, "a.xml", dump(pages)), "mediawiki"))
+    assert [record.text for record in records] == ["Page 2\n\ntwo"]
+    assert bad.error == "a page whose namespace is no number"
+
+
 def test_a_cut_dump_and_bombs_within_pages(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE page [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
     pages = "".join(
