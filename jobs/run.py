@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+from rich.markup import escape
 
 import tokenizer
 from jobs import corpus
@@ -23,6 +26,7 @@ from pipeline.dedup.exact import exact_deduplicate
 from pipeline.dedup.lines import repeated_lines_as_cuts
 from pipeline.dedup.near import near_deduplicate
 from pipeline.dedup.substrings import repeated_substrings_as_cuts
+from pipeline.documents import QUARANTINE
 from pipeline.engine import Engine
 from pipeline.errors import UserError
 from pipeline.filters import filter_stage
@@ -66,6 +70,17 @@ def source_base(recipe: Recipe) -> Path:
     return folder
 
 
+def _unread(workdir: Workdir, sources: dict[str, Any]) -> Iterator[str]:
+    """A line for each source of which more could not be read than could, with the first reason."""
+    for name, found in sources.items():
+        bad, all_of_it = found["quarantined"], found["quarantined"] + found["documents"]
+        if 2 * bad > all_of_it:
+            tables = (table for _, table in workdir.tables(QUARANTINE, ["source", "location", "error"]))
+            rows = (row for table in tables for row in table.filter(pc.field("source") == name).slice(0, 1).to_pylist())
+            first = next(rows)
+            yield f"source {name}: {bad:,} of {all_of_it:,} records could not be read; the first, {first['location']}: {first['error']}"
+
+
 def curate(recipe: Recipe, engine: Engine) -> Curated:
     """Raw files to a split: ingest, measure, filter, deduplicate, cut repeats, decontaminate, split."""
     base = source_base(recipe)
@@ -78,6 +93,8 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         what = "1 record could not be read; it is" if quarantined == 1 else f"{quarantined:,} records could not be read; they are"
         place = shown(engine.workdir.path("quarantine"))
         console.print(f"{what} in {place}, with {'its reason' if quarantined == 1 else 'their reasons'}", soft_wrap=True)
+        for warning in _unread(engine.workdir, documents.summary["sources"]):
+            console.print(f"[bold red]warning[/bold red]: {escape(warning)}", soft_wrap=True)
     passed: Counter[str] = Counter()
     for kinds in documents.summary.get("passed_over", {}).values():
         passed.update(kinds)

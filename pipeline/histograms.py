@@ -113,8 +113,9 @@ def draw(histogram: Histogram, colour: str) -> str:
     used = np.flatnonzero(histogram.counts.sum(axis=0))
     limits = [limit for limit in histogram.limits if limit >= 0]
     low, high = float(EDGES[used[0]]), float(EDGES[used[-1] + 1])
-    if high <= 1 and all(limit <= 1 for limit in limits):
-        low, high = min([low, *limits]), max([high, *limits])
+    above = high > 1 and bool(limits) and max(limits) < 1  # a share that may pass 1: the last bar has those that do
+    if above or (high <= 1 and all(limit <= 1 for limit in limits)):
+        low, high = min([low, *limits]), 1.0 if above else max([high, *limits])
         high = max(high, low + 0.02)
 
         def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -154,7 +155,7 @@ def draw(histogram: Histogram, colour: str) -> str:
             f'<text x="{at + (-3 if anchor == "end" else 3):.1f}" y="9" fill="{_RED}" text-anchor="{anchor}">{_short(limit)}</text>'
         )
     parts.append(f'<text x="0" y="{HEIGHT + 24}">{_short(low) if low != 1 or high <= 1 else "≤ 1"}</text>')
-    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{_short(high)}</text></svg>')
+    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{"≥ " if above else ""}{_short(high)}</text></svg>')
     return "".join(parts)
 
 

@@ -214,13 +214,20 @@ def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> N
     body = {
         "name": "bad",
         "workdir": str(tmp_path / "work"),
-        "sources": [{"name": "mine", "domain": "web", "format": "jsonl", "path": str(data)}],
+        "sources": [
+            {"name": "mine", "domain": "web", "format": "jsonl", "path": str(data)},
+            {"name": "other", "domain": "web", "format": "jsonl", "path": str(data / "good.jsonl"), "fields": {"text": "body"}},
+        ],
         "phases": [{"name": "only", "tokens": 1000}],
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(body))
     result = foundry("curate", tmp_path / "r.yaml")
     assert result.returncode == 0, result.stderr
-    assert "4 records could not be read" in result.stdout
+    assert "54 records could not be read" in result.stdout
+    (warning,) = (line for line in result.stdout.splitlines() if line.startswith("warning"))
+    assert warning.startswith(
+        "warning: source other: 50 of 50 records could not be read; the first, good.jsonl#1: no field body; it has: text"
+    )
     import pyarrow.parquet as pq
 
     table = pq.read_table(sorted((tmp_path / "work" / "quarantine").glob("*.parquet"))).to_pylist()
