@@ -21,6 +21,8 @@ _IsalError: type[Exception] = cast(Any, isal_zlib.IsalError)  # its stub has an 
 _WINDOW = 8 << 20  # of zstd, as RFC 9659 bounds it for the web
 _PIECE = 1 << 20
 
+# Linear: the end is a fixed number of bytes, looked for in HEADER_BYTES; every run of a chunk's head is bounded, and it is only matched
+# where the chunk before ends.
 _END = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"[ \t\r\n]{0,4}([0-9A-Fa-f]{1,15})[ \t]{0,9}(?:;[^\n]{0,500})?\r?\n")
 

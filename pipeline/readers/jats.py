@@ -31,6 +31,7 @@ _BREAKS = frozenset({
     "list", "disp-formula", "disp-formula-group", "disp-quote", "def-list", "verse-group", "preformat", "code", "statement", "speech",
     "table", "p", "sec",
 })  # fmt: skip
+# Linear: matched at the start of a text alone, in bounded runs.
 _NUMBER = re.compile(r"[-−–+]?[0-9]{1,6}(?:[.,/][0-9]{1,4})?[-−–+]?\Z")
 _LANGUAGES = {
     "eng": "en", "fre": "fr", "ger": "de", "spa": "es", "por": "pt", "ita": "it", "rus": "ru", "chi": "zh", "jpn": "ja", "kor": "ko",
@@ -39,6 +40,7 @@ _LANGUAGES = {
 _MONTHS = {
     name: number for number, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
 }
+# Linear: what is taken after a `<` ends at the next one; looked for in the first 64 kB. The declaration is only looked for at the start.
 _ROOT = re.compile(rb"<(?![?!])([A-Za-z_][\w.:-]{0,100})(?:\s[^<>]{0,20000})?>")
 _DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,200}\?>")
 _XLINK = "{http://www.w3.org/1999/xlink}href"

@@ -32,8 +32,9 @@ def _imports(pattern: str, separator: str, *endings: str) -> _Imports:
     return _Imports(re.compile(pattern, re.MULTILINE), separator, endings)
 
 
+# Linear: what is repeated before something that may fail is bounded.
 _PYTHON = _imports(
-    r"^[ \t]{0,40}(?:from[ \t]+(\.*[\w.]*)[ \t]+c?import[ \t]+\(?([\w, \t]{1,400})|c?import[ \t]+([\w., \t]{1,400}))",
+    r"^[ \t]{0,40}(?:from[ \t]{1,40}([\w.]{1,300})[ \t]{1,40}c?import[ \t]+\(?([\w, \t]{1,400})|c?import[ \t]+([\w., \t]{1,400}))",
     ".",
     ".py",
     ".pyi",
@@ -42,7 +43,7 @@ _PYTHON = _imports(
     "/__init__.py",
 )
 _SCRIPT = _imports(
-    r"(?:^[ \t]{0,40}(?:import|export)\b[^'\"\n;]{0,400}|\brequire\(|\bimport\()[ \t]*['\"](\.[^'\"\n]{1,300})['\"]",
+    r"(?:^[ \t]{0,40}(?:import|export)\b[^'\"\n;]{0,400}|\brequire\(|\bimport\()[ \t]{0,40}['\"](\.[^'\"\n]{1,300})['\"]",
     "",
     "",
     ".ts",

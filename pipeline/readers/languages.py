@@ -909,6 +909,9 @@ _SHEBANG = re.compile(r"#![ \t]*(\S{1,200})([^\n]{0,200})")
 _EXEC = re.compile(r"^[ \t]*(?:':'[ \t]*)?exec[ \t]+(?:/\S{1,100}/)?(\w+)\b[^\n]{0,100}\$0", re.MULTILINE)
 
 
+_VERSION = "0123456789."  # what follows an interpreter's name
+
+
 def _mode(text: str) -> str | None:
     """The language that an Emacs or Vim mode line names, in the first or last five lines (editors look there)."""
     if "-*-" not in text[:1000] and "vim:" not in text and "ft=" not in text and "vi:" not in text:
@@ -930,9 +933,9 @@ def _shebang(text: str) -> str | None:
     words = [match.group(1), *match.group(2).split()]
     if words[0].rsplit("/", 1)[-1] == "env":
         words = [word for word in words[1:] if not word.startswith("-") and "=" not in word] or [""]
-    name = re.sub(r"[\d.]+$", "", words[0].rsplit("/", 1)[-1].lower()) if words else ""
+    name = words[0].rsplit("/", 1)[-1].lower().rstrip(_VERSION) if words else ""
     if name == "sh" and (other := _EXEC.search(text[:1000])):  # a polyglot: sh that hands the file to its real interpreter
-        return _INTERPRETERS.get(re.sub(r"[\d.]+$", "", other.group(1).lower())) or "Shell"
+        return _INTERPRETERS.get(other.group(1).lower().rstrip(_VERSION)) or "Shell"
     return _INTERPRETERS.get(name)
 
 

@@ -28,10 +28,12 @@ MAX_TEXT = 1 << 18  # bytes of a licence or metadata file that are looked at; th
 _COVERED = 75.0  # percent of a file that known licences must cover: google/licensecheck's default
 _PARTLY = 30.0  # ... where the file is named for a licence and other texts (notices, contributors) stand beside it
 
+# Linear: after a literal a bounded run, and `_CLOSERS` sees only what `_TAG` took.
 _TAG = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]{1,200})")
 _TAG_HEAD = 1 << 13  # characters in which a file's own tag is looked for
 _CLOSERS = re.compile(r"[ \t]*(?:\*/|-->|\*\)|--\}\}|#\}|%>|\"|'|;|\|#|-\}).{0,200}$")
 
+# Of a file's name. The two that are searched for are alternatives of literals; the run in `_SUFFIX` cannot begin what follows it twice.
 _LEGAL = re.compile(r"(?:un)?licen[cs]es?|copying|copyright|mit-license|apache-license", re.IGNORECASE)
 _SUFFIX = re.compile(r"(?:un)?licen[cs]e[-_.]+([\w.+-]{1,40}?)(?:\.(?:txt|md|rst|html))?", re.IGNORECASE)
 _FOREIGN = re.compile(r"third|3rd|vendor|bundled|notice|other|deps|dependenc|header|template", re.IGNORECASE)
@@ -256,6 +258,7 @@ def _of_setup_cfg(text: str) -> str | None:
     return normalise(parser.get("metadata", "license", fallback="")) if parser.has_section("metadata") else None
 
 
+# Linear: after literals, runs that are bounded and end at `<` or at the line's end; of MAX_TEXT at most.
 _POM = re.compile(r"<licen[cs]e>[^<]{0,200}<name>([^<]{1,200})</name>")
 _R_LICENSE = re.compile(r"^License:[ \t]*([^\n]{1,100})", re.MULTILINE)
 

@@ -10,9 +10,9 @@ from pipeline.readers.files import Member
 from pipeline.readers.record import Record, Unreadable
 from pipeline.readers.text import load
 
-# All of these look at one line, or at a bounded stretch of it.
+# All of these look at one line, and repeat nothing without a bound but what the next part cannot begin with.
 _FENCE = re.compile(r"[ \t>]{0,20}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?[ \t]*\Z")
+_ATX = re.compile(r" {0,3}#{1,6}(?![^ \t])")  # the mark alone: `_atx` takes the rest, in one pass
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*\Z")
 _TITLE = re.compile(r"title[ \t]*[:=][ \t]*(.+)", re.IGNORECASE)
 _IMAGE = re.compile(r"!\[[^\[\]]{0,500}\](?:\([^()\s]{0,1000}(?:\s[^()]{0,300})?\)|\[[^\[\]]{0,200}\])")
@@ -23,15 +23,14 @@ _CODE_SPAN = re.compile(r"(`{1,4})(?!`)([^`\n]{1,500})\1(?!`)")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)([^*_\n]{1,500})(?<=\S)\1")
 _EMPHASIS = re.compile(r"(?<![\w*_])([*_])(?=[^\s*_])([^*_\n]{1,500})(?<=[^\s*_])\1(?![\w*_])")
 _DEFINITION = re.compile(r" {0,3}\[[^\]]{1,200}\]:[ \t]")
-_TABLE_RULE = re.compile(r"[ \t]*\|?[ \t:|-]{3,2000}\|?[ \t]*\Z")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*\Z")
 _EXPLICIT = re.compile(r"\.\.(?:\s|\Z)")
 _NO_COMMENT = re.compile(r"\.\.\s+(?:_[^:\n]{1,200}:|__|\[[^\]\n]{1,100}\]|\|[^|\n]{1,100}\|\s|[A-Za-z][\w.+:-]{0,60}\s?::)")
-_DIRECTIVE = re.compile(r"\.\.\s+([A-Za-z][\w.+:-]{0,60})\s?::[ \t]*(.*)\Z")
-_ROLE = re.compile(r":[a-zA-Z][\w:.+-]{0,40}:`(?:~|!)?([^`<\n]{1,300}?)(?:\s*<[^`<>\n]{1,500}>)?`")
-_RST_LINK = re.compile(r"`([^`<\n]{1,300}?)\s*(?:<[^`<>\n]{1,1000}>)?`__?")
+_DIRECTIVE = re.compile(r"\.\.\s+([A-Za-z][\w.+:-]{0,60})\s?::[ \t]*(.*)")
+_ROLE = re.compile(r":[a-zA-Z][\w:.+-]{0,40}:`(?:~|!)?([^`<\n]{1,300}?)(?:\s{0,99}<[^`<>\n]{1,500}>)?`")
+_RST_LINK = re.compile(r"`([^`<\n]{1,300}?)\s{0,99}(?:<[^`<>\n]{1,1000}>)?`__?")
 _RST_CODE = re.compile(r"``([^`\n]{1,500})``")
 _RST_EMPHASIS = re.compile(r"(?<![\w*])(\*\*?)(?=[^\s*])([^*\n]{1,500})(?<=[^\s*])\1(?![\w*])")
 # Directives whose content is text, after their options; those of pictures and machinery go whole.
@@ -131,11 +130,17 @@ def _markdown(text: str, strip: bool) -> tuple[str, str | None]:
     return "\n".join(out).strip("\n"), title
 
 
+def _atx(line: str) -> str | None:
+    """What a line of `# heading` says, empty where it says nothing; None where it is no heading."""
+    match = _ATX.match(line)
+    return line[match.end() :].strip(" \t") if match else None
+
+
 def _first_heading(lines: list[str]) -> str | None:
     for index, line in enumerate(lines):
-        match = _ATX.match(line) if line.lstrip().startswith("#") else None
-        if match and match.group(2):
-            return _words(match.group(2).rstrip("#").strip()) or None
+        heading = _atx(line)
+        if heading:
+            return _words(heading.rstrip("#").strip()) or None
         if (
             index
             and _SETEXT.match(line)
@@ -178,16 +183,16 @@ def _strip_markdown(lines: list[str]) -> Iterator[str]:
             continue
         if _SETEXT.match(line) and index and lines[index - 1].strip():
             continue
-        if "|" in line and "-" in line and _TABLE_RULE.match(line):
+        if "|" in line and "-" in line and len(line) > 2 and not line.strip(" \t:|-"):  # the rule under a table's head
             continue
         if _DEFINITION.match(line) or re.fullmatch(r"[ \t]{0,3}(?:[-*_][ \t]*){3,200}", line):
             continue
         indent = line[: len(line) - len(line.lstrip())]
         if bare.startswith(">"):
             bare = bare.lstrip("> \t")
-        match = _ATX.match(bare) if bare.startswith("#") else None
-        if match:
-            bare = (match.group(2) or "").rstrip("#").rstrip()
+        heading = _atx(bare)
+        if heading is not None:
+            bare = heading.rstrip("#").rstrip()
         if bare.startswith("|"):
             bare = bare.strip("|").strip()
         mark = ""

@@ -30,6 +30,7 @@ CPU_SECONDS = 3600
 STALL = 300.0  # seconds without a byte
 MAX_FILES = 2_000_000  # of one revision; the largest public repositories have a fifth of it
 MAX_REFS_BYTES = 64 << 20
+# Linear: one class each, matched against a whole name; `_STEPS` only sees what `_REVISION` let through, 250 characters.
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _STEPS = re.compile(r"([^^~]*)(.*)")  # HEAD~2 is two steps from HEAD
 _REVISION = re.compile(r"[\w./@{}^~+-]{1,250}")

@@ -60,11 +60,10 @@ _TOKEN = re.compile(
     r"|\n|.",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"(={1,6})[ \t]*(.*?)[ \t]*(={1,6})[ \t]*\Z")
 _MAGIC = re.compile(r"__[A-Z]{3,30}__")
 _VARIANT = re.compile(r"-\{(?:[a-zA-Z-]{2,12}:)?([^{};|]{0,200})(?:;[^{}]{0,400})?\}-")
 _QUOTES = re.compile(r"'{2,5}")
-_REDIRECT = re.compile(r"\s*#[^\s\[:]{4,30}\s*:?\s*\[\[", re.IGNORECASE)
+_REDIRECT = re.compile(r"\s*#[^\s\[:]{4,30}\s*(?::\s*)?\[\[", re.IGNORECASE)
 _REDIRECT_WORDS = re.compile(
     r"\s*#(?:redirect|weiterleitung|redirection|redirección|redireccion|rinvia|redirecionamento|doorverwijzing|перенаправление|重定向|転送"
     r"|patrz|tam|przekieruj|omdirigering|ohjaus|yönlendirme|đổi|تحويل|הפניה)",
@@ -366,7 +365,7 @@ def _link(parts: list[str], left_out: frozenset[str]) -> str:
         words = parts[-1]
         if words.strip():
             return words
-        return re.sub(r"\s*\([^()]{0,80}\)\Z", "", rest if colon else target)
+        return re.sub(r"\s{0,9}\([^()]{0,80}\)\Z", "", rest if colon else target)
     return target.removeprefix(":").partition("#")[0].replace("_", " ") or target.lstrip("#")
 
 
@@ -424,16 +423,14 @@ def _lines(text: str, held: list[str]) -> str:
             numbers.clear()
             continue
         if line[0] == "=" and line[-1] == "=" and len(line) > 2:
-            match = _HEADING.match(line) if len(line) < 500 else None
-            if match and match.group(2):
+            mark, words = _heading(line) if len(line) < 500 else (0, "")
+            if words:
                 flush()
                 in_list = False
                 numbers.clear()
-                level = min(len(match.group(1)), len(match.group(3)))
-                heading = _inline(match.group(2))
-                while pending and pending[-1][0] >= level:
+                while pending and pending[-1][0] >= mark:
                     pending.pop()
-                pending.append((level, heading))
+                pending.append((mark, _inline(words)))
                 continue
         mark = len(line) - len(line.lstrip("*#:;"))
         bullets, words = line[:mark], _inline(line[mark:])
@@ -477,6 +474,12 @@ def _lines(text: str, held: list[str]) -> str:
             break
         joined = _PLACEHOLDER.sub(lambda match: held[int(match.group(1))], joined)
     return joined.replace("\0", "").strip()
+
+
+def _heading(line: str) -> tuple[int, str]:
+    """The level and the words of a line of `== words ==`; no words where it is no heading."""
+    begin, end = (min(6, len(line) - len(rest)) for rest in (line.lstrip("="), line.rstrip("=")))
+    return min(begin, end), line[begin : max(begin, len(line) - end)].strip(" \t")
 
 
 def _inline(line: str) -> str:

@@ -429,7 +429,9 @@ _EXAMPLES = frozenset(
 )
 
 # As detect-secrets' heuristic.is_likely_id_string has it; its first match ends first, so one search a line does for all.
+# Linear: a few literals and one more character.
 _IDENTIFIER = re.compile(r"(^(id|myid|userid)|_id)s?[^a-z0-9]", re.IGNORECASE)
+# Linear: alternatives of literals and bounded numbers; nothing is repeated without end.
 _HASHES = re.compile(r"(?<![a-z])(?:sha[-_]?(?:1|2|3|224|256|384|512)|md5|hash|checksum|digest|integrity)(?![a-z]{3})", re.IGNORECASE)
 _HASH_NEAR = ("sha", "md5", "hash", "byte", "checksum", "digest", "integrity")  # BigCode has the first four
 _HASH_VALUE = re.compile(r"(?:sha\d{1,3}|md5)[-:=_]", re.IGNORECASE)
@@ -495,6 +497,8 @@ def _found(line: str, triggers: int, config: SecretsConfig, hashes: Callable[[],
             yield entropy.secret_type, value, "<KEY>"
 
 
+# Linear: the first and the last line are literals with three bounded words; a body is matched once for each first line (27 bytes at least),
+# 20,000 bytes far, and the search goes on behind it.
 _PEM_BLOCK = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(rb"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_BODY = re.compile(rb"[A-Za-z0-9+/=:,.\- \t\r\n\\\"'#*>|]{0,20000}")

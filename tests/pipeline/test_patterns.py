@@ -1,0 +1,294 @@
+"""Regular expressions take time in proportion to the text, whatever the text: every pattern of the modules that read it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import pkgutil
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from re import _constants, _parser  # how the expression itself is read; there is no public way to it
+from typing import Any
+
+import pytest
+
+import pipeline
+import tokenizer
+from pipeline.readers import markup, wikitext
+
+Shape = tuple[str, str, str]  # what comes first, what is repeated, what comes last
+SIZES = (250, 1_000, 4_000, 16_000)
+ENOUGH = 4_000  # characters for which a square of the cheapest step takes NOTABLE seconds, several times over
+NOTABLE = 0.001
+SLOW = 0.05  # seconds over which a ratio is more than noise
+MOST = 8  # times as long for four times the text, where a square takes 16
+ALPHABET = " \t\na0-_=./@:\"'([{<#*\\é"
+SUFFIXES = ("", "b", "\n!")
+# Patterns that would take quadratic time, were they applied to more than a bounded stretch, and what bounds it.
+BOUNDED = {
+    r"""[ \t]*(?:\*/|-->|\*\)|--\}\}|#\}|%>|\"|'|;|\|#|-\}).{0,200}$""": "licenses: sees the 200 characters that the pattern for tags takes",
+    r"(?:\\\\\s{0,9})+\Z": "tex: sees the last 200 characters of a formula",
+}
+
+
+def modules() -> Iterator[Any]:
+    for package in (pipeline, tokenizer):
+        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            yield importlib.import_module(found.name)
+
+
+def within(value: object) -> Iterator[re.Pattern[Any]]:
+    """The patterns in a value of a module: itself, or in containers and dataclasses."""
+    if isinstance(value, re.Pattern):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from (*within(key), *within(item))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from within(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from within(getattr(value, field.name))
+
+
+EVERYWHERE = {"sub", "subn", "split", "findall", "finditer"}
+
+
+def kept(tree: ast.Module, module: Any) -> Iterator[tuple[str, re.Pattern[Any], str]]:
+    """Patterns that a module keeps: the name, the pattern, and how it is applied. One with a name of its own is applied as its module does
+    it; those in containers are searched for."""
+    uses: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            uses.setdefault(node.value.id, set()).add(node.attr)
+    for name, value in vars(module).items():
+        for pattern in within(value):
+            used = uses.get(name, set()) if pattern is value else {"search"}
+            yield (
+                name,
+                pattern,
+                "finditer" if used & EVERYWHERE else "search" if "search" in used or not used & {"match", "fullmatch"} else "match",
+            )
+
+
+def inline(tree: ast.Module) -> Iterator[tuple[str, re.Pattern[Any], str]]:
+    """Patterns that are written where they are applied: `re.sub("...", ...)`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=how), args=[ast.Constant(value=str() | bytes() as source), *_]):
+                flags = 0
+                for each in ast.walk(node):
+                    match each:
+                        case ast.Attribute(value=ast.Name(id="re"), attr="IGNORECASE" | "MULTILINE" | "DOTALL" as flag):
+                            flags |= getattr(re, flag)
+                if how != "compile":
+                    yield f"line {node.lineno}", re.compile(source, flags), "finditer" if how in EVERYWHERE else how
+
+
+def patterns() -> dict[tuple[re.Pattern[Any], str], str]:
+    """Every pattern and how it is applied (`match`, `fullmatch`, `search`, or `finditer` for all that replaces or lists); where it stands."""
+    found: dict[tuple[re.Pattern[Any], str], str] = {}
+    for module in modules():
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        for name, pattern, how in (*kept(tree, module), *inline(tree)):
+            found.setdefault((pattern, how), f"{module.__name__}: {name}")
+    return found
+
+
+class Example:
+    """A text that follows the expression's first alternatives; for each repetition what stands before it, and what it repeats."""
+
+    def __init__(self, pattern: re.Pattern[Any]) -> None:
+        source = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")
+        self.repeats: dict[tuple[str, str], None] = {}
+        self.groups: dict[int, str] = {}
+        flags = pattern.flags & (re.IGNORECASE | re.MULTILINE | re.DOTALL | re.VERBOSE)
+        tree = _parser.parse(source, flags)
+        self.texts = [self.follow(branch, "") for branch in self.branches(list(tree))]
+
+    def branches(self, items: list[Any]) -> list[list[Any]]:
+        """The alternatives of an expression that is nothing but alternatives, else itself."""
+        if len(items) == 1 and items[0][0] is _constants.BRANCH:
+            return [list(branch) for branch in items[0][1][1]]
+        return [items]
+
+    def follow(self, items: Any, text: str) -> str:
+        for kind, value in items:
+            if kind is _constants.LITERAL:
+                text += chr(value)
+            elif kind is _constants.NOT_LITERAL:
+                text += "a" if value != ord("a") else "b"
+            elif kind is _constants.ANY:
+                text += "a"
+            elif kind is _constants.IN:
+                text += self.member(value)
+            elif kind is _constants.BRANCH:
+                ends = [self.follow(branch, text) for branch in value[1]]
+                text = ends[0]
+            elif kind is _constants.SUBPATTERN:
+                end = self.follow(value[3], text)
+                self.groups[value[0]], text = end[len(text) :], end
+            elif kind is _constants.ATOMIC_GROUP:
+                text = self.follow(value, text)
+            elif kind is _constants.GROUPREF:
+                text += self.groups[value]
+            elif kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT):
+                least, most, body = value
+                unit = self.follow(body, text)[len(text) :]
+                if most > 1 and unit:
+                    self.repeats[text, unit] = None
+                text += unit * max(1, least)
+            else:
+                assert kind in (_constants.AT, _constants.ASSERT, _constants.ASSERT_NOT), kind
+        return text
+
+    def member(self, items: Any) -> str:
+        """A character of a class."""
+        if items[0][0] is _constants.NEGATE:
+            pattern = re.compile("".join(re.escape(chr(v)) if k is _constants.LITERAL else "" for k, v in items[1:]).join(["[^", "\0]"]))
+            return next(character for character in "a b-1.\n<" if pattern.match(character))
+        kind, value = items[0]
+        if kind is _constants.LITERAL:
+            return chr(value)
+        if kind is _constants.RANGE:
+            return chr(value[0])
+        return {"DIGIT": "1", "SPACE": " ", "WORD": "a", "NOT_SPACE": "a", "NOT_DIGIT": "a", "NOT_WORD": "-"}[
+            str(value).removeprefix("CATEGORY_")
+        ]
+
+
+def shapes(pattern: re.Pattern[Any]) -> dict[Shape, None]:
+    """Prefix, what is repeated, suffix."""
+    example = Example(pattern)
+    found: dict[Shape, None] = {}
+    for prefix in dict.fromkeys(["", *(before for before, _ in example.repeats)]):
+        for unit in dict.fromkeys([*ALPHABET, *(unit for _, unit in example.repeats)]):
+            for suffix in SUFFIXES:
+                found[prefix, unit, suffix] = None
+    for unit in dict.fromkeys(
+        [*(before + unit for before, unit in example.repeats), *(before for before, _ in example.repeats), *example.texts]
+    ):
+        for suffix in SUFFIXES:
+            if unit:
+                found["", unit, suffix] = None
+                found["", unit + "\n", suffix] = None
+                found["", unit + " ", suffix] = None
+    return found
+
+
+def seconds(apply: Callable[[Any], object], shape: Shape, size: int, encoded: bool, times: int = 1) -> float:
+    """Process time for a text of this shape, the least of some tries."""
+    prefix, unit, suffix = shape
+    text = prefix + unit * max(1, size // len(unit)) + suffix
+    given = text.encode() if encoded else text
+    best = float("inf")
+    for _ in range(times):
+        begin = time.process_time()
+        apply(given)
+        best = min(best, time.process_time() - begin)
+    return best
+
+
+def growth(apply: Callable[[Any], object], shape: Shape, encoded: bool = False) -> str | None:
+    """In words, where time grows faster than the text; None where it does not."""
+    before = 0.0
+    for size in SIZES:
+        now = seconds(apply, shape, size, encoded)
+        if size >= ENOUGH and now < NOTABLE:
+            break
+        if now > SLOW and now > MOST * before:
+            now = seconds(apply, shape, size, encoded, 3)
+            before = seconds(apply, shape, size // 4, encoded, 3)
+            if now > SLOW and now > MOST * before:
+                return f"{shape!r}: {now:.2f} s for {size} characters, {before:.3f} s for {size // 4}"
+        before = now
+    return None
+
+
+def excess(pattern: re.Pattern[Any], how: str) -> str | None:
+    """The first shape for which the pattern's time grows faster than the text; None where there is none."""
+
+    def apply(text: Any) -> object:
+        return deque(pattern.finditer(text), 0) if how == "finditer" else getattr(pattern, how)(text)
+
+    found = (growth(apply, shape, isinstance(pattern.pattern, bytes)) for shape in shapes(pattern))
+    return next((words for words in found if words is not None), None)
+
+
+def test_no_pattern_takes_more_time_than_in_proportion_to_the_text() -> None:
+    found = patterns()
+    assert len(found) > 400
+    assert set(BOUNDED) <= {pattern.pattern for pattern, _ in found}
+    bad = [f"{place}, {pattern.pattern!r}, {how}: {words}" for (pattern, how), place in found.items() if (words := excess(pattern, how))]
+    assert [words for words in bad if not any(repr(pattern) in words for pattern in BOUNDED)] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "how"),
+    [
+        (r" {0,3}(#{1,6})(?:[ \t]+(.*?))?[ \t]*\Z", "match"),
+        (r"(={1,6})[ \t]*(.*?)[ \t]*(={1,6})[ \t]*\Z", "match"),
+        (r"[\d.]+$", "finditer"),
+        (r"<!--.*?-->", "finditer"),
+        (r"^from[ \t]+(\.*[\w.]*)[ \t]+import", "search"),
+        (r"\s+$", "search"),
+        (rb"(?:a|b)*c", "search"),
+    ],
+)
+def test_the_shapes_tell_a_pattern_that_takes_quadratic_time(pattern: str | bytes, how: str) -> None:
+    assert excess(re.compile(pattern), how)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("# a", " ", "b"),
+        ("# ", "#", "b"),
+        (" " * 3 + "#", "\t", ""),
+        ("|-", " ", "b"),
+        ("-|", "- ", "b"),
+        ("[", "\\", "b"),
+        ("<a", " x", "b"),
+    ],
+)
+@pytest.mark.parametrize("strip", [False, True])
+def test_lines_of_markdown_take_time_in_proportion_to_their_length(shape: Shape, strip: bool) -> None:
+    assert growth(lambda text: markup._markdown(text, strip), shape) is None
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (".. a::", " ", "b"),
+        (".. ", " ", "b"),
+        ("a\n", "=", "b"),
+        ("=", " ", "b"),
+        (":a:`", " ", "b"),
+        ("`a", " ", "b"),
+        ("   :", "a ", "b"),
+    ],
+)
+@pytest.mark.parametrize("strip", [False, True])
+def test_lines_of_rst_take_time_in_proportion_to_their_length(shape: Shape, strip: bool) -> None:
+    assert growth(lambda text: markup._rst(text, strip), shape) is None
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("= ", " ", "a ="),
+        ("=", "=", "a="),
+        ("", "== " + " " * 490 + "a==\n", ""),
+        ("(", " ", "b"),
+        ("#abcd", " ", "b"),
+        ("[[a", " ", "|]]"),
+        ("{|", " ", "b"),
+    ],
+)
+def test_lines_of_wikitext_take_time_in_proportion_to_their_length(shape: Shape) -> None:
+    assert growth(wikitext.to_text, shape) is None
