@@ -3,7 +3,12 @@
 Line rules become cuts; document rules look at the lines that stay, in C4's order: a line that is cut for its last mark or its
 length is not searched for lorem ipsum or curly brackets. Departures from datatrove: lines are what lies between line feeds; blank
 lines after a line that stays stay, so that paragraphs do too; sentences are counted by their marks instead of by spaCy's
-sentencizer; the word list of the paper is a URL and word list of the user's (`url` rules, `limits`), as in datatrove's filter.
+sentencizer.
+
+The paper's rule on a list of bad words is not applied, nor is it by datatrove's filter of this name: no statistic counts the words
+of a list. It drops text on health and law, and by and about minorities, along with what it is for (Dodge et al. 2021, arXiv
+2104.08758); a classifier's score (`limits`) tells them apart, and lists of addresses (`url`) drop the sites. The words that lines
+are searched for (javascript, cookies, lorem ipsum) are English.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Rules for source code: StarCoder's (Li et al. 2023, arXiv 2305.06161, section 3), The Stack v2's (Lozhkov et al. 2024, arXiv
 2402.19173, section 2), and an allow-list of licences.
 
-StarCoder's limits were looked at by hand for each language; The Stack v2 has one set with exceptions, which is what is here. Files
-are recognised as generated and vendored when they are read (`meta`), as github-linguist does.
+StarCoder's limits were looked at by hand for each language; The Stack v2 has one set with exceptions, which is what is here. The
+fewest characters are a limit of our own. Files are recognised as generated and vendored when they are read (`meta`), as
+github-linguist does.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ class CodeRules(Family):
         description="SPDX names of the licences to keep, or `permissive` (Blue Oak's list, as The Stack v2 starts from); a file of unknown "
         "licence is then dropped. None: any.",
     )
+    languages: list[str] | None = Field(
+        None, min_length=1, description="Programming languages to keep, as linguist names them (Python, C, C++ ...). None: any."
+    )
     generated: bool = Field(False, description="Keep files that say they were generated, or look it (The Stack v2: no).")
     vendored: bool = Field(False, description="Keep copies of other projects' files (The Stack v2: no).")
-    min_characters: int = Field(100, ge=0, description="Fewest characters; shorter files are mostly empty `__init__`s.")
+    min_characters: int = Field(100, ge=0, description="Fewest characters (our own: shorter files are mostly empty `__init__`s).")
     max_lines: int = Field(100_000, ge=1, description="Most lines (The Stack v2: 100,000).")
     max_data_lines: int = Field(512, ge=1, description=f"Most lines of {', '.join(DATA)} (The Stack v2: 512).")
     max_longest_line: int = Field(1000, ge=1, description="Most characters in the longest line (StarCoder, The Stack v2: 1000).")
@@ -50,6 +54,8 @@ class CodeRules(Family):
 
     def checks(self) -> list[Check]:
         checks = []
+        if self.languages is not None:
+            checks.append(Check("code_language", "declared_language", allowed=tuple(self.languages)))
         if not self.generated:
             checks.append(Check("code_generated", "generated", absent=True))
         if not self.vendored:

@@ -1,8 +1,11 @@
 """Gopher's quality rules (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1), with datatrove's reading of them.
 
 As in datatrove's `GopherQualityFilter`, punctuation marks are tokens: shares of tokens are taken over words and marks
-together, the word count and the mean length over words alone. Departure: words are found by Unicode classes instead of a
-tokenizer for each language.
+together, the word count and the mean length over words alone. Departures: words are found by Unicode classes instead of a
+tokenizer for each language; shares of lines are of those that are not blank; stop words count in any case (`The`), datatrove's in
+small letters alone.
+
+The stop words are English (the, be, to, of, and, that, have, with): for text in other languages set `min_stop_words: 0`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ class GopherQuality(Family):
     max_bullet_lines: float = Field(0.9, ge=0, le=1, description="Greatest share of lines with a bullet (Gopher: 0.9).")
     max_ellipsis_lines: float = Field(0.3, ge=0, le=1, description="Greatest share of lines ending in an ellipsis (Gopher: 0.3).")
     min_alphabetic_words: float = Field(0.8, ge=0, le=1, description="Least share of tokens with a letter (Gopher: 0.8).")
-    min_stop_words: int = Field(2, ge=0, le=8, description="Fewest of the eight stop words that occur (Gopher: 2).")
+    min_stop_words: int = Field(
+        2, ge=0, le=8, description="Fewest of the eight stop words that occur (Gopher: 2). They are English: 0 for other languages."
+    )
 
     def checks(self) -> list[Check]:
         return [

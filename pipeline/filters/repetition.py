@@ -1,6 +1,7 @@
 """Gopher's repetition rules (Rae et al. 2021, arXiv 2112.11446, table A1), with datatrove's reading (`GopherRepetitionFilter`).
 
-Departures: lines of nothing but white space are no lines; n-grams are of the tokens of `text.statistics`, of the first two million.
+Departures: lines of nothing but white space are no lines; of a document's lines and paragraphs the first 2^20 are looked at
+(`text.statistics.MAX_LINES`); n-grams are of the tokens of `text.statistics`, of the first two million.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Rules for papers, after peS2o (Soldaini and Lo 2023) and its limits for full texts; for abstracts set `min_words: 50`.
 
-Of peS2o's rules, the ones on title, abstract and language are `language` rules and the readers' business; the most frequent word
-must be made of letters and not be too frequent. Citation density, mathematics and damage by character recognition are limits of
-our own, off by default where nobody has published any. The section of references is cut.
+Of peS2o's rules, the one on language is that of `language`. That a paper has a title and an abstract is not asked for: sources other
+than S2ORC may keep neither apart from the text. The most frequent word must be made of letters and not be too frequent. Citation
+density, mathematics and damage by character recognition are limits of our own, off by default where nobody has published any. The
+section of references is cut.
 """
 
 from __future__ import annotations

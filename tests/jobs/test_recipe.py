@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from jobs.recipe import load_recipe, resolve_workdir
 from pipeline.errors import UserError
+from pipeline.filters.check import decide
+from pipeline.filters.gopher import GopherQuality
+from pipeline.language import detect
+from pipeline.measure import measure_text
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LEAST: dict[str, Any] = {
@@ -29,6 +34,29 @@ def load(tmp_path: Path, change: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_of_ours_is_sound(path: Path) -> None:
     assert load_recipe(path).name
+
+
+def test_the_readme_shows_the_recipe_for_own_data_as_it_is() -> None:
+    assert (RECIPES / "own-data.yaml").read_text(encoding="utf-8") in (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_for_own_data_keeps_text_in_each_language_that_it_allows() -> None:
+    german = (
+        "Das Haus stand am Ende der Straße, und seit vielen Jahren hatte niemand mehr darin gewohnt. Als die ersten Stürme des Frühlings "
+        "kamen, stürzte das Dach mit einem Lärm ein, den man noch im Dorf hören konnte. Da begannen die Leute wieder davon zu sprechen und "
+        "sich an jene zu erinnern, die es mit ihren eigenen Händen gebaut hatten."
+    )
+    english = (
+        "The house stood at the end of the road, and nobody had lived in it for many years. When the first of the spring storms came, "
+        "the roof gave way with a noise that could be heard in the village. It was then that the people began to talk of it again, and "
+        "to remember those who had built it with their own hands."
+    )
+    families = load_recipe(RECIPES / "own-data.yaml").filter["web"].families()
+    statistics = measure_text(pa.array([german, english, "x"]))
+    languages, scores = detect([german, english, "x"])
+    statistics = statistics.append_column("language", pa.array(languages)).append_column("language_score", pa.array(scores))
+    assert decide(statistics, families)["keep"].to_pylist() == [True, True, False]
+    assert decide(statistics, [GopherQuality()])["rule"].to_pylist()[0] == "gopher_stop_words"
 
 
 def test_defaults_are_modernbert_base(tmp_path: Path) -> None:

@@ -136,6 +136,21 @@ def test_languages_and_scores_are_in_their_ranges() -> None:
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
+def test_code_may_be_of_the_languages_that_are_named() -> None:
+    code = "def f(x):\n    return x + 1\n" * 10
+    table = measure_text(pa.array([code] * 4), np.ones(4, bool), ["Python", "C", "C++", None])
+    table = table.append_column("declared_language", pa.array(["Python", "C", "C++", None]))
+    for name in ("generated", "vendored"):
+        table = table.append_column(name, pa.nulls(4, pa.string()))
+    for languages, rules in (
+        (None, [None] * 4),
+        (["Python", "C"], [None, None, "code_language", "code_language"]),
+    ):
+        verdict = decide(table, [CodeRules(languages=languages)])
+        assert verdict["rule"].to_pylist() == rules
+    assert verdict["detail"].to_pylist() == [None, None, "C++", "unknown"]
+
+
 def test_rules_are_of_their_domain_alone(workdir: Workdir) -> None:
     rules = {"web": Rules(length=LengthRules(min_words=10)), "code": Rules(code=CodeRules(min_characters=1))}
     found = verdicts(workdir, ["two words"] * 4, rules, ["web", "code", "science", "web"])
