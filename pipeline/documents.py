@@ -12,6 +12,12 @@ STATISTICS = "statistics"
 
 CODE = "code"  # the domain whose documents are treated as programs
 
+
+def source_of(partition: str) -> str:
+    """The source whose documents a partition has, by its name, SOURCE-CHUNK-PART.parquet: ingest mixes none."""
+    return partition.rsplit("-", 2)[0]
+
+
 DOCUMENT_SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # SOURCE:ID, with the record's own id, or its place in the source

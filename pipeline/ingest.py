@@ -171,6 +171,7 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     bad_size = quarantined = bad_partition = 0
 
     def flush() -> File:
+        # of one source alone, as `source_of` has it
         table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)  # which takes the texts as UTF-8, too
         return File(DOCUMENTS, f"{chunk.name}-{partition:03d}.parquet", to_parquet(table), len(rows))
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.classifiers import ClassifierConfig
 from pipeline.classifiers import scores as classify
 from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
-from pipeline.documents import CODE, DOCUMENTS, STATISTICS
+from pipeline.documents import CODE, DOCUMENTS, STATISTICS, source_of
 from pipeline.engine import File, Stage, Summary, Task
 from pipeline.language import detect
 from pipeline.text import code, lines, science, statistics
@@ -116,13 +116,22 @@ def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = N
     where one cannot be read.
     """
     wanted = dict(sorted((line_rules or {}).items()))
-    some = any(wanted.values())
+    domains = {source["name"]: source["domain"] for source in documents.configuration.get("sources", [])}
     models = [classifier.fingerprint() for classifier in classifiers]
+
+    def needed(partition: Partition) -> dict[str, bool]:
+        """Of `wanted` what the partition's own source says: the rules of another are no reason to measure it again."""
+        source = source_of(partition.name)
+        if source in domains:
+            lines = wanted.get(source, wanted.get(domains[source], False))
+            return {source: True} if lines else {}
+        return wanted if any(wanted.values()) else {}
+
     tasks = tuple(
         Task(
             partition.name,
-            fingerprint(VERSION, partition.checksum, wanted if some else {}, models),
-            _Work(partition, wanted if some else {}, tuple(classifiers)),
+            fingerprint(VERSION, partition.checksum, needed(partition), models),
+            _Work(partition, needed(partition), tuple(classifiers)),
             partition.bytes,
         )
         for partition in documents.partitions

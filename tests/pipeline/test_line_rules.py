@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.cuts import apply, from_column
 from pipeline.dataset import Workdir
+from pipeline.documents import source_of
 from pipeline.filters import Rules, filter_stage
 from pipeline.filters.c4 import C4Rules
 from pipeline.filters.check import Family, decide
@@ -21,7 +23,9 @@ from pipeline.filters.limits import Bounds
 from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
 from pipeline.filters.science import ScienceRules
+from pipeline.ingest import IngestConfig, ingest_stage
 from pipeline.measure import measure_stage, measure_text
+from pipeline.readers.config import SourceConfig
 from pipeline.verdicts import entries, remaining
 from tests.conftest import run_task
 from tests.pipeline.corpus import write_documents
@@ -187,6 +191,29 @@ def test_a_new_line_rule_reads_no_text(workdir: Workdir) -> None:
     ):
         verdict = run_task(workdir, filter_stage({"web": Rules(c4=rules)}, measured))["verdicts/filter"]
         assert verdict.summary["domains"]["web"]["test"].get("cut", {}).get("bytes", 0) == cut
+
+
+def test_rules_for_a_source_measure_no_other_source_again(workdir: Workdir, tmp_path: Path) -> None:
+    sources = []
+    for name, domain in (("a", "web"), ("b", "web"), ("c", "science")):
+        (tmp_path / f"{name}.txt").write_text(PROSE)
+        sources.append(SourceConfig(name=name, domain=domain, format="text", path=f"{name}.txt"))
+    documents = run_task(workdir, ingest_stage(IngestConfig(), sources, tmp_path))["documents"]
+
+    def keys(line_rules: dict[str, bool]) -> dict[str, str]:
+        return {source_of(task.name): task.key for task in measure_stage(documents, line_rules).tasks}
+
+    first = keys({"web": True})
+    assert set(first) == {"a", "b", "c"}
+    assert keys({"web": True, "science": False}) == first
+    assert keys({"web": True, "b": True}) == first
+    assert keys({"a": True, "b": True}) == first
+    for rules, other in (({"web": True, "b": False}, "b"), ({"web": True, "science": True}, "c"), ({"web": True, "c": True}, "c")):
+        again = keys(rules)
+        assert {name for name in first if again[name] != first[name]} == {other}
+    run_task(workdir, measure_stage(documents, {"web": True, "b": False}))
+    measured = {table["source"][0].as_py(): table["line_flags"].null_count == 0 for _, table in workdir.tables("statistics")}
+    assert measured == {"a": True, "b": False, "c": False}
 
 
 def test_a_source_has_its_own_rules_instead_of_its_domains(workdir: Workdir) -> None:
