@@ -1,7 +1,8 @@
 """Histograms of every statistic, for each group of documents that has rules of its own, with the rules' limits drawn in.
 
 One pass over `statistics/`: values are counted in bins that serve any statistic (200 up to 1, 24 a decade above; a bin has its
-upper end), so that the range that a plot shows is chosen afterwards, and memory does not depend on the number of documents.
+upper end), so that the range that a plot shows is chosen afterwards, and memory does not depend on the number of documents. Years
+are no amounts, and all of them would lie in a bin or two: each has a bin of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pipeline.measure import FAMILIES
 
 LINEAR, DECADE = 200, 24
 EDGES = np.concatenate([np.linspace(0, 1, LINEAR + 1), np.logspace(0, 12, 12 * DECADE + 1)[1:]])
-BINS = len(EDGES) - 1
+YEARS = np.arange(1799.5, 2101)  # what is earlier or later counts as the first or the last
 LEFT_OUT = ("references_begin", "references_end")  # places, not amounts
 KEPT, OTHER, HERE = range(3)  # what became of a document: kept, dropped by another rule, dropped by one of this statistic
 
@@ -31,7 +32,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histogram:
-    """One statistic of one group: counts (3, BINS) of documents kept, dropped by other rules, dropped by a rule on it."""
+    """One statistic of one group: counts (3, bins) of documents kept, dropped by other rules, dropped by a rule on it."""
 
     group: str
     domain: str
@@ -39,6 +40,11 @@ class Histogram:
     description: str
     counts: Counts
     limits: tuple[float, ...]
+
+
+def edges_of(statistic: str) -> npt.NDArray[np.float64]:
+    """The edges of a statistic's bins, one more than there are bins."""
+    return YEARS if statistic == "year" else EDGES
 
 
 def checks_of(rules: Mapping[str, Rules]) -> dict[str, list[Check]]:
@@ -70,15 +76,17 @@ def histograms(workdir: Workdir) -> list[Histogram]:
             column = table[field.name]
             valid = np.asarray(column.is_valid(), dtype=bool)
             values = np.asarray(column.fill_null(0), dtype=np.float64)
-            places = np.clip(np.searchsorted(EDGES, values, side="left") - 1, 0, BINS - 1)
+            edges = edges_of(field.name)
+            bins = len(edges) - 1
+            places = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, bins - 1)
             for group, domain in sorted(set(groups)):
                 here = {check.rule for check in checks.get(group, []) if check.statistic == field.name}
                 fate = np.array([KEPT if rule is None else HERE if rule in here else OTHER for rule in dropped_by])
                 chosen = valid & np.array([pair == (group, domain) for pair in groups], bool)
                 if chosen.any():
-                    found = np.bincount(fate[chosen] * BINS + places[chosen], minlength=3 * BINS).reshape(3, BINS)
+                    found = np.bincount(fate[chosen] * bins + places[chosen], minlength=3 * bins).reshape(3, bins)
                     key = (group, domain, field.name)
-                    counts[key] = counts.get(key, np.zeros((3, BINS), np.int64)) + found
+                    counts[key] = counts.get(key, np.zeros((3, bins), np.int64)) + found
     result = []
     for (group, domain, name), found in counts.items():
         limits = [
@@ -112,14 +120,29 @@ def draw(histogram: Histogram, colour: str) -> str:
     """A histogram as SVG. Heights are square roots of counts, so that a thin tail shows; limits are dashed lines."""
     used = np.flatnonzero(histogram.counts.sum(axis=0))
     limits = [limit for limit in histogram.limits if limit >= 0]
-    low, high = float(EDGES[used[0]]), float(EDGES[used[-1] + 1])
-    above = high > 1 and bool(limits) and max(limits) < 1  # a share that may pass 1: the last bar has those that do
-    if above or (high <= 1 and all(limit <= 1 for limit in limits)):
+    edges = edges_of(histogram.statistic)
+    low, high = float(edges[used[0]]), float(edges[used[-1] + 1])
+    bars_drawn = BARS
+    years = edges is YEARS
+    above = not years and high > 1 and bool(limits) and max(limits) < 1  # a share that may pass 1: the last bar has those that do
+    if years:  # as many in each bar, and whole ones
+        low, high = min([low, *(limit - 0.5 for limit in limits)]), max([high, *(limit + 0.5 for limit in limits)])
+        each = -(-int(high - low) // BARS)
+        bars_drawn = -(-int(high - low) // each)
+        last, high = high, low + each * bars_drawn
+
+        def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            return (values - low) / (high - low)
+
+        ends = f"{low + 0.5:.0f}", f"{last - 0.5:.0f}"
+    elif above or (high <= 1 and all(limit <= 1 for limit in limits)):
         low, high = min([low, *limits]), 1.0 if above else max([high, *limits])
         high = max(high, low + 0.02)
 
         def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             return (values - low) / (high - low)
+
+        ends = _short(low), f"{'≥ ' if above else ''}{_short(high)}"
     else:
         low, high = max(1.0, min([low, *limits])), max([high, *limits, 2.0])
 
@@ -127,13 +150,15 @@ def draw(histogram: Histogram, colour: str) -> str:
             share: npt.NDArray[np.float64] = np.log(np.maximum(values, low) / low) / np.log(high / low)
             return share
 
-    centres = (EDGES[:-1] + EDGES[1:]) / 2
-    bars = np.clip((place(centres) * BARS).astype(np.int64), 0, BARS - 1)
-    heights = np.stack([np.bincount(bars, row, BARS) for row in histogram.counts])
+        ends = _short(low) if low != 1 else "≤ 1", _short(high)
+
+    centres = (edges[:-1] + edges[1:]) / 2
+    bars = np.clip((place(centres) * bars_drawn).astype(np.int64), 0, bars_drawn - 1)
+    heights = np.stack([np.bincount(bars, row, bars_drawn) for row in histogram.counts])
     most = np.sqrt(heights.sum(axis=0).max())
-    step = WIDTH / BARS
+    step = WIDTH / bars_drawn
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 27}" role="img" aria-label="{html.escape(histogram.statistic)}">']
-    for bar in range(BARS):
+    for bar in range(bars_drawn):
         total = heights[:, bar].sum()
         if not total:
             continue
@@ -154,8 +179,8 @@ def draw(histogram: Histogram, colour: str) -> str:
         parts.append(
             f'<text x="{at + (-3 if anchor == "end" else 3):.1f}" y="9" fill="{_RED}" text-anchor="{anchor}">{_short(limit)}</text>'
         )
-    parts.append(f'<text x="0" y="{HEIGHT + 24}">{_short(low) if low != 1 or high <= 1 else "≤ 1"}</text>')
-    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{"≥ " if above else ""}{_short(high)}</text></svg>')
+    parts.append(f'<text x="0" y="{HEIGHT + 24}">{ends[0]}</text>')
+    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{ends[1]}</text></svg>')
     return "".join(parts)
 
 

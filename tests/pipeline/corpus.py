@@ -20,6 +20,7 @@ def write_documents(
     parts: int = 2,
     domains: Sequence[str] | None = None,
     sources: Sequence[str] | None = None,
+    dates: Sequence[str | None] | None = None,
 ) -> Manifest:
     """A finished `documents/` of the given texts, in order, over several partitions (some perhaps empty)."""
     partitions = []
@@ -31,6 +32,7 @@ def write_documents(
                 "text": texts[index],
                 "domain": domains[index] if domains else "web",
                 "source": sources[index] if sources else "test",
+                "date": dates[index] if dates else None,
             }
             for index in range(begin, end)
         ]

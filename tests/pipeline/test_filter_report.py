@@ -13,7 +13,7 @@ from pipeline.filters.c4 import C4Rules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.length import LengthRules
 from pipeline.filters.limits import Bounds
-from pipeline.histograms import EDGES, HERE, KEPT, OTHER, draw, histograms
+from pipeline.histograms import EDGES, HERE, KEPT, OTHER, WIDTH, YEARS, Histogram, draw, histograms
 from pipeline.measure import measure_stage
 from pipeline.samples import PER_RULE, samples
 from tests.conftest import run_task
@@ -49,6 +49,29 @@ def test_histograms_count_every_document_once_by_its_fate(filtered: Workdir) -> 
         assert words.counts[:, place].sum() >= 1
     assert found["third", "words"].limits == ()
     assert found["third", "words"].counts.sum() == 1
+
+
+def test_years_have_a_bin_each_and_are_drawn_side_by_side() -> None:
+    counts = np.zeros((3, len(YEARS) - 1), np.int64)
+    for year, fate in ((1961, HERE), (1969, HERE), (1970, KEPT), (1999, KEPT), (2024, KEPT)):
+        counts[fate, np.searchsorted(YEARS, year) - 1] += 1
+    histogram = Histogram("science", "science", "year", "of publication", counts, (1970,))
+    svg = draw(histogram, "#0072b2")
+    assert re.findall(r">(\d+)</text>", svg) == ["1970", "1961", "2024"]
+    bars = [(float(x), fill) for x, fill in re.findall(r'<rect x="([\d.]+)"[^>]*fill="([^"]+)"', svg)]
+    assert [fill for _, fill in bars] == ["#c0392b", "#0072b2", "#c0392b", "#0072b2", "#0072b2"]
+    places = [x / WIDTH * 64 for x, _ in bars]  # 1961 to 2024, two in a bar, 1969 and 1970 in one
+    assert places == pytest.approx([0, 8, 8, 38, 62], abs=0.1)
+
+
+def test_years_of_documents_are_counted_each_in_its_own_bin(workdir: Workdir) -> None:
+    documents = write_documents(workdir, [LINE] * 6, 1, dates=["1650", "1800-01-01", "May 1970", "1970-12-31", "2024", None])
+    statistics = run_task(workdir, measure_stage(documents))["statistics"]
+    run_task(workdir, filter_stage({"web": Rules(limits={"year": Bounds(min=1900)})}, statistics))
+    (years,) = [histogram for histogram in histograms(workdir) if histogram.statistic == "year"]
+    found = {int(YEARS[place] + 0.5): int(years.counts[:, place].sum()) for place in np.flatnonzero(years.counts.sum(axis=0))}
+    assert found == {1800: 2, 1970: 2, 2024: 1}
+    assert years.counts[HERE].sum() == 2
 
 
 def test_a_plot_draws_its_limits_and_nothing_outside_of_its_frame(filtered: Workdir) -> None:
