@@ -84,6 +84,17 @@ ABOUT = {
     ),
 }
 
+# What the committed figures were measured with, beside the demo corpus: without these files some rows are missing.
+ARGUMENTS = {
+    "filters": "--wikipedia FILE.jsonl.zst",
+    "warc": "--warc FILE.warc.gz --articles FILE.tar.zst",
+    "dedup": "--texts FILE.jsonl.zst --text-dedup PYTHON",
+    "packing": "--texts FILE.jsonl.zst",
+    "loader": "--peers PYTHON",
+    "tokenizer": "--texts FILE.jsonl.zst ...",
+    "contamination": "--texts FILE.jsonl.zst",
+}
+
 
 def _number(value: float, unit: str = "") -> str:
     if unit == "%":
@@ -111,7 +122,8 @@ def page() -> str:
         "# Performance\n",
         "Every figure is measured beside the peer in one run, on the same data, and written by the benchmark itself "
         "(`benchmarks/results/*.json`); this page is made from those files by `python -m benchmarks.performance`. Figures are "
-        "medians. A ratio says how many times better ours is.\n",
+        "medians. A ratio says how many times better ours is. Files that a command names are JSON Lines with `text`, a web archive, "
+        "articles with their text; a PYTHON is one that has the peers.\n",
     ]
     for name, (title, about, plot, caption) in ABOUT.items():
         path = RESULTS / f"{name}.json"
@@ -122,7 +134,8 @@ def page() -> str:
         versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
         parts.append(f"## {title}\n\n{about}\n")
         where = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB"
-        parts.append(f"`python -m benchmarks.{name}` on {where}; {versions}.\n")
+        command = " ".join(["python -m benchmarks." + name, *([ARGUMENTS[name]] if name in ARGUMENTS else [])])
+        parts.append(f"`{command}` on {where}; {versions}.\n")
         parts.append("| | ours | peer | ratio | goal |\n|---|---|---|---|---|\n" + "\n".join(_line(row) for row in result["rows"]) + "\n")
         if plot:
             parts.append(f"![{title}](../benchmarks/results/{plot})\n\n{caption}\n")

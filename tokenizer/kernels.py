@@ -37,8 +37,8 @@ def _file_of(module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-# Of our own modules alone, so it matters to nobody that brackets without an end would take quadratic time.
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]+)|import[ \t]+([^\n#]+))", re.MULTILINE)
+# Linear: tried at the start of a line, and what is in brackets is bounded.
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]{0,3000}\)|[^\n#]+)|import[ \t]+([^\n#]+))", re.MULTILINE)
 _NAME = re.compile(r"([\w.]+)(?:[ \t]+as[ \t]+\w+)?")
 
 

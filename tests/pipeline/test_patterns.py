@@ -21,9 +21,9 @@ import tokenizer
 from pipeline.readers import markup, wikitext
 
 Shape = tuple[str, str, str]  # what comes first, what is repeated, what comes last
-SIZES = (250, 1_000, 4_000, 16_000)
-ENOUGH = 4_000  # characters for which a square of the cheapest step takes NOTABLE seconds, several times over
-NOTABLE = 0.001
+SIZES = (250, 1_000, 4_000, 16_000, 64_000)
+ENOUGH = 4_000  # characters for which a square takes NOTABLE seconds, even of a cheap step that is tried every twenty characters
+NOTABLE = 0.0003
 SLOW = 0.05  # seconds over which a ratio is more than noise
 MOST = 8  # times as long for four times the text, where a square takes 16
 ALPHABET = " \t\na0-_=./@:\"'([{<#*\\é"
@@ -206,6 +206,8 @@ def growth(apply: Callable[[Any], object], shape: Shape, encoded: bool = False) 
             before = seconds(apply, shape, size // 4, encoded, 3)
             if now > SLOW and now > MOST * before:
                 return f"{shape!r}: {now:.2f} s for {size} characters, {before:.3f} s for {size // 4}"
+        if size > ENOUGH and now < MOST * before:
+            break
         before = now
     return None
 
