@@ -140,7 +140,7 @@ def tokenizer_report(
         about = f"Texts of {', '.join(path.name for path in texts)}."
     elif opened is not None:
         groups, code = judged.held_out(opened)
-        about = f"Documents of {shown(opened.uri)} that were held out of training."
+        about = f"Documents of {opened.uri} that were held out of training."
     else:
         raise UserError("tokenizer report: no texts to judge on; give a recipe, or --texts FILE.jsonl")
     judged.report(paths, groups, code, about, output)

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,9 @@ def _unread(workdir: Workdir, sources: dict[str, Any]) -> Iterator[str]:
         if 2 * bad > all_of_it:
             tables = (table for _, table in workdir.tables(QUARANTINE, ["source", "location", "error"]))
             rows = (row for table in tables for row in table.filter(pc.field("source") == name).slice(0, 1).to_pylist())
-            first = next(rows)
-            yield f"source {name}: {bad:,} of {all_of_it:,} records could not be read; the first, {first['location']}: {first['error']}"
+            for first in islice(rows, 1):
+                why = "".join(character if character.isprintable() else "\ufffd" for character in f"{first['location']}: {first['error']}")
+                yield f"source {name}: {bad:,} of {all_of_it:,} records could not be read; the first, {why[:300]}"
 
 
 def curate(recipe: Recipe, engine: Engine) -> Curated:

@@ -82,5 +82,6 @@ def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, label
     if bias is None:
         bias = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
     needs = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad)
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, needs)  # type: ignore[no-untyped-call]
+    with torch.autocast(hidden.device.type, enabled=False):  # it chooses its own dtypes
+        loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, needs)  # type: ignore[no-untyped-call]
     return loss

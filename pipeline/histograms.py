@@ -124,7 +124,9 @@ def draw(histogram: Histogram, colour: str) -> str:
     low, high = float(edges[used[0]]), float(edges[used[-1] + 1])
     bars_drawn = BARS
     years = edges is YEARS
-    above = not years and high > 1 and bool(limits) and max(limits) < 1  # a share that may pass 1: the last bar has those that do
+    # A share that may pass 1: the last bar has those that do.
+    mostly_below = 2 * histogram.counts[:, :LINEAR].sum() > histogram.counts.sum()
+    above = not years and high > 1 and bool(limits) and max(limits) < 1 and mostly_below
     if years:  # as many in each bar, and whole ones
         low, high = min([low, *(limit - 0.5 for limit in limits)]), max([high, *(limit + 0.5 for limit in limits)])
         each = -(-int(high - low) // BARS)

@@ -258,7 +258,7 @@ def make_tokenizer(
     made_from |= {name: counted.summary[name] for name in ("documents", "bytes")}
     made_from |= {"words": summary["words"], "different_words": summary["different_words"], "words_cut_below_count": least}
     key = fingerprint(VERSION, config, merged.content, least, made_from)
-    memory = (1 << 30) + 12 * summary["kept_bytes"] + 64 * min(merged.rows, config.max_words)
+    memory = (1 << 30) + 32 * summary["kept_bytes"] + 64 * min(merged.rows, config.max_words)
     task = Task("tokenizer", key, _LearnWork(config, least, made_from), 1)
     return engine.run(Stage("tokenizer", (TOKENIZER,), learn_tokenizer, (task,), settings, memory=memory, unit="tokenizers")).manifests[
         TOKENIZER

@@ -336,6 +336,8 @@ class Counter:
     def add(self, texts: pa.Array | pa.ChunkedArray | list[str], weights: npt.NDArray[np.int64] | None = None) -> int:
         """Count texts, each `weights` times (once); returns their bytes of UTF-8, so weighted. Raises `TokenizerError`."""
         array = checked(texts)
+        if weights is not None and len(weights) != len(array):
+            raise ValueError(f"{len(weights)} weights for {len(array)} texts")
         times = np.ones(len(array), np.int64) if weights is None else weights.astype(np.int64)
         size = int((np.diff(buffers(array)[0]) * times).sum())
         offsets, data = buffers(normalised(array))

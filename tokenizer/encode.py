@@ -23,6 +23,7 @@ from tokenizer.scan import CODE_POINTS, all_allowed
 log = logging.getLogger(__name__)
 
 Texts: TypeAlias = pa.StringArray | pa.LargeStringArray | pa.ChunkedArray | list[str]
+_GAP = 1 << 16  # bytes of text that are worth a call of the fast engine
 _MOST_IDS = 2**31 - 1  # that the 32-bit offsets of a ListArray can count
 
 
@@ -70,17 +71,24 @@ class Encoder:
         array = _large_strings(texts)
         fast = all_allowed(array, self.allowed) if self.engine is not None else np.zeros(len(array), bool)
         slow_rows = np.flatnonzero(~fast)
+        together = None  # ids of all texts of the fast engine, where those of the other are so many that each gap would be short
+        if self.engine is not None and len(slow_rows) * _GAP > array.nbytes:
+            together = fast_encode(self.engine, array.take(pa.array(np.flatnonzero(fast))), parallel=self.parallel)
         sizes, parts, begin = np.zeros(len(array), np.int64), [], 0
-        for row, slow in zip([*slow_rows, len(array)], [*self._slow(array, slow_rows), None], strict=True):
+        for number, (row, slow) in enumerate(zip([*slow_rows, len(array)], [*self._slow(array, slow_rows), None], strict=True)):
             if self.engine is not None and row > begin:  # what lies between two texts of the other engine
-                offsets, ids = fast_encode(self.engine, array.slice(begin, row - begin), parallel=self.parallel)
+                if together is None:
+                    offsets, ids = fast_encode(self.engine, array.slice(begin, row - begin), parallel=self.parallel)
+                else:
+                    offsets, ids = together[0][begin - number : row - number + 1], together[1]
                 sizes[begin:row] = np.diff(offsets)
-                parts.append(ids.astype(self._kind))
+                parts.append(ids[offsets[0] : offsets[-1]].astype(self._kind, copy=False))
             if slow is not None:
                 sizes[row] = len(slow)
                 parts.append(np.array(slow, self._kind))
             begin = row + 1
-        return self._lists(np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([np.zeros(0, self._kind), *parts]))
+        ids = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, self._kind), *parts])
+        return self._lists(np.concatenate([[0], np.cumsum(sizes)]), ids)
 
     def _slow(self, array: pa.LargeStringArray, rows: npt.NDArray[np.int64]) -> list[list[int]]:
         texts = []

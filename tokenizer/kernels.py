@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -106,7 +107,7 @@ def kernel(function: Any = None, **options: Any) -> Any:
 
 
 def leaf(function: Any) -> Any:
-    """`kernel`, of a function that makes no array and no slice: numba refuses to compile one that does.
+    """`kernel`, of a function that makes no array: numba refuses to compile one that does.
 
     In others numba counts the references to arrays, wherever one is handed on in a loop or bound to a name again, by atomic
     instructions that take longer than what most of our loops do. So the loops are in leaves, and their callers make the arrays.
@@ -122,7 +123,9 @@ def _byte_at(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
 
 @intrinsic
 def load64(_: Any, data: Any, at: Any) -> Any:
-    """Eight bytes of an array from `data[at]` on as one number, the first byte lowest. They must lie in it."""
+    """Eight bytes of a uint8 array from `data[at]` on as one number, the first byte lowest. They must lie in it."""
+    if data.dtype != types.uint8 or data.layout != "C" or sys.byteorder != "little":
+        return None  # numba says that there is no such function
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         place = _byte_at(context, builder, signature.args[0], *arguments)

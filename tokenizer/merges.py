@@ -177,6 +177,7 @@ def _merge_words(
     met_pair: Array,
     met_word: Array,
     met: int,
+    most_pairs: int,
 ) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
     """Merge a pair in the words of a chain, from a link on: `(link, used, new_pairs, met)`.
 
@@ -187,7 +188,8 @@ def _merge_words(
     while link < end:
         word = np.int64(chains[link])
         long = np.int64(cells[word])
-        if used + 2 * long > limit or new_pairs + 2 * long > len(fresh) or met + 2 * long > len(met_pair):
+        most: Any = min(long, most_pairs)
+        if used + most > limit or new_pairs + most > len(fresh) or met + most > len(met_pair):
             break
         prefetch(cells, np.int64(chains[min(link + _AHEAD, end - 1)]))
         link += 1
@@ -358,8 +360,9 @@ def _learn(
         made[merged, 0], made[merged, 1], made[merged, 2] = left, right, new
         merged += 1
         new_pairs, met, link, end = 0, 0, chain[entry], chain[entry + 1]
+        most_pairs = np.int64(2 * tokens + 1)  # all have the new token
         while link < end:
-            most = 2 * np.int64(cells[chains[link]])  # pairs that come up in the next word, at most
+            most: Any = min(np.int64(cells[chains[link]]), most_pairs)  # pairs that come up in the next word, at most
             if 3 * (used + most) >= 2 * len(pairs):
                 pairs = _rehash(pairs)
             if new_pairs + most > len(fresh):
@@ -367,7 +370,23 @@ def _learn(
             if met + most > len(met_pair):
                 met_pair, met_word = _longer(met_pair, met + most), _longer(met_word, met + most)
             link, used, new_pairs, met = _merge_words(
-                cells, chains, link, end, left, right, new, merged, pairs, used, fresh, fresh_words, new_pairs, met_pair, met_word, met
+                cells,
+                chains,
+                link,
+                end,
+                left,
+                right,
+                new,
+                merged,
+                pairs,
+                used,
+                fresh,
+                fresh_words,
+                new_pairs,
+                met_pair,
+                met_word,
+                met,
+                most_pairs,
             )
         if filled + met > len(chains):
             chains = _longer(chains, filled + met)
@@ -387,18 +406,19 @@ def learn(
     """Learn merges: `(tokens, merges, uses)`; tokens by id, merges as pairs of ids in their order, how often the words use each token.
 
     Words are `data[offsets[i]:offsets[i + 1]]`, each `counts[i]` times; the order of the words does not matter. It goes on
-    until there are `size` tokens, or the best pair occurs less often than `least`. Memory: some ten bytes for each byte of the
-    words, and as much again for the pairs that merges make.
+    until there are `size` tokens, or the best pair occurs less often than `least`. Memory: some thirty bytes for each byte of the
+    words and of the pairs that merges make. Raises `TokenizerError` where there are more words than places can be kept of.
     """
+    if len(data) + _HEAD * len(counts) > _MOST_CELLS:
+        raise TokenizerError(f"{len(counts):,} different words of {len(data):,} bytes are too many to learn from; lower max_words")
     ranks = byte_ranks()
     symbols = ranks[data]
     text = np.empty(256, np.uint8)
     text[ranks] = np.arange(256)
     cells = np.empty(len(symbols) + _HEAD * len(counts), np.uint32)
-    if len(cells) > _MOST_CELLS:
-        raise TokenizerError(f"{len(counts):,} different words of {len(symbols):,} bytes are too many to learn from; lower max_words")
     _fill_cells(offsets, symbols, counts, cells)
     first = _first_pairs(offsets, symbols, counts)
+    del symbols
     made, token_starts, token_bytes = _learn(cells, *first, np.arange(257, dtype=np.int64), text, size, least)
     uses = np.zeros(len(token_starts) - 1, np.int64)
     _count_uses(offsets, counts, cells, uses)

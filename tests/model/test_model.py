@@ -177,6 +177,21 @@ def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(size: float
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
+def test_the_loss_is_the_same_under_autocast() -> None:
+    from model.loss import cross_entropy_sum
+
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (torch.randn(shape, generator=generator, requires_grad=True) for shape in ((23, 16), (50, 16), (50,)))
+    labels = torch.randint(0, 50, (23,), generator=generator)
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = cross_entropy_sum(60 * hidden, weight, bias, labels)
+        found.append([loss, *torch.autograd.grad(loss, (hidden, weight, bias))])
+    for plain, cast in zip(*found, strict=True):
+        torch.testing.assert_close(cast, plain, rtol=0, atol=0)
+
+
 def test_nothing_to_predict_is_no_loss_and_no_gradient() -> None:
     model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
     ids, edges, longest = batch(model.config, [10])

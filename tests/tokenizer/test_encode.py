@@ -63,6 +63,16 @@ def test_ids_of_any_text_are_those_of_tokenizers(folder: Path, encoder: Encoder,
     assert encoder.encode(texts).to_pylist() == slow_encode(encoder.tokenizer, texts)
 
 
+@pytest.mark.parametrize("every", [2, 3, 400])
+def test_texts_of_both_engines_keep_their_places(folder: Path, encoder: Encoder, every: int) -> None:
+    """So many of the other engine that all others go together, and so few that what lies between them goes alone."""
+    size = 20 if every < 400 else 2_000
+    texts = [f"{number} " + "some words " * (size + number % 7) + (RARE if number % every == 1 else "") for number in range(1200)]
+    texts += ["", RARE, ""]
+    column = pa.array(["left out", *texts], pa.large_string()).slice(1)
+    assert encoder.encode(column).to_pylist() == expected(folder, texts)
+
+
 def test_every_code_point_comes_back(encoder: Encoder) -> None:
     scalars = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     texts = ["\n".join(scalars[begin : begin + 4096]) for begin in range(0, len(scalars), 4096)]

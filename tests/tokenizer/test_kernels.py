@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
+import numpy as np
+import pytest
+
 import tokenizer
+from tokenizer.kernels import leaf, load64
 
 ONE = "from pipeline.two import STEP, more\nfrom tokenizer.kernels import kernel\n\n@kernel\ndef count(value):\n    return more(value) + STEP\n"
 TWO = "from tokenizer.kernels import kernel\nSTEP = 10\n\n@kernel\ndef more(value):\n    return value + 1\n"
@@ -48,3 +53,19 @@ def test_where_the_cache_cannot_be_written_kernels_are_kept_beside_the_source(tm
     (tmp_path / "file").write_text("")
     assert run(folder, tmp_path / "file") == [12, 0, 1]
     assert run(folder, tmp_path / "file") == [12, 1, 0]
+
+
+def test_a_leaf_makes_no_array_and_reads_bytes_alone() -> None:
+    @leaf
+    def makes(size):  # type: ignore[no-untyped-def]
+        return np.empty(size)[0]
+
+    @leaf
+    def reads(data):  # type: ignore[no-untyped-def]
+        return load64(data, 1)
+
+    with pytest.raises(numba.core.errors.NumbaError, match="No implementation of function"):
+        makes(3)
+    assert reads(np.arange(9, dtype=np.uint8)) == int.from_bytes(bytes(range(1, 9)), "little")
+    with pytest.raises(numba.core.errors.NumbaError):
+        reads(np.arange(9, dtype=np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections import Counter
 from itertools import pairwise
 
@@ -185,3 +186,24 @@ def test_pruning_takes_rare_tokens_alone_and_leaves_what_others_are_made_of(word
             used[token.id] += count
     if len({tokens[a] + tokens[b] for a, b in merges}) == len(merges):  # with two ways to make one, another may be taken
         assert {index: int(use) for index, use in enumerate(after) if use} == dict(used)
+
+
+def test_tables_grow_as_the_pairs_do() -> None:
+    """More pairs than the first tables hold, and words that alone make more than their first lists hold."""
+    chance = np.random.default_rng(1)
+    letters = np.array([*range(33, 127), *range(161, 200)], np.uint8)
+    words = {chance.choice(letters, chance.integers(3, 12)).tobytes(): int(chance.integers(1, 4)) for _ in range(60_000)}
+    words |= {chance.choice(letters, 3_000).tobytes(): 1, b"ab" * 3_000: 2}
+    assert learnt(words, 6_000, 1) == by_library(words, 6_000, 1)
+
+
+def test_a_long_word_takes_memory_in_proportion_to_what_comes_up_in_it() -> None:
+    """A run of two million line ends has one pair; tables for all that a word of its length might have would take 400 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    learnt({b"\n" * 2_000_000: 1}, 300, 0)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 250_000
+
+
+def test_weights_that_are_not_one_a_text_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 weights for 2 texts"):
+        WordCounter(TokenizerConfig()).add(["a", "b"], np.ones(1, np.int64))
