@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -87,9 +88,18 @@ def show(rows: list[Row]) -> None:
         print(line)
 
 
-def write(name: str, rows: list[Row], packages: tuple[str, ...], *, gpu: str | None = None, path: Path | None = None) -> Path:
-    """Write the results; returns where."""
-    body = {"benchmark": name, "machine": machine(gpu), "versions": versions(*packages), "rows": [row.to_dict() for row in rows]}
+def write(
+    name: str,
+    rows: list[Row],
+    packages: tuple[str, ...],
+    *,
+    gpu: str | None = None,
+    path: Path | None = None,
+    others: Sequence[dict[str, Any]] = (),
+) -> Path:
+    """Write the results, before them `others` of an earlier run; returns where."""
+    found = [*others, *(row.to_dict() for row in rows)]
+    body = {"benchmark": name, "machine": machine(gpu), "versions": versions(*packages), "rows": found}
     target = path or RESULTS / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
