@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,7 +135,7 @@ def table(judged: Sequence[Judged]) -> Table:
         ("Rényi efficiency", [f"{one.groups[ALL].renyi_efficiency:.4f}" for one in judged]),
         ("vocabulary used", [f"{one.groups[ALL].used_share:.1%}" for one in judged]),
         ("single-byte fallbacks", [f"{one.groups[ALL].fallback_share:.3%}" for one in judged]),
-        ("tokens of an identifier", [f"{one.identifier_tokens:.2f}" for one in judged]),
+        ("tokens of an identifier", ["–" if math.isnan(one.identifier_tokens) else f"{one.identifier_tokens:.2f}" for one in judged]),
         ("tokens of a number of 6 digits", [f"{one.number_tokens[6]:.2f}" for one in judged]),
         ("tokens of 8 spaces of indentation", [f"{one.indent_tokens['8 spaces']:.0f}" for one in judged]),
     ]
