@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_transformers_decodes_what_it_encoded(folder: Path) -> None:
     loaded = transformers.AutoTokenizer.from_pretrained(folder)
     for text in ("It 's here , isn't it ?", " leading", "trailing \n", "def f():\n        return 1"):
         assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True) == text
+
+
+def test_every_code_point_comes_back_from_transformers(folder: Path) -> None:
+    loaded = transformers.AutoTokenizer.from_pretrained(folder)
+    scalars = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    texts = ["\n".join(scalars[begin : begin + 4096]) for begin in range(0, len(scalars), 4096)]
+    ids = loaded(texts, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    assert loaded.batch_decode(ids) == [unicodedata.normalize("NFC", text) for text in texts]
 
 
 def test_a_folder_saved_by_transformers_gives_the_same_ids(folder: Path, tmp_path: Path) -> None:
