@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -352,6 +353,131 @@ def test_a_megabyte_of_stray_quotes_takes_seconds(line: bytes) -> None:
 )
 def test_no_bytes_make_the_csv_reader_raise(parts: list[bytes], quotes: bool) -> None:
     read_bytes(b"".join(parts), "a.csv", "csv", quotes=quotes, max_record_bytes=20)
+
+
+# --- Parquet and Arrow -------------------------------------------------------------------------------------------------
+
+
+def arrow(table: pa.Table, kind: str, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(table, sink, **options)
+    else:
+        with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema) as writer:
+            writer.write_table(table, **options)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_an_arrow_batch_whose_offsets_lead_out_of_it_is_unreadable_and_the_others_are_read(kind: str) -> None:
+    raw = arrow(pa.table({"text": ["one", "two", "three", "four"]}), kind, max_chunksize=2)
+    offsets = np.array([0, 3, 6], np.int32).tobytes()
+    assert raw.count(offsets) == 1
+    records, (bad,) = read_bytes(raw.replace(offsets, np.array([0, 1 << 30, 2 << 29], np.int32).tobytes()), "x.arrow", "parquet")
+    assert [(record.id, record.text) for record in records] == [("x.arrow#2", "three"), ("x.arrow#3", "four")]
+    assert bad.location == "x.arrow#0"
+    assert bad.error.startswith("a batch of 2 rows is not valid: ArrowInvalid")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_text_that_is_not_utf8_costs_its_row_alone(kind: str, nested: bool) -> None:
+    texts = pa.array([b"one", b"tw\xff", b"three"]).view(pa.string())
+    table = pa.table({"text": ["one", "two", "three"], "x": [[1], [2], [3]]}) if nested else pa.table({"text": texts})
+    if nested:
+        table = table.append_column("list", pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), texts))
+    records, (bad,) = read_bytes(arrow(table, kind), "x", "parquet")
+    assert [record.id for record in records] == ["x#0", "x#2"]
+    assert (bad.location, bad.error, bad.raw) == ("x#1", "not UTF-8: invalid start byte", b"tw\xff")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_a_row_over_max_record_bytes_is_unreadable_and_the_next_is_read(kind: str) -> None:
+    table = pa.table({"text": ["one", "x" * 10_000, "three"], "n": [[1], [2], [3] * 10_000]})
+    records, bad = read_bytes(arrow(table, kind), "x", "parquet", max_record_bytes=5000)
+    assert texts(records) == ["one"]
+    assert [item.location for item in bad] == ["x#1", "x#2"]
+    assert all("over max_record_bytes (5000)" in item.error for item in bad)
+
+
+SHARED = {
+    "text": pa.array(["a", "b" * 50, None, "é"]),
+    "dictionary": pa.array(["a", "b" * 50, None, "é"]).dictionary_encode(),
+    "view": pa.array(["a", "b" * 50, None, "é"]).cast(pa.string_view()),
+    "runs": pa.RunEndEncodedArray.from_arrays([3, 4], ["a", "bb"]),
+    "list of views": pa.array([["x"], [], None, ["y", "z"]]).cast(pa.list_(pa.string_view())),
+    "list of entries": pa.ListArray.from_arrays([0, 1, 1, 2, 2], pa.array(["p", "q"]).dictionary_encode()),
+    "map": pa.array([[("k", 1)], [], None, [("a", 2)]], pa.map_(pa.string(), pa.int64())),
+    "struct": pa.array([{"a": 1, "b": "q"}, None, {"a": None, "b": "r"}, {}]),
+    "pair": pa.array([[1, 2], None, [3, 4], [5, 6]], pa.list_(pa.int8(), 2)),
+    "nothing": pa.nulls(4),
+    "price": pa.array([1, 2, None, 4], pa.decimal128(5, 2)),
+}
+
+
+@pytest.mark.parametrize("limit", [400, 1 << 20])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_columns_of_every_layout_are_read_as_pyarrow_reads_them(kind: str, limit: int) -> None:
+    table = pa.table(SHARED)
+    records, (bad,) = read_bytes(arrow(table, kind), "x", "parquet", max_record_bytes=limit)
+    assert bad.location == "x#2"
+    assert [{"text": record.text, **record.meta} for record in records] == [row for row in table.to_pylist() if row["text"]]
+
+
+def test_list_views_which_could_share_their_items_are_not_read() -> None:
+    table = pa.table({"text": ["one"], "x": pa.array([[1]], pa.list_view(pa.int8()))})
+    records, (bad,) = read_bytes(arrow(table, "stream"), "x", "parquet")
+    assert not records
+    assert "a column of list_view" in bad.error
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_a_dictionary_that_makes_a_gigabyte_of_kilobytes_does_not_take_it(tmp_path: Path, kind: str) -> None:
+    entry = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int8()), pa.array(["x" * (1 << 20)]))
+    (tmp_path / "x").write_bytes(arrow(pa.table({"text": entry}), kind, **({"store_schema": False} if kind == "parquet" else {})))
+    source = config("parquet", tmp_path / "x")
+    (file,) = list_files(source, tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = 0
+    for item in read_file(file, source):
+        assert isinstance(item, Record)
+        found += len(item.text)
+    assert found == 1 << 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "kilobytes"
+
+
+def test_rows_that_take_no_bytes_are_bounded() -> None:
+    table = pa.table({"x": pa.nulls(100_000_000)})
+    start = time.process_time()
+    records, bad = read_bytes(arrow(table, "stream"), "x", "parquet", max_expansion=10)
+    assert not records
+    assert [item.error for item in bad] == [
+        f"the rest cannot be read: OSError: 100000000 rows in a file of {len(arrow(table, 'stream'))} bytes (max_expansion)"
+    ]
+    assert time.process_time() - start < 10
+
+
+def test_a_date_that_python_does_not_have_costs_its_row_alone() -> None:
+    days = pa.array([0, 2_000_000_000, 1], pa.int32()).view(pa.date32())
+    records, (bad,) = read_bytes(arrow(pa.table({"text": ["one", "two", "three"], "day": days}), "file"), "x", "parquet")
+    assert texts(records) == ["one", "three"]
+    assert bad.location == "x#1"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+@pytest.mark.parametrize("ending", [".gz", ".tar", ".zip"])
+def test_tables_compressed_or_in_archives_are_read_without_being_held(kind: str, ending: str) -> None:
+    rows = [random.Random(number).randbytes(500_000).hex() for number in range(60)]
+    raw = arrow(
+        pa.table({"text": rows}), kind, **({"compression": "none", "row_group_size": 10} if kind == "parquet" else {"max_chunksize": 10})
+    )
+    packed = gzip.compress(raw, 1) if ending == ".gz" else tar({"x": raw}) if ending == ".tar" else zipped({"x": raw})
+    del raw
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, bad = read_bytes(packed, f"x{ending}", "parquet")
+    assert not bad
+    assert texts(records) == rows
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000, "kilobytes, of which 60,000 are the texts"
 
 
 # --- datasets of the Hugging Face Hub ----------------------------------------------------------------------------------
