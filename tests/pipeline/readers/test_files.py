@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
+import http.server
 import io
 import json
+import lzma
 import random
 import resource
 import tarfile
+import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -574,6 +580,123 @@ def test_globs_in_uris(tmp_path: Path) -> None:
     assert texts(read(f"file://{tmp_path}/*/*.txt")[0]) == ["a/1.txt", "b/2.txt"]
     assert texts(read(f"file://{tmp_path}/**/*.txt")[0]) == ["a/1.txt", "b/2.txt", "b/c/3.txt"]
     assert texts(read(f"file://{tmp_path}/[!a]/?.txt")[0]) == ["b/2.txt"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and its address on a web server of our own."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(tmp_path))
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def send_head(self) -> Any:
+            if self.path.startswith("/asked"):  # needs its query
+                self.send_response(200 if self.path == "/asked/x.txt?key=a&b" else 403)
+                self.send_header("Content-Length", "3")
+                self.end_headers()
+                return io.BytesIO(b"yes")
+            return super().send_head()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_files_are_read_from_the_web(site: tuple[Path, str]) -> None:
+    pytest.importorskip("aiohttp")
+    folder, address = site
+    (folder / "in" / "sub").mkdir(parents=True)
+    (folder / "in" / "a.txt").write_text("one")
+    long = random.Random(0).randbytes(1_500_000).hex()
+    (folder / "in" / "sub" / "b c.txt.gz").write_bytes(gzip.compress(long.encode(), 1))
+    parquet(folder / "in" / "c.parquet", "three")
+    assert texts(read(f"{address}/in/a.txt")[0]) == ["one"]
+    assert texts(read(f"{address}/in/c.parquet", "parquet")[0]) == ["three"]
+    records, bad = read(f"{address}/in/", include=["*.txt*"])
+    assert not bad
+    assert [(record.id, record.text) for record in records] == [("a.txt", "one"), ("sub/b c.txt.gz", long)]
+    assert texts(read(f"{address}/in/*.txt")[0]) == ["one"]
+    assert texts(read(f"{address}/asked/x.txt?key=a&b")[0]) == ["yes"]
+    with pytest.raises(UserError, match="source test: .*nothing there"):
+        read(f"{address}/in/none.txt")
+    with pytest.raises(UserError, match=r"source test: http://u:\*\*\*@127.0.0.1:1/x: cannot be listed .*; check the URI"):
+        read("http://u:secret@127.0.0.1:1/x")
+
+
+def test_a_file_that_vanishes_from_the_web_is_unreadable(site: tuple[Path, str]) -> None:
+    pytest.importorskip("aiohttp")
+    folder, address = site
+    (folder / "a.txt").write_text("one")
+    source = config("text", f"{address}/a.txt")
+    (file,) = list_files(source, Path("/"))
+    (folder / "a.txt").unlink()
+    (item,) = read_file(file, source)
+    assert isinstance(item, Unreadable)
+
+
+@pytest.mark.parametrize(
+    ("uri", "opened"),
+    [
+        ("s3://bucket/p?endpoint_override=localhost:9000&scheme=http", "s3://bucket/p/sub/a%20%25b.txt?endpoint_override=localhost:9000&scheme=http"),
+        ("s3://user:secret@bucket/p/*/*.txt?region=x", "s3://user:secret@bucket/p/sub/a%20%25b.txt?region=x"),
+        ("hdfs://host:9000/p/", "hdfs://host:9000/p/sub/a%20%25b.txt"),
+        ("s3://bucket/p/su?/*", "s3://bucket/p/sub/a%20%25b.txt"),
+    ],
+)  # fmt: skip
+def test_a_listed_file_has_the_authority_and_the_options_of_its_uri(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, opened: str
+) -> None:
+    """The object store is a folder here; what is asked of it is what counts."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a %b.txt").write_text("one")
+    asked: list[str] = []
+
+    def from_uri(uri: str) -> tuple[pa.fs.FileSystem, str]:
+        asked.append(uri)
+        return pa.fs.LocalFileSystem(), str(tmp_path / "sub" / "a %b.txt") if uri.endswith(opened[-20:]) and "%20" in uri else str(tmp_path)
+
+    monkeypatch.setattr("pipeline.readers.files.open_filesystem", from_uri)
+    records, _ = read(uri)
+    assert texts(records) == ["one"]
+    assert records[0].path == "sub/a %b.txt"
+    assert asked[1] == opened
+
+
+def test_names_with_characters_that_uris_quote_are_read(tmp_path: Path) -> None:
+    for name in ("a b.txt", "c%20d.txt", "e?f=g.txt", "h#i.txt", "ü.txt"):
+        (tmp_path / name).write_text(name)
+    assert sorted(texts(read(f"file://{tmp_path}")[0])) == sorted(["a b.txt", "c%20d.txt", "e?f=g.txt", "h#i.txt", "ü.txt"])
+
+
+def test_a_file_system_that_cannot_be_opened_is_a_users_error_that_keeps_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        @staticmethod
+        def from_uri(uri: str) -> None:
+            raise OSError(f"Unable to load libjvm\nfor {uri}")
+
+    monkeypatch.setattr("pyarrow.fs.FileSystem", Failing)
+    monkeypatch.setattr("fsspec.core.url_to_fs", Failing.from_uri)
+    with pytest.raises(UserError) as caught:
+        read("hdfs://user:secret@host:9000/p")
+    assert str(caught.value) == (
+        "source test: hdfs://user:***@host:9000/p: cannot be opened (OSError: Unable to load libjvm for hdfs://user:***@host:9000/p); "
+        "check the URI, or install what it names"
+    )
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".tbz2", bz2.compress), (".tbz", bz2.compress), (".txz", lzma.compress), (".TZST", zstandard.ZstdCompressor().compress)])  # fmt: skip
+def test_a_tar_with_a_short_ending_is_an_archive(tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / f"x{ending}").write_bytes(pack(tar({"a.txt": b"one", "b.txt": b"two"})))
+    records, bad = read(tmp_path)
+    assert (texts(records), bad) == (["one", "two"], [])
 
 
 @settings(max_examples=200)
