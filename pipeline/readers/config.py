@@ -113,8 +113,9 @@ class SourceConfig(BaseModel):
     max_record_bytes: int = Field(
         32 << 20,
         ge=1,
-        description="Longest record (line, row, page, member of an archive); longer ones go to the quarantine, and so does JSON of so many "
-        "values that they would take over 400 MB as Python holds them. The default keeps a worker under 1 GB whatever comes.",
+        description="Longest record (line, row, page, member of an archive); longer ones go to the quarantine, and so do JSON of so many "
+        "values that they would take over 400 MB as Python holds them, and Arrow batches of over 512 MB (or this, if it is more). The "
+        "default keeps a worker under 1 GB whatever comes.",
     )
     max_expansion: int = Field(
         1000,

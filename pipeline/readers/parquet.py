@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from pipeline.readers.arrow_messages import CheckedStream, check_file
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.files import STREAM_ERRORS, Member, describe, rejoin
 from pipeline.readers.json_records import to_record
@@ -23,7 +25,9 @@ from pipeline.readers.record import Record, Unreadable
 BATCH_ROWS = 1024
 # Of a Parquet batch, if each of its rows were as long as all the row group: a dictionary makes that cheap to write.
 _BATCH_BYTES = 64 << 20
+_EXPANDED_BYTES = 256 << 20  # that a column of lists may take, if each of its values were as long as all of them
 _BUFFER_BYTES = 1 << 20  # of a column are read at a time, else all of it in the row group
+_ARROW_BATCH_BYTES = 512 << 20  # of an Arrow batch with what its compressed buffers become, at most: it is read whole
 _IN_MEMORY = 32 << 20  # of a file that cannot be sought in; a longer one goes to a temporary file
 _VALUE_BYTES = 8  # that any value counts for, since nulls and empty lists take none in Arrow, and some in Python
 
@@ -43,7 +47,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
     row = 0
     allowed = max(1 << 20, member.size * source.max_expansion)
     try:
-        for batch in _batches(member):
+        for batch in _batches(member, max(_ARROW_BATCH_BYTES, source.max_record_bytes)):
             if isinstance(batch, str):
                 yield Unreadable(f"{member.path}#{row}", batch)
                 continue
@@ -66,14 +70,17 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
         yield Unreadable(f"{member.path}#{row}", f"the rest cannot be read: {describe(error)}")
 
 
-def _batches(member: Member) -> Iterator[pa.RecordBatch | str]:
-    """A file's batches, and why one of them cannot be read."""
+def _batches(member: Member, limit: int) -> Iterator[pa.RecordBatch | str]:
+    """A file's batches, and why one of them cannot be read. None of Arrow's may take over `limit` bytes."""
     head = member.stream.read(6)
     stream = rejoin(head, member.stream)
     if head[:4] != b"PAR1" and head != b"ARROW1":  # Hugging Face datasets write the stream format
-        yield from pa.ipc.open_stream(pa.PythonFile(stream, mode="r"))
+        checked = io.BufferedReader(CheckedStream(stream, limit), 1 << 16)
+        yield from pa.ipc.open_stream(pa.PythonFile(checked, mode="r"))
         return
     with _seekable(member, stream) as whole:
+        if head == b"ARROW1":
+            check_file(whole, limit)
         file = pa.PythonFile(whole, mode="r")
         if head == b"ARROW1":
             reader = pa.ipc.open_file(file)
@@ -84,6 +91,8 @@ def _batches(member: Member) -> Iterator[pa.RecordBatch | str]:
                     yield f"batch {index} cannot be read: {describe(error)}"
             return
         table = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+        if shared := _may_expand(table.metadata):
+            table = pq.ParquetFile(file, metadata=table.metadata, read_dictionary=shared, buffer_size=_BUFFER_BYTES)
         for index in range(table.num_row_groups):
             longest = table.metadata.row_group(index).total_byte_size
             rows = min(BATCH_ROWS, max(1, _BATCH_BYTES // max(1, longest)))
@@ -91,6 +100,23 @@ def _batches(member: Member) -> Iterator[pa.RecordBatch | str]:
                 yield from table.iter_batches(rows, row_groups=[index], use_threads=False)
             except _DAMAGE as error:
                 yield f"the rest of row group {index} cannot be read: {describe(error)}"
+
+
+def _may_expand(metadata: pq.FileMetaData) -> list[str]:
+    """Columns of lists of texts, where one row could be gigabytes of a dictionary's entries: these are read as dictionaries."""
+    found = set()
+    for number in range(metadata.num_columns):
+        column = metadata.schema.column(number)
+        if column.max_repetition_level == 0 or column.physical_type != "BYTE_ARRAY" or column.logical_type.type not in ("STRING", "NONE"):
+            continue
+        for index in range(metadata.num_row_groups):
+            chunk = metadata.row_group(index).column(number)
+            if any("DELTA" in encoding for encoding in chunk.encodings):  # which pyarrow does not read as a dictionary
+                found.discard(column.path)
+                break
+            if chunk.has_dictionary_page and chunk.num_values * chunk.total_uncompressed_size > _EXPANDED_BYTES:
+                found.add(column.path)
+    return sorted(found)
 
 
 def _seekable(member: Member, stream: BinaryIO) -> BinaryIO:
@@ -202,7 +228,7 @@ def _sizes(array: pa.Array, limit: int) -> _Sizes:
     if isinstance(array, pa.ExtensionArray):
         return _sizes(array.storage, limit)
     if types.is_dictionary(kind) and not types.is_nested(kind.value_type):
-        return _shared(array.dictionary, array.indices.fill_null(0).to_numpy(zero_copy_only=False), limit)
+        return _shared(array.dictionary, array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False), limit)
     if types.is_run_end_encoded(kind) and not types.is_nested(kind.value_type):
         if len(array) > BATCH_ROWS:  # within a list, where a run takes no bytes
             raise _TooMany(_VALUE_BYTES * len(array) + limit)
@@ -227,9 +253,10 @@ def _sizes(array: pa.Array, limit: int) -> _Sizes:
     return _VALUE_BYTES
 
 
-def _shared(values: pa.Array, indices: npt.NDArray[Any], limit: int) -> _Sizes:
+def _shared(values: pa.Array, indices: npt.NDArray[np.int64], limit: int) -> _Sizes:
+    """Bytes of the values at those indices; the index of a null is -1."""
     sizes = _sizes(values, limit)
-    return sizes if isinstance(sizes, int) or not len(sizes) else sizes[indices]
+    return sizes if isinstance(sizes, int) else np.append(sizes, _VALUE_BYTES)[indices]
 
 
 def _list_sizes(array: pa.Array, limit: int) -> _Sizes:

@@ -452,6 +452,69 @@ def test_a_dictionary_that_makes_a_gigabyte_of_kilobytes_does_not_take_it(tmp_pa
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "kilobytes"
 
 
+def test_a_list_that_repeats_an_entry_a_thousand_times_is_refused_and_the_next_row_is_read(tmp_path: Path) -> None:
+    entries = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int16()), pa.array(["x" * (1 << 20)]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 999, 1000], pa.int32()), entries)
+    pq.write_table(pa.table({"text": ["one", "two"], "list": lists}), tmp_path / "x.parquet", store_schema=False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (bad,) = read(tmp_path / "x.parquet", "parquet")
+    assert texts(records) == ["two"]
+    assert bad.error.startswith("a row of 10475")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
+
+
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", None])
+def test_lists_of_entriesare_the_same_however_they_are_read(monkeypatch: pytest.MonkeyPatch, schema: bool, encoding: str | None) -> None:
+    monkeypatch.setattr("pipeline.readers.parquet._EXPANDED_BYTES", 0)
+    rows = [["a", "b" * 50, None], [], None, ["é", "a"]]
+    columns = {
+        "text": pa.array(["1", "2", "3", "4"]),
+        "list": pa.array(rows),
+        "large": pa.array(rows, pa.large_list(pa.large_string())),
+        "bytes": pa.array(rows, pa.list_(pa.binary())),
+        "map": pa.array([[("k", "v")], [], None, [("k", None)]], pa.map_(pa.string(), pa.string())),
+        "deep": pa.array([[{"a": "x", "b": ["y"]}], [], None, [{"a": None, "b": None}]]),
+        "prices": pa.array([[1], [], None, [2]], pa.list_(pa.decimal128(5, 2))),
+    }
+    table = pa.table(columns)
+    options = {"use_dictionary": encoding is None, "store_schema": schema, "row_group_size": 2}
+    if encoding:
+        options["column_encoding"] = dict.fromkeys(["list.list.element", "large.list.element", "bytes.list.element"], encoding)
+    records, bad = read_bytes(arrow(table, "parquet", **options), "x", "parquet")
+    assert not bad
+    assert [{"text": record.text, **record.meta} for record in records] == table.to_pylist()
+
+
+def test_a_null_is_no_longer_than_nothing_however_long_the_dictionarys_entries_are() -> None:
+    entries = pa.DictionaryArray.from_arrays(pa.array([None, 1], pa.int8()), pa.array(["x" * 10_000, "short"]))
+    records, bad = read_bytes(arrow(pa.table({"text": ["one", "two"], "entry": entries}), "file"), "x", "parquet", max_record_bytes=1000)
+    assert not bad
+    assert [record.meta["entry"] for record in records] == [None, "short"]
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_arrow_buffers_that_would_expand_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch, kind: str, compression: str) -> None:
+    monkeypatch.setattr("pipeline.readers.parquet._ARROW_BATCH_BYTES", 32 << 20)
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    table = pa.table({"text": ["one"]})
+    sink = io.BytesIO()
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    records, bad = read_bytes(sink.getvalue(), "x", "parquet")
+    assert (texts(records), bad) == (["one"], [])
+    sink = io.BytesIO()
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema, options=options) as writer:
+        writer.write_table(pa.table({"text": ["x" * (40 << 20)]}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (item,) = read_bytes(sink.getvalue(), "x", "parquet", max_record_bytes=2 << 20)
+    assert not records
+    assert "a batch of 4" in item.error
+    assert "over 33554432; write smaller ones, or raise max_record_bytes" in item.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000, "kilobytes"
+
+
 def test_rows_that_take_no_bytes_are_bounded() -> None:
     table = pa.table({"x": pa.nulls(100_000_000)})
     start = time.process_time()
