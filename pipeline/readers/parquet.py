@@ -28,6 +28,7 @@ _BATCH_BYTES = 64 << 20
 _EXPANDED_BYTES = 256 << 20  # that a column of lists may take, if each of its values were as long as all of them
 _BUFFER_BYTES = 1 << 20  # of a column are read at a time, else all of it in the row group
 _ARROW_BATCH_BYTES = 512 << 20  # of an Arrow batch with what its compressed buffers become, at most: it is read whole
+_JOINED_BYTES = 1 << 20
 _IN_MEMORY = 32 << 20  # of a file that cannot be sought in; a longer one goes to a temporary file
 _VALUE_BYTES = 8  # that any value counts for, since nulls and empty lists take none in Arrow, and some in Python
 
@@ -97,9 +98,32 @@ def _batches(member: Member, limit: int) -> Iterator[pa.RecordBatch | str]:
             longest = table.metadata.row_group(index).total_byte_size
             rows = min(BATCH_ROWS, max(1, _BATCH_BYTES // max(1, longest)))
             try:
-                yield from table.iter_batches(rows, row_groups=[index], use_threads=False)
+                yield from _joined(table.iter_batches(rows, row_groups=[index], use_threads=False))
             except _DAMAGE as error:
                 yield f"the rest of row group {index} cannot be read: {describe(error)}"
+
+
+def _joined(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Small batches joined, since each costs as much to look at as a large one; those before damage come before it is raised."""
+    held: list[pa.RecordBatch] = []
+    size = rows = 0
+    try:
+        for batch in batches:
+            alone = not held and batch.nbytes >= _JOINED_BYTES
+            if alone or "dictionary<" in str(batch.schema.types):  # nested ones too; all of them would have to be made one
+                yield batch
+                continue
+            held.append(batch)
+            size, rows = size + batch.nbytes, rows + batch.num_rows
+            if size >= _JOINED_BYTES or rows >= BATCH_ROWS:
+                yield pa.concat_batches(held)
+                held, size, rows = [], 0, 0
+    except _DAMAGE:
+        if held:
+            yield pa.concat_batches(held)
+        raise
+    if held:
+        yield pa.concat_batches(held)
 
 
 def _may_expand(metadata: pq.FileMetaData) -> list[str]:
