@@ -57,8 +57,9 @@ class SourceConfig(BaseModel):
     )
     encoding: str | None = Field(
         None,
-        description="For text, csv, json, jsonl and html: the charset of the files, where it is not UTF-8 and no byte order mark (or "
-        "page) says so: `windows-1252`, `shift_jis`.",
+        description="For text, markdown, rst, latex, csv, json, jsonl, s2orc, huggingface, html and warc: the charset of the files, "
+        "where it is not UTF-8 and nothing else says so: no byte order mark, nor a page's HTTP header or the page, nor a paper's own "
+        "inputenc: `windows-1252`, `shift_jis`.",
     )
     extractor: Literal["resiliparse", "trafilatura"] = Field(
         "resiliparse",
@@ -112,8 +113,9 @@ class SourceConfig(BaseModel):
     max_record_bytes: int = Field(
         32 << 20,
         ge=1,
-        description="Longest record (line, page, member of an archive); longer ones go to the quarantine. The default keeps a worker "
-        "under 1 GB whatever comes.",
+        description="Longest record (line, row, page, member of an archive); longer ones go to the quarantine, and so do JSON of so many "
+        "values that they would take over 400 MB as Python holds them, and Arrow batches of over 512 MB (or this, if it is more). The "
+        "default keeps a worker under 1 GB whatever comes.",
     )
     max_expansion: int = Field(
         1000,

@@ -16,7 +16,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.fs
@@ -44,7 +45,7 @@ STREAM_ERRORS = (
 _MAX_ARCHIVES = 2  # one within another
 _ARCHIVES_ARE_DOCUMENTS = ("latex",)  # a paper's source is an archive
 
-TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP = (".zip", ".whl")
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
@@ -85,7 +86,7 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     """The files of a source, sorted by path. Raises `UserError` where there are none."""
     if source.extractor == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
         raise UserError(f"source {source.name}: extractor trafilatura is not installed: pip install 'encoder-foundry[trafilatura]'")
-    files = _list_uri(source.path) if "://" in source.path else _list_local(source.path, base)
+    files = _list_uri(source) if "://" in source.path else _list_local(source.path, base)
     chosen = [file for file in files if is_archive(file.relative) or is_included(source, file.relative)]
     if not chosen:
         found = f"{len(files)} files there, none matches include {source.include}" if files else "nothing there"
@@ -123,43 +124,94 @@ def _local_file(path: Path, relative: str) -> InputFile:
 def open_filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
     """The file system of a URI, and the path there: one of pyarrow's own, else fsspec's of that scheme (hf://, az://, memory://).
 
-    Raises `UserError` where neither knows the scheme, or the URI is wrong.
+    Raises `UserError` where neither knows the scheme, the URI is wrong, or what it names cannot be reached.
     """
     try:
         return cast(tuple[pa.fs.FileSystem, str], pa.fs.FileSystem.from_uri(uri))
-    except (ValueError, pa.ArrowNotImplementedError, ImportError):
+    except (ValueError, pa.ArrowNotImplementedError, ImportError, OSError) as own:
         import fsspec  # after pyarrow's own: it is slow to import
 
         try:
             filesystem, path = fsspec.core.url_to_fs(uri)
-        except (ValueError, ImportError, OSError) as error:
-            raise UserError(f"{uri}: cannot be opened ({' '.join(str(error).split())}); check the URI, or install what it names") from error
+        except Exception as error:  # each of them has errors of its own
+            why = error if "Unrecognized filesystem" in str(own) else own
+            raise UserError(
+                f"{_without_secret(uri)}: cannot be opened ({_without_secret(describe(why))}); check the URI, or install what it names"
+            ) from error
         return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), path
 
 
-def _list_uri(uri: str) -> list[InputFile]:
-    scheme = uri.split("://", 1)[0]
+def _without_secret(text: str) -> str:
+    """A text with a URI, to be shown: without the password it may have."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
+
+
+_QUERY = re.compile(r"\?[A-Za-z_][\w.-]*=\S*$")  # any other question mark is a glob's
+_WEB = ("http", "https")
+_UNQUOTED = "/~!$&'()*+,;=:@"  # in the path of a URI (RFC 3986), beside letters, digits and -._
+
+
+def _split_query(uri: str) -> tuple[str, str]:
+    """A URI without its query, and the query with its question mark. On the web a question mark is never a glob's."""
+    at = uri.find("?") if uri.startswith(tuple(f"{scheme}://" for scheme in _WEB)) else -1
+    match = _QUERY.search(uri)
+    at = at if at >= 0 or match is None else match.start()
+    return (uri, "") if at < 0 else (uri[:at], uri[at:])
+
+
+def _list_uri(source: SourceConfig) -> list[InputFile]:
+    """The files of a URI; those listed below it have its authority and query, which may hold options and credentials."""
+    uri, query = _split_query(source.path)
+    web = uri.split("://", 1)[0] in _WEB
     steps = uri.split("/")
     fixed = next((number for number, step in enumerate(steps) if number > 2 and glob.has_magic(step)), len(steps))
-    filesystem, root = open_filesystem("/".join(steps[:fixed]))
     chosen = re.compile(glob_pattern("/".join(steps[fixed:]))) if fixed < len(steps) else None
+    base = "/".join(steps[:fixed])
     try:
-        info = filesystem.get_file_info(root)
-        if info.type == pa.fs.FileType.File:
-            infos = [info]
+        filesystem, root = open_filesystem(base + query)
+    except UserError as error:
+        raise UserError(f"source {source.name}: {error}") from error
+    try:
+        if web and (chosen or base.endswith("/")):  # a folder there is a page that links to its files
+            root = base.rstrip("/") + "/"
+            files = _linked(filesystem, root)
         else:
-            infos = filesystem.get_file_info(pa.fs.FileSelector(root, recursive=True, allow_not_found=True))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{uri}: cannot be listed ({error}); check the URI and the credentials in the environment") from error
-    root = root.rstrip("/") if info.type != pa.fs.FileType.File else info.path
-    found = []
-    for entry in infos:
-        relative = entry.path[len(root) :].lstrip("/") or entry.base_name
-        if entry.type == pa.fs.FileType.File and (chosen is None or chosen.fullmatch(relative)):
-            at = entry.path if filesystem.type_name != "py::fsspec" else entry.path.lstrip("/")
-            mark = fingerprint(entry.path, entry.size, entry.mtime_ns)
-            found.append(InputFile(f"{scheme}://{at}", relative, entry.size or 0, mark))
-    return found
+            info = filesystem.get_file_info(root)
+            if info.type == pa.fs.FileType.File:
+                relative = unquote(steps[-1]) if web else info.base_name
+                found = _remote_file(info, relative, base + query)
+                return [found] if chosen is None else []
+            files = filesystem.get_file_info(pa.fs.FileSelector(root, recursive=True, allow_not_found=True))
+    except Exception as error:  # fsspec's file systems have errors of their own
+        raise UserError(
+            f"source {source.name}: {_without_secret(source.path)}: cannot be listed ({_without_secret(describe(error))}); check the URI, "
+            "and the credentials in the environment"
+        ) from error
+    root = root.rstrip("/")
+    own = not isinstance(filesystem, pa.fs.PyFileSystem)  # whose URIs have their paths quoted
+    listed = []
+    for info in files:
+        below = info.path[len(root) :].lstrip("/")
+        relative = unquote(below) if web else below
+        if info.type == pa.fs.FileType.File and below and (chosen is None or chosen.fullmatch(relative)):
+            place = f"{base.rstrip('/')}/{quote(below, safe=_UNQUOTED) if own else below}{query}"
+            listed.append(_remote_file(info, relative, place))
+    return listed
+
+
+def _remote_file(info: pa.fs.FileInfo, relative: str, uri: str) -> InputFile:
+    return InputFile(uri, relative, info.size or 0, fingerprint(info.path, info.size, info.mtime_ns))
+
+
+def _linked(filesystem: pa.fs.FileSystem, root: str) -> list[pa.fs.FileInfo]:
+    """The files that a folder's pages on the web link to, below it, with their sizes, for which each is asked."""
+    found = filesystem.get_file_info(pa.fs.FileSelector(root, recursive=True, allow_not_found=True))
+    paths = [
+        info.path
+        for info in found
+        if info.type == pa.fs.FileType.File and info.path.startswith(root) and "?" not in info.path and not info.path.endswith("/")
+    ]  # a question mark is a link that sorts the page
+    return list(filesystem.get_file_info(paths))
 
 
 def glob_pattern(text: str) -> str:
@@ -190,11 +242,53 @@ def is_included(source: SourceConfig, path: str) -> bool:
 
 
 def open_input(uri: str) -> BinaryIO:
-    """A file as a stream, local or remote, not decompressed."""
+    """A file as a stream, local or remote, not decompressed. Raises `UserError` where its file system cannot be opened."""
     if "://" not in uri:
         return cast(BinaryIO, io.BufferedReader(io.FileIO(uri), 1 << 18))
     filesystem, path = open_filesystem(uri)
-    return cast(BinaryIO, filesystem.open_input_file(path))
+    if not isinstance(filesystem, pa.fs.PyFileSystem):
+        return cast(BinaryIO, filesystem.open_input_file(path))
+    try:
+        return cast(BinaryIO, io.BufferedReader(_Foreign(filesystem.handler.fs.open(path, "rb")), 1 << 18))
+    except _Foreign.KNOWN:
+        raise
+    except Exception as error:
+        raise OSError(describe(error)) from error
+
+
+class _Foreign(io.RawIOBase):
+    """A file of fsspec's, whose errors (aiohttp's, botocore's) come out as an `OSError`. One of unknown length cannot be sought in."""
+
+    KNOWN = (OSError, EOFError, MemoryError)
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return getattr(self._file, "size", 0) is not None and bool(self._file.seekable())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._file.read(len(buffer))
+        except self.KNOWN:
+            raise
+        except Exception as error:
+            raise OSError(describe(error)) from error
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Limited(io.RawIOBase):
@@ -216,16 +310,16 @@ class _Limited(io.RawIOBase):
 
 
 def decompress(stream: BinaryIO, path: str, size: int, source: SourceConfig) -> BinaryIO:
-    """The stream's contents by the ending of its path: .gz, .zst, .bz2, .xz; bounded by `max_expansion`."""
+    """The stream's contents by the ending of its path: .gz, .zst, .bz2, .xz, or a tar's short one; bounded by `max_expansion`."""
     name = path.lower()
     opened: BinaryIO
     if name.endswith((".gz", ".tgz")):
         opened = cast(BinaryIO, GzipMembers(stream))
-    elif name.endswith(".zst"):
+    elif name.endswith((".zst", ".tzst")):
         opened = cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True))
-    elif name.endswith(".bz2"):
+    elif name.endswith((".bz2", ".tbz2", ".tbz")):
         opened = cast(BinaryIO, bz2.BZ2File(stream))
-    elif name.endswith(".xz"):
+    elif name.endswith((".xz", ".txz")):
         opened = cast(BinaryIO, lzma.LZMAFile(stream))  # noqa: SIM115 - the caller closes what it gave
     else:
         return stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,34 @@ from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 
+# What a JSON document may take as Python holds it, but for the characters of its texts; keeps a worker under 1 GB.
+MAX_PARSED_BYTES = 400 << 20
+# Bytes of an object, an array, a value or key of one, and a string, at most, measured with CPython 3.11 on documents of nothing else.
+_COSTS = {"{": 120, "[": 104, ",": 40, ":": 40, '"': 28}
+_CHEAP = 1 << 22  # characters, that cannot take more whatever they are
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_PIECES = re.compile(rf"(?:[^\"]++|{_STRING.pattern}){{1,50000}}+", re.DOTALL)
+
 _OURS = ("id", "text", "url", "title", "language", "license", "path", "date")
+
+
+class TooManyValues(ValueError):
+    """JSON that would take too much memory to parse: tiny objects take thirty times their text."""
+
+
+def parse(text: str) -> Any:
+    """JSON as Python has it. Raises `ValueError` (`TooManyValues` of what would take over `MAX_PARSED_BYTES`) and `RecursionError`."""
+    if len(text) > _CHEAP and _cost(text) > MAX_PARSED_BYTES:
+        cost = 0  # again, without what is in strings, piece by piece
+        for piece in _PIECES.finditer(text):
+            cost += _cost(_STRING.sub('""', piece[0]))
+        if cost > MAX_PARSED_BYTES:
+            raise TooManyValues(f"{len(text)} characters would take up to {cost >> 20} MB to parse, over {MAX_PARSED_BYTES >> 20}")
+    return json.loads(text)
+
+
+def _cost(text: str) -> int:
+    return sum(bytes * text.count(mark) for mark, bytes in _COSTS.items())
 
 
 def pick(record: dict[str, Any], path: str) -> Any:
@@ -85,9 +113,12 @@ def objects(member: Member, source: SourceConfig) -> Iterator[tuple[str, dict[st
         if not line.strip():
             continue
         try:
-            record = json.loads(decode(line, source.encoding))
+            record = parse(decode(line, source.encoding))
         except UnicodeDecodeError as error:
             yield Unreadable(f"{place} (byte {begin + error.start})", describe_bytes(error), line[:RAW_BYTES])
+            continue
+        except TooManyValues as error:
+            yield Unreadable(f"{place} (byte {begin})", str(error), line[:RAW_BYTES])
             continue
         except (ValueError, RecursionError) as error:
             yield Unreadable(f"{place} (byte {begin})", f"not JSON: {describe(error)}", line[:RAW_BYTES])
@@ -103,11 +134,13 @@ def load(member: Member, source: SourceConfig) -> Any | Unreadable:
     data = b""
     try:
         data = read_all(member, source)
-        return json.loads(decode(data, source.encoding))
+        return parse(decode(data, source.encoding))
     except TooLarge as error:
         return Unreadable(member.path, describe(error))
     except UnicodeDecodeError as error:
         return Unreadable(f"{member.path} (byte {error.start})", describe_bytes(error), data[:RAW_BYTES])
+    except TooManyValues as error:
+        return Unreadable(member.path, str(error), data[:RAW_BYTES])
     except (ValueError, RecursionError) as error:
         return Unreadable(member.path, f"not JSON: {describe(error)}", data[:RAW_BYTES])
 
@@ -141,7 +174,7 @@ def read_any(member: Member, source: SourceConfig) -> Iterator[Record | Unreadab
     more = member.stream.read(1) if first.endswith(b"\n") else b""
     stream = rejoin(first + more, member.stream)
     try:
-        lines = bool(more) and isinstance(json.loads(decode(first, source.encoding)), dict)
+        lines = bool(more) and isinstance(parse(decode(first, source.encoding)), dict)
     except (ValueError, RecursionError):
         lines = False
     yield from (read_lines if lines else read)(replace(member, stream=stream), source)

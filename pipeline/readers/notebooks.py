@@ -3,8 +3,7 @@ by Jupytext's light format; Lozhkov et al. 2024, arXiv 2402.19173, section 2.3).
 
 from __future__ import annotations
 
-import json
-
+from pipeline.readers.json_records import parse
 from pipeline.readers.languages import KNOWN, MODES
 
 _COMMENTS = {
@@ -71,7 +70,7 @@ def script(text: str) -> tuple[str, str]:
     so that the script is one.
     """
     try:
-        notebook = json.loads(text)
+        notebook = parse(text)
     except RecursionError:
         raise ValueError("JSON nested too deep") from None
     if not isinstance(notebook, dict):

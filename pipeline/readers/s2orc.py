@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.files import Member, rejoin
-from pipeline.readers.json_records import load, objects
+from pipeline.readers.json_records import load, objects, parse
 from pipeline.readers.record import Record, Unreadable
 
 _META = (
@@ -113,7 +113,7 @@ def _spans(annotations: Any, length: int) -> list[tuple[int, int]]:
     """The places of one kind of annotation: a list, or as the datasets have it, JSON of one; in order, and within the text."""
     if isinstance(annotations, str):
         try:
-            annotations = json.loads(annotations)
+            annotations = parse(annotations)
         except (ValueError, RecursionError):
             return []
     spans = []

@@ -411,7 +411,7 @@ def _response(block: Block, member: Member, source: SourceConfig) -> Item:
             return PassedOver("robots.txt")
         if b"\0" in body[:1024] and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
             return PassedOver("binary data")
-        return _record(block, place, html.to_text(body, source.encoding or charset), None, None, more)
+        return _record(block, place, html.to_text(body, charset, source.encoding), None, None, more)
     return PassedOver(kind or "no type")
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import feather
 
 
 def _warc(kind: str, content: bytes, http: bytes = b"") -> bytes:
@@ -52,11 +53,26 @@ def _zip() -> bytes:
     return raw.getvalue()
 
 
-def _parquet() -> bytes:
+def _tables() -> list[bytes]:
+    """A table as Parquet, Arrow file, Arrow stream and Feather (which is compressed); the reader goes by content, not by ending."""
+    texts = ["a", None, "c" * 40]
+    rows = pa.table({"text": texts, "id": [1, 2, 3], "meta": [{"x": [1.5]}, None, {"x": []}]})
+    shared = pa.table(
+        {"text": pa.array(texts).cast(pa.string_view()), "kind": pa.array(["p", "q", "p"]).dictionary_encode(), "n": [["x"], [], None]}
+    )
+    found = []
+    for table in (rows, shared):
+        for write in (pa.ipc.new_file, pa.ipc.new_stream):
+            raw = io.BytesIO()
+            with write(raw, table.schema) as writer:
+                writer.write_table(table, max_chunksize=2)
+            found.append(raw.getvalue())
     raw = io.BytesIO()
-    rows = pa.table({"text": ["a", None, "c" * 40], "id": [1, 2, 3], "meta": [{"x": [1.5]}, None, {"x": []}]})
+    feather.write_feather(rows.select(["text", "id"]), raw)
+    found.append(raw.getvalue())
+    raw = io.BytesIO()
     pq.write_table(rows, raw, compression="none")
-    return raw.getvalue()
+    return [raw.getvalue(), *found]
 
 
 PAGE = (
@@ -83,7 +99,7 @@ SEEDS = {
     "jsonl": [b'{"text": "a", "id": 1}\n{"text": null}\n{"x": [1, {"y": 2e9}]}\n'],
     "huggingface": [b'{"text": "a", "id": 1}\n{"text": "b"}\n'],
     "text": [b"a\n\nb \xc3\xa9\r\n", b"\xff\xfea\0b\0"],
-    "parquet": [_parquet()],
+    "parquet": _tables(),
     "tar": [_tar()],
     "zip": [_zip()],
     "gz": [gzip.compress(b"a text", mtime=0) + gzip.compress(b" and another", mtime=0)],

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
+import http.server
 import io
 import json
+import lzma
 import random
 import resource
 import tarfile
+import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -354,6 +361,194 @@ def test_no_bytes_make_the_csv_reader_raise(parts: list[bytes], quotes: bool) ->
     read_bytes(b"".join(parts), "a.csv", "csv", quotes=quotes, max_record_bytes=20)
 
 
+# --- Parquet and Arrow -------------------------------------------------------------------------------------------------
+
+
+def arrow(table: pa.Table, kind: str, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(table, sink, **options)
+    else:
+        with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema) as writer:
+            writer.write_table(table, **options)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_an_arrow_batch_whose_offsets_lead_out_of_it_is_unreadable_and_the_others_are_read(kind: str) -> None:
+    raw = arrow(pa.table({"text": ["one", "two", "three", "four"]}), kind, max_chunksize=2)
+    offsets = np.array([0, 3, 6], np.int32).tobytes()
+    assert raw.count(offsets) == 1
+    records, (bad,) = read_bytes(raw.replace(offsets, np.array([0, 1 << 30, 2 << 29], np.int32).tobytes()), "x.arrow", "parquet")
+    assert [(record.id, record.text) for record in records] == [("x.arrow#2", "three"), ("x.arrow#3", "four")]
+    assert bad.location == "x.arrow#0"
+    assert bad.error.startswith("a batch of 2 rows is not valid: ArrowInvalid")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_text_that_is_not_utf8_costs_its_row_alone(kind: str, nested: bool) -> None:
+    texts = pa.array([b"one", b"tw\xff", b"three"]).view(pa.string())
+    table = pa.table({"text": ["one", "two", "three"], "x": [[1], [2], [3]]}) if nested else pa.table({"text": texts})
+    if nested:
+        table = table.append_column("list", pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), texts))
+    records, (bad,) = read_bytes(arrow(table, kind), "x", "parquet")
+    assert [record.id for record in records] == ["x#0", "x#2"]
+    assert (bad.location, bad.error, bad.raw) == ("x#1", "not UTF-8: invalid start byte", b"tw\xff")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_a_row_over_max_record_bytes_is_unreadable_and_the_next_is_read(kind: str) -> None:
+    table = pa.table({"text": ["one", "x" * 10_000, "three"], "n": [[1], [2], [3] * 10_000]})
+    records, bad = read_bytes(arrow(table, kind), "x", "parquet", max_record_bytes=5000)
+    assert texts(records) == ["one"]
+    assert [item.location for item in bad] == ["x#1", "x#2"]
+    assert all("over max_record_bytes (5000)" in item.error for item in bad)
+
+
+SHARED = {
+    "text": pa.array(["a", "b" * 50, None, "é"]),
+    "dictionary": pa.array(["a", "b" * 50, None, "é"]).dictionary_encode(),
+    "view": pa.array(["a", "b" * 50, None, "é"]).cast(pa.string_view()),
+    "runs": pa.RunEndEncodedArray.from_arrays([3, 4], ["a", "bb"]),
+    "list of views": pa.array([["x"], [], None, ["y", "z"]]).cast(pa.list_(pa.string_view())),
+    "list of entries": pa.ListArray.from_arrays([0, 1, 1, 2, 2], pa.array(["p", "q"]).dictionary_encode()),
+    "map": pa.array([[("k", 1)], [], None, [("a", 2)]], pa.map_(pa.string(), pa.int64())),
+    "struct": pa.array([{"a": 1, "b": "q"}, None, {"a": None, "b": "r"}, {}]),
+    "pair": pa.array([[1, 2], None, [3, 4], [5, 6]], pa.list_(pa.int8(), 2)),
+    "nothing": pa.nulls(4),
+    "price": pa.array([1, 2, None, 4], pa.decimal128(5, 2)),
+}
+
+
+@pytest.mark.parametrize("limit", [400, 1 << 20])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_columns_of_every_layout_are_read_as_pyarrow_reads_them(kind: str, limit: int) -> None:
+    table = pa.table(SHARED)
+    records, (bad,) = read_bytes(arrow(table, kind), "x", "parquet", max_record_bytes=limit)
+    assert bad.location == "x#2"
+    assert [{"text": record.text, **record.meta} for record in records] == [row for row in table.to_pylist() if row["text"]]
+
+
+def test_list_views_which_could_share_their_items_are_not_read() -> None:
+    table = pa.table({"text": ["one"], "x": pa.array([[1]], pa.list_view(pa.int8()))})
+    records, (bad,) = read_bytes(arrow(table, "stream"), "x", "parquet")
+    assert not records
+    assert "a column of list_view" in bad.error
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_a_dictionary_that_makes_a_gigabyte_of_kilobytes_does_not_take_it(tmp_path: Path, kind: str) -> None:
+    entry = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int8()), pa.array(["x" * (1 << 20)]))
+    (tmp_path / "x").write_bytes(arrow(pa.table({"text": entry}), kind, **({"store_schema": False} if kind == "parquet" else {})))
+    source = config("parquet", tmp_path / "x")
+    (file,) = list_files(source, tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = 0
+    for item in read_file(file, source):
+        assert isinstance(item, Record)
+        found += len(item.text)
+    assert found == 1 << 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "kilobytes"
+
+
+def test_a_list_that_repeats_an_entry_a_thousand_times_is_refused_and_the_next_row_is_read(tmp_path: Path) -> None:
+    entries = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int16()), pa.array(["x" * (1 << 20)]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 999, 1000], pa.int32()), entries)
+    pq.write_table(pa.table({"text": ["one", "two"], "list": lists}), tmp_path / "x.parquet", store_schema=False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (bad,) = read(tmp_path / "x.parquet", "parquet")
+    assert texts(records) == ["two"]
+    assert bad.error.startswith("a row of 10475")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
+
+
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", None])
+def test_lists_of_entriesare_the_same_however_they_are_read(monkeypatch: pytest.MonkeyPatch, schema: bool, encoding: str | None) -> None:
+    monkeypatch.setattr("pipeline.readers.parquet._EXPANDED_BYTES", 0)
+    rows = [["a", "b" * 50, None], [], None, ["é", "a"]]
+    columns = {
+        "text": pa.array(["1", "2", "3", "4"]),
+        "list": pa.array(rows),
+        "large": pa.array(rows, pa.large_list(pa.large_string())),
+        "bytes": pa.array(rows, pa.list_(pa.binary())),
+        "map": pa.array([[("k", "v")], [], None, [("k", None)]], pa.map_(pa.string(), pa.string())),
+        "deep": pa.array([[{"a": "x", "b": ["y"]}], [], None, [{"a": None, "b": None}]]),
+        "prices": pa.array([[1], [], None, [2]], pa.list_(pa.decimal128(5, 2))),
+    }
+    table = pa.table(columns)
+    options = {"use_dictionary": encoding is None, "store_schema": schema, "row_group_size": 2}
+    if encoding:
+        options["column_encoding"] = dict.fromkeys(["list.list.element", "large.list.element", "bytes.list.element"], encoding)
+    records, bad = read_bytes(arrow(table, "parquet", **options), "x", "parquet")
+    assert not bad
+    assert [{"text": record.text, **record.meta} for record in records] == table.to_pylist()
+
+
+def test_a_null_is_no_longer_than_nothing_however_long_the_dictionarys_entries_are() -> None:
+    entries = pa.DictionaryArray.from_arrays(pa.array([None, 1], pa.int8()), pa.array(["x" * 10_000, "short"]))
+    records, bad = read_bytes(arrow(pa.table({"text": ["one", "two"], "entry": entries}), "file"), "x", "parquet", max_record_bytes=1000)
+    assert not bad
+    assert [record.meta["entry"] for record in records] == [None, "short"]
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_arrow_buffers_that_would_expand_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch, kind: str, compression: str) -> None:
+    monkeypatch.setattr("pipeline.readers.parquet._ARROW_BATCH_BYTES", 32 << 20)
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    table = pa.table({"text": ["one"]})
+    sink = io.BytesIO()
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    records, bad = read_bytes(sink.getvalue(), "x", "parquet")
+    assert (texts(records), bad) == (["one"], [])
+    sink = io.BytesIO()
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema, options=options) as writer:
+        writer.write_table(pa.table({"text": ["x" * (40 << 20)]}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (item,) = read_bytes(sink.getvalue(), "x", "parquet", max_record_bytes=2 << 20)
+    assert not records
+    assert "a batch of 4" in item.error
+    assert "over 33554432; write smaller ones, or raise max_record_bytes" in item.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000, "kilobytes"
+
+
+def test_rows_that_take_no_bytes_are_bounded() -> None:
+    table = pa.table({"x": pa.nulls(100_000_000)})
+    start = time.process_time()
+    records, bad = read_bytes(arrow(table, "stream"), "x", "parquet", max_expansion=10)
+    assert not records
+    assert [item.error for item in bad] == [
+        f"the rest cannot be read: OSError: 100000000 rows in a file of {len(arrow(table, 'stream'))} bytes (max_expansion)"
+    ]
+    assert time.process_time() - start < 10
+
+
+def test_a_date_that_python_does_not_have_costs_its_row_alone() -> None:
+    days = pa.array([0, 2_000_000_000, 1], pa.int32()).view(pa.date32())
+    records, (bad,) = read_bytes(arrow(pa.table({"text": ["one", "two", "three"], "day": days}), "file"), "x", "parquet")
+    assert texts(records) == ["one", "three"]
+    assert bad.location == "x#1"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+@pytest.mark.parametrize("ending", [".gz", ".tar", ".zip"])
+def test_tables_compressed_or_in_archives_are_read_without_being_held(kind: str, ending: str) -> None:
+    rows = [random.Random(number).randbytes(500_000).hex() for number in range(60)]
+    raw = arrow(
+        pa.table({"text": rows}), kind, **({"compression": "none", "row_group_size": 10} if kind == "parquet" else {"max_chunksize": 10})
+    )
+    packed = gzip.compress(raw, 1) if ending == ".gz" else tar({"x": raw}) if ending == ".tar" else zipped({"x": raw})
+    del raw
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, bad = read_bytes(packed, f"x{ending}", "parquet")
+    assert not bad
+    assert texts(records) == rows
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000, "kilobytes, of which 60,000 are the texts"
+
+
 # --- datasets of the Hugging Face Hub ----------------------------------------------------------------------------------
 
 
@@ -448,6 +643,123 @@ def test_globs_in_uris(tmp_path: Path) -> None:
     assert texts(read(f"file://{tmp_path}/*/*.txt")[0]) == ["a/1.txt", "b/2.txt"]
     assert texts(read(f"file://{tmp_path}/**/*.txt")[0]) == ["a/1.txt", "b/2.txt", "b/c/3.txt"]
     assert texts(read(f"file://{tmp_path}/[!a]/?.txt")[0]) == ["b/2.txt"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and its address on a web server of our own."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(tmp_path))
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def send_head(self) -> Any:
+            if self.path.startswith("/asked"):  # needs its query
+                self.send_response(200 if self.path == "/asked/x.txt?key=a&b" else 403)
+                self.send_header("Content-Length", "3")
+                self.end_headers()
+                return io.BytesIO(b"yes")
+            return super().send_head()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_files_are_read_from_the_web(site: tuple[Path, str]) -> None:
+    pytest.importorskip("aiohttp")
+    folder, address = site
+    (folder / "in" / "sub").mkdir(parents=True)
+    (folder / "in" / "a.txt").write_text("one")
+    long = random.Random(0).randbytes(1_500_000).hex()
+    (folder / "in" / "sub" / "b c.txt.gz").write_bytes(gzip.compress(long.encode(), 1))
+    parquet(folder / "in" / "c.parquet", "three")
+    assert texts(read(f"{address}/in/a.txt")[0]) == ["one"]
+    assert texts(read(f"{address}/in/c.parquet", "parquet")[0]) == ["three"]
+    records, bad = read(f"{address}/in/", include=["*.txt*"])
+    assert not bad
+    assert [(record.id, record.text) for record in records] == [("a.txt", "one"), ("sub/b c.txt.gz", long)]
+    assert texts(read(f"{address}/in/*.txt")[0]) == ["one"]
+    assert texts(read(f"{address}/asked/x.txt?key=a&b")[0]) == ["yes"]
+    with pytest.raises(UserError, match="source test: .*nothing there"):
+        read(f"{address}/in/none.txt")
+    with pytest.raises(UserError, match=r"source test: http://u:\*\*\*@127.0.0.1:1/x: cannot be listed .*; check the URI"):
+        read("http://u:secret@127.0.0.1:1/x")
+
+
+def test_a_file_that_vanishes_from_the_web_is_unreadable(site: tuple[Path, str]) -> None:
+    pytest.importorskip("aiohttp")
+    folder, address = site
+    (folder / "a.txt").write_text("one")
+    source = config("text", f"{address}/a.txt")
+    (file,) = list_files(source, Path("/"))
+    (folder / "a.txt").unlink()
+    (item,) = read_file(file, source)
+    assert isinstance(item, Unreadable)
+
+
+@pytest.mark.parametrize(
+    ("uri", "opened"),
+    [
+        ("s3://bucket/p?endpoint_override=localhost:9000&scheme=http", "s3://bucket/p/sub/a%20%25b.txt?endpoint_override=localhost:9000&scheme=http"),
+        ("s3://user:secret@bucket/p/*/*.txt?region=x", "s3://user:secret@bucket/p/sub/a%20%25b.txt?region=x"),
+        ("hdfs://host:9000/p/", "hdfs://host:9000/p/sub/a%20%25b.txt"),
+        ("s3://bucket/p/su?/*", "s3://bucket/p/sub/a%20%25b.txt"),
+    ],
+)  # fmt: skip
+def test_a_listed_file_has_the_authority_and_the_options_of_its_uri(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, opened: str
+) -> None:
+    """The object store is a folder here; what is asked of it is what counts."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a %b.txt").write_text("one")
+    asked: list[str] = []
+
+    def from_uri(uri: str) -> tuple[pa.fs.FileSystem, str]:
+        asked.append(uri)
+        return pa.fs.LocalFileSystem(), str(tmp_path / "sub" / "a %b.txt") if uri.endswith(opened[-20:]) and "%20" in uri else str(tmp_path)
+
+    monkeypatch.setattr("pipeline.readers.files.open_filesystem", from_uri)
+    records, _ = read(uri)
+    assert texts(records) == ["one"]
+    assert records[0].path == "sub/a %b.txt"
+    assert asked[1] == opened
+
+
+def test_names_with_characters_that_uris_quote_are_read(tmp_path: Path) -> None:
+    for name in ("a b.txt", "c%20d.txt", "e?f=g.txt", "h#i.txt", "ü.txt"):
+        (tmp_path / name).write_text(name)
+    assert sorted(texts(read(f"file://{tmp_path}")[0])) == sorted(["a b.txt", "c%20d.txt", "e?f=g.txt", "h#i.txt", "ü.txt"])
+
+
+def test_a_file_system_that_cannot_be_opened_is_a_users_error_that_keeps_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        @staticmethod
+        def from_uri(uri: str) -> None:
+            raise OSError(f"Unable to load libjvm\nfor {uri}")
+
+    monkeypatch.setattr("pyarrow.fs.FileSystem", Failing)
+    monkeypatch.setattr("fsspec.core.url_to_fs", Failing.from_uri)
+    with pytest.raises(UserError) as caught:
+        read("hdfs://user:secret@host:9000/p")
+    assert str(caught.value) == (
+        "source test: hdfs://user:***@host:9000/p: cannot be opened (OSError: Unable to load libjvm for hdfs://user:***@host:9000/p); "
+        "check the URI, or install what it names"
+    )
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".tbz2", bz2.compress), (".tbz", bz2.compress), (".txz", lzma.compress), (".TZST", zstandard.ZstdCompressor().compress)])  # fmt: skip
+def test_a_tar_with_a_short_ending_is_an_archive(tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / f"x{ending}").write_bytes(pack(tar({"a.txt": b"one", "b.txt": b"two"})))
+    records, bad = read(tmp_path)
+    assert (texts(records), bad) == (["one", "two"], [])
 
 
 @settings(max_examples=200)

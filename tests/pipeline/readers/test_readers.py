@@ -167,6 +167,33 @@ def test_bad_lines_are_quarantined_with_their_place_and_the_rest_is_read(tmp_pat
         "field text is a dict, not text", "not JSON"]  # fmt: skip
 
 
+@pytest.mark.parametrize("unit", ['{"":0}', "[0]", "[[[0]]]", "{}", "[]", '{"a":{"b":[]}}'])
+@pytest.mark.parametrize("format", ["json", "jsonl", "s2orc"])
+def test_json_of_more_small_values_than_memory_holds_is_quarantined_and_the_next_is_read(tmp_path: Path, format: str, unit: str) -> None:
+    import resource
+
+    small = (f'{{"text": [{",".join([unit] * (30_000_000 // (len(unit) + 1)))}]}}', '{"id": "1", "text": "after"}')
+    if format == "json":
+        file(tmp_path, "a.json", small[0])
+        file(tmp_path, "b.json", small[1])
+    else:
+        file(tmp_path, "a.jsonl", "\n".join(small))
+    del small
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records, (bad,) = read(source(tmp_path, format))
+    assert [record.text for record in records] == ["after"]
+    assert "MB to parse, over 400" in bad.error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
+
+
+def test_json_of_long_texts_and_of_millions_of_numbers_is_read(tmp_path: Path) -> None:
+    file(tmp_path, "a.jsonl", json.dumps({"text": 'a, [b], {"c": 1}; ' * 1_400_000}))
+    file(tmp_path, "b.jsonl", json.dumps({"text": "numbers", "n": [0.125] * 3_000_000}))
+    records, bad = read(source(tmp_path, "jsonl"))
+    assert not bad
+    assert [len(record.text) for record in records] == [18 * 1_400_000, 7]
+
+
 def test_a_line_of_200_megabytes_is_skipped_without_being_held(tmp_path: Path) -> None:
     import resource
 

@@ -448,9 +448,22 @@ def test_lists_headings_code_and_tables_are_kept_as_light_text(markup: str, line
 
 def test_trafilatura_extracts_on_request_and_its_absence_is_a_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trafilatura")
-    lines = extracted("<ul><li>one</li><li>two</li></ul><h2>Sub</h2>", extractor="trafilatura")
-    assert {"@", "Heading"} <= set(lines)
-    assert any("one" in line for line in lines)
+    markup = (
+        "<h2>Sub</h2><ul><li>one</li><li>two</li></ul><ol><li>first</li><li>second</li></ol><pre><code>def f(x):\n    return x</code></pre>"
+        "<table><tr><th>A</th><th>B</th></tr><tr><td>1</td><td>2</td></tr></table>"
+    )
+    lines = extracted(markup, extractor="trafilatura")
+    assert [line for line in lines if "|" not in line and "`" not in line] == [
+        "Heading", "@", "Sub", "- one", "- two", "- first", "- second", "def f(x):", "    return x", "@",
+    ]  # fmt: skip
+    assert [[cell.strip() for cell in line.split("|") if cell.strip()] for line in lines if "|" in line and "-" not in line] == [
+        ["A", "B"],
+        ["1", "2"],
+    ]
+    whole = f"<title>The &amp; title</title>{around(markup)}".encode()
+    found = to_page(whole, config("html", extractor="trafilatura"))
+    assert not isinstance(found, str)
+    assert found.title == "The & title"
     (tmp_path / "a.html").write_bytes(page("one"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
@@ -482,6 +495,36 @@ GREEN = "grün und schön: "
 )  # fmt: skip
 def test_the_charset_is_that_of_mark_header_page_and_bytes_in_that_order(data: bytes, declared: str | None, text: str) -> None:
     assert to_text(data, declared).removeprefix("\ufeff") == text
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "text"),
+    [
+        ("привет".encode("koi8-r"), None, "привет"),  # nothing says so but the source
+        ("zażółć".encode("iso-8859-2"), "iso-8859-2", "zażółć"),
+        (b"<meta charset=iso-8859-2>" + "zażółć".encode("iso-8859-2"), None, "<meta charset=iso-8859-2>zażółć"),
+        (b"<?xml version='1.0' encoding='iso-8859-2'?>" + "zażółć".encode("iso-8859-2"), None, "<?xml version='1.0' encoding='iso-8859-2'?>zażółć"),
+        ("\ufeffgrün".encode("utf-16"), None, "grün"),
+        (b"\xef\xbb\xbfgr\xc3\xbcn", None, "grün"),
+        (GREEN.encode(), None, GREEN),
+    ],
+)  # fmt: skip
+def test_a_sources_encoding_counts_where_neither_mark_nor_header_nor_page_says_any(data: bytes, declared: str | None, text: str) -> None:
+    assert to_text(data, declared, "koi8-r").removeprefix("\ufeff") == text
+
+
+@pytest.mark.parametrize("charset", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_a_page_without_a_mark_is_read_in_the_sources_wide_encoding(charset: str) -> None:
+    data = around("<p>grün</p>").encode(charset)
+    found = to_page(data, config("html", encoding=charset))
+    assert not isinstance(found, str)
+    assert "grün" in found.text
+    assert to_page(data, config("html", encoding="windows-1252")) == "not a page: binary data" or charset != "utf-32-le"
+
+
+def test_a_page_in_utf16_is_bounded_as_one_in_utf8() -> None:
+    data = ("<p>" * 1_000_000).encode("utf-16")
+    assert "MB to parse" in str(to_page(data, config("html")))
 
 
 @settings(max_examples=300)
