@@ -259,7 +259,7 @@ def _sizes(array: pa.Array, limit: int) -> _Sizes:
         ends = array.run_ends.to_numpy(zero_copy_only=False)
         return _shared(array.values, np.searchsorted(ends, np.arange(len(array)) + array.offset, "right"), limit)
     if types.is_string_view(kind) or types.is_binary_view(kind):
-        views = np.frombuffer(array.buffers()[1] or b"", np.int32)[4 * array.offset :: 4][: len(array)]  # the lengths
+        views = np.frombuffer(array.buffers()[1] or b"", np.int32, 4 * (array.offset + len(array)))[4 * array.offset :: 4]  # the lengths
         return _VALUE_BYTES + np.maximum(views, 0).astype(np.int64)
     if types.is_string(kind) or types.is_binary(kind) or types.is_large_string(kind) or types.is_large_binary(kind):
         return _VALUE_BYTES + np.asarray(pc.binary_length(array).fill_null(0), dtype=np.int64)

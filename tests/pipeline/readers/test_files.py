@@ -31,6 +31,7 @@ from pipeline.dataset import Workdir
 from pipeline.errors import UserError
 from pipeline.ingest import IngestConfig, ingest_stage
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
 from pipeline.readers.files import glob_pattern
 from tests.conftest import run_task
@@ -428,6 +429,12 @@ def test_columns_of_every_layout_are_read_as_pyarrow_reads_them(kind: str, limit
     records, (bad,) = read_bytes(arrow(table, kind), "x", "parquet", max_record_bytes=limit)
     assert bad.location == "x#2"
     assert [{"text": record.text, **record.meta} for record in records] == [row for row in table.to_pylist() if row["text"]]
+
+
+def test_a_buffer_of_views_may_be_longer_than_they_are() -> None:
+    views = (3).to_bytes(4, "little") + b"one" + bytes(9)
+    column = pa.Array.from_buffers(pa.string_view(), 1, [None, pa.py_buffer(views + b"?")])
+    assert list(parquet_reader._rows(pa.record_batch({"text": column}), 1000)) == [{"text": "one"}]
 
 
 def test_list_views_which_could_share_their_items_are_not_read() -> None:
