@@ -33,9 +33,10 @@ from tokenizer import TokenizerConfig
 from tokenizer.count import WORDS, Counter, merge_counts
 from tokenizer.train import train_from_counts
 
-VERSION = 6
+VERSION = 7
 COUNTED, MERGED = "words/counted", "words/merged"
 SPILL = 1 << 21  # different pre-tokens that a counting task holds at most, about (200 MB)
+_LONG = 32  # bytes of a word, on average, past which `max_words` of them are more than its memory is meant for
 _BATCH = 16 << 20  # bytes of text between two looks at how many there are
 _BYTES_A_ROW = 100  # of text, for one row of counts: a low estimate, from web text in partitions of 256 MB
 _EXACT = 1024  # counts below this are counted one by one in the histogram, those above by powers of two
@@ -151,18 +152,19 @@ def merge_bucket(workdir: Workdir, work: _MergeWork) -> Generator[File, None, Su
     counts = words["count"].to_numpy()
     kept = words.filter(pa.array(counts >= work.least)).combine_chunks()
     yield File(MERGED, f"{work.bucket:05d}.arrow", to_ipc(kept.to_batches(), WORDS), kept.num_rows)
-    levels, numbers = np.unique(_level(kept["count"].to_numpy()), return_counts=True)
+    levels, place, numbers = np.unique(_level(kept["count"].to_numpy()), return_inverse=True, return_counts=True)
+    sizes = np.bincount(place, pc.binary_length(kept["word"]).to_numpy(zero_copy_only=False), len(levels)).astype(np.int64)
     return {
         "words": int(counts.sum()),
         "different_words": len(counts),
         "rare_words": int(counts[counts < work.least].sum()),
         "levels": {str(level): int(number) for level, number in zip(levels, numbers, strict=True)},
-        "kept_bytes": int(pc.sum(pc.binary_length(kept["word"])).as_py() or 0),
+        "level_bytes": {str(level): int(size) for level, size in zip(levels, sizes, strict=True)},
     }
 
 
 def cut_at(levels: dict[str, int], most: int) -> int:
-    """The least count at which no more than `most` words are left; `levels` says how many words have each count."""
+    """The least count at which no more than `most` words are left; `levels` says how many words (or bytes) have each count."""
     top = max(map(int, levels), default=0)
     left, least = 0, top + 1 if top < _EXACT else 2 * top
     for level in sorted(map(int, levels), reverse=True):
@@ -254,11 +256,13 @@ def make_tokenizer(
     memory = (256 << 20) + 6 * counted.size // buckets
     merged = engine.run(Stage("tokenizer: merge", (MERGED,), merge_bucket, merges, rows, memory=memory, unit="buckets")).manifests[MERGED]
     summary = merged.summary
-    least = max(config.min_word_count, cut_at(summary["levels"], config.max_words))
+    sizes = summary["level_bytes"]
+    least = max(config.min_word_count, cut_at(summary["levels"], config.max_words), cut_at(sizes, _LONG * config.max_words))
+    kept_bytes = sum(size for level, size in sizes.items() if int(level) >= least)
     made_from |= {name: counted.summary[name] for name in ("documents", "bytes")}
     made_from |= {"words": summary["words"], "different_words": summary["different_words"], "words_cut_below_count": least}
     key = fingerprint(VERSION, config, merged.content, least, made_from)
-    memory = (1 << 30) + 32 * summary["kept_bytes"] + 64 * min(merged.rows, config.max_words)
+    memory = (1 << 30) + 32 * kept_bytes + 64 * min(merged.rows, config.max_words)
     task = Task("tokenizer", key, _LearnWork(config, least, made_from), 1)
     return engine.run(Stage("tokenizer", (TOKENIZER,), learn_tokenizer, (task,), settings, memory=memory, unit="tokenizers")).manifests[
         TOKENIZER

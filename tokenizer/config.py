@@ -48,13 +48,14 @@ class TokenizerConfig(BaseModel):
     min_word_count: int = Field(
         1,
         ge=1,
-        description="Pre-tokens that occur less often than this in the mix are left out of training; 1: none are, the result is exact.",
+        description="Pre-tokens that occur less often than this in the mix are left out of training; 1: none are, the result is exact. "
+        "With `mapreduce` alone.",
     )
     max_words: int = Field(
         16_000_000,
         ge=1000,
         description="Most different pre-tokens to learn from, which bounds memory (some 150 bytes each); where the mix has more, the "
-        "rarest are cut at a count that the report states.",
+        "rarest are cut at a count that the report states; so they are where they hold more than 32 bytes each. With `mapreduce` alone.",
     )
     min_token_uses: int = Field(
         0,
@@ -74,6 +75,14 @@ class TokenizerConfig(BaseModel):
             nearest = max(512, round(size / 64) * 64)
             raise ValueError(f"is {size}, not a multiple of 64 (tensor cores want that); the nearest is {nearest}")
         return size
+
+    @model_validator(mode="after")
+    def _by_the_library(self) -> Self:
+        if self.method == "huggingface":
+            for name in ("min_word_count", "max_words", "min_token_uses"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} does not go with method `huggingface`; leave it out, or choose `mapreduce`")
+        return self
 
     @model_validator(mode="after")
     def _prefix_space(self) -> Self:

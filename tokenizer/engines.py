@@ -73,6 +73,10 @@ def fast_engine(tokenizer_json: str) -> tuple[FastEngine | None, str]:
         if RIGHT_GROUPS in pattern:
             step["pattern"]["Regex"] = pattern.replace(RIGHT_GROUPS, LEFT_GROUPS)
             cuts_numbers = True
+    if cuts_numbers:
+        for entry in body["added_tokens"]:
+            if sum(map(str.isnumeric, entry["content"])) > 3:
+                return None, f"texts are cut within numbers for it, and {entry['content']!r} has one"
     try:
         return FastEngine(gigatoken.Tokenizer.from_json(json.dumps(body) if cuts_numbers else tokenizer_json), cuts_numbers), ""
     except Exception as error:  # whatever it cannot load, it says in its own ways; `tokenizers` does the work then

@@ -189,7 +189,7 @@ def _compare(probe: str, parallel: bool) -> Difference:
 
 def _word_texts(tokenizer: Tokenizer) -> list[str]:
     """Texts made of the vocabulary's own words, each in a few places, joined at random but always the same."""
-    words = [tokenizer.decode([number]) for number in range(tokenizer.get_vocab_size())]
+    words = [tokenizer.decode([number]) for number in sorted(tokenizer.get_vocab().values())]  # ids may have gaps: specials are out
     words = [word for word in words if word and "\ufffd" not in word]
     chance = random.Random(0)
     texts = []

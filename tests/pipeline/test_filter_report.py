@@ -13,7 +13,7 @@ from pipeline.filters.c4 import C4Rules
 from pipeline.filters.gopher import GopherQuality
 from pipeline.filters.length import LengthRules
 from pipeline.filters.limits import Bounds
-from pipeline.histograms import BINS, EDGES, HERE, KEPT, LINEAR, OTHER, WIDTH, YEARS, Histogram, draw, histograms
+from pipeline.histograms import EDGES, HERE, KEPT, LINEAR, OTHER, WIDTH, YEARS, Histogram, draw, histograms
 from pipeline.measure import measure_stage
 from pipeline.samples import PER_RULE, samples
 from tests.conftest import run_task
@@ -85,7 +85,7 @@ def test_a_plot_draws_its_limits_and_nothing_outside_of_its_frame(filtered: Work
 
 
 def test_a_share_that_may_pass_one_is_drawn_up_to_one() -> None:
-    counts = np.zeros((3, BINS), np.int64)
+    counts = np.zeros((3, len(EDGES) - 1), np.int64)
     counts[KEPT, 20], counts[HERE, 100], counts[HERE, LINEAR + 30] = 90, 5, 1  # 0.1, 0.5 and about 18
     svg = draw(Histogram("web", "web", "top_4gram", "", counts, (0.16,)), "#0072b2")
     assert ">≥ 1<" in svg

@@ -44,6 +44,16 @@ def test_a_new_word_is_one_token_for_transformers_and_for_the_pipeline(extended:
     assert loaded.decode(loaded("a <protein> b").input_ids, skip_special_tokens=True) == "a <protein> b"
 
 
+@pytest.mark.parametrize("in_unused", [False, True])
+def test_a_new_word_with_a_long_number_is_one_token_whoever_encodes(folder: Path, tmp_path: Path, in_unused: bool) -> None:
+    """Numbers may be cut for the fast engine beforehand, which must not cut such a word."""
+    (number,) = extend(folder, ["ABC12345"], tmp_path / "more", in_unused=in_unused)
+    texts = ["see ABC12345 and 1234567", "ABC12345", "xABC123456"]
+    encoded = Encoder(tmp_path / "more").encode(texts).to_pylist()
+    assert encoded == slow_encode(load(tmp_path / "more"), texts)
+    assert all(number in ids for ids in encoded)
+
+
 def test_in_unused_places_the_vocabulary_does_not_grow(folder: Path, tmp_path: Path) -> None:
     ids = extend(folder, WORDS, tmp_path / "same", in_unused=True)
     old, new = load(folder).get_vocab(), load(tmp_path / "same").get_vocab()
