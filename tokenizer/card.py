@@ -25,9 +25,14 @@ Input that is split into words already (`is_split_into_words=True`, named entiti
 tokenizer put one before each word:
 
 ```python
-tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True
+{how}
 ```
 """
+_HOW = {
+    "modernbert": "tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True",
+    "modern": "from tokenizers.normalizers import NFC, Prepend, Sequence\n\n"
+    'tokenizer.backend_tokenizer.normalizer = Sequence([NFC(), Prepend(" ")])',
+}
 
 
 def card(config: TokenizerConfig, layout: Layout, made_from: dict[str, Any]) -> str:
@@ -46,6 +51,6 @@ def card(config: TokenizerConfig, layout: Layout, made_from: dict[str, Any]) -> 
     ]
     if layout.unused:
         lines.append(f"| {specials_end} to {config.vocab_size - 1} | `{layout.unused[0]}` to `{layout.unused[-1]}` |")
-    lines += ["", _USE + (_PREFIX if config.pretokenizer == "modernbert" else "")]
+    lines += ["", _USE + _PREFIX.format(how=_HOW[config.pretokenizer])]
     lines += ["## Made from", "", *(f"- {name}: {value}" for name, value in sorted(made_from.items())), ""]
     return "\n".join(lines)

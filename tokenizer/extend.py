@@ -11,7 +11,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tokenizer.errors import TokenizerError
-from tokenizer.folder import load
+from tokenizer.folder import fingerprint, load, text_only
+from tokenizer.proof import prove
 
 _STEP = 64  # vocabularies are multiples of this
 
@@ -19,9 +20,10 @@ _STEP = 64  # vocabularies are multiples of this
 def extend(folder: Path, words: Sequence[str], target: Path, *, in_unused: bool = False) -> list[int]:
     """Write a tokenizer folder with further entries, each matched in text wherever it stands; returns their ids.
 
-    They come after all entries there are, with `[unusedN]` up to the next multiple of 64; or, with `in_unused`, in the places
-    of `[unusedN]` entries, so that a model's embedding need not grow. Raises `TokenizerError` where a word is empty, an entry
-    already, or named twice, or where there are too few unused ones.
+    The folder has a report with the proof of the engines' equality anew, and a card that says what was added. The entries come after
+    all entries there are, with `[unusedN]` up to the next multiple of 64; or, with `in_unused`, in the places of `[unusedN]` entries,
+    so that a model's embedding need not grow. Raises `TokenizerError` where a word is empty, an entry already, or named twice, or where
+    there are too few unused ones.
     """
     tokenizer = load(folder)
     if target.resolve() == folder.resolve():
@@ -55,8 +57,27 @@ def extend(folder: Path, words: Sequence[str], target: Path, *, in_unused: bool 
     if any(extended.get(word) != number for word, number in kept.items()) or [extended.get(word) for word in words] != ids:
         raise TokenizerError(f"{folder}: the library gives other ids to its entries once there are more; its ids have gaps")
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "README.md"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, target / name)
+    if (folder / "special_tokens_map.json").is_file():
+        shutil.copyfile(folder / "special_tokens_map.json", target / "special_tokens_map.json")
+    if (folder / "tokenizer_config.json").is_file():
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings.pop("added_tokens_decoder", None)  # an older copy of the entries, which transformers would add again
+        _dump(target / "tokenizer_config.json", settings)
     (target / "tokenizer.json").write_text(text, encoding="utf-8")
+    extended_from = {"tokenizer": fingerprint(folder), "entries": dict(zip(words, ids, strict=True))}
+    _dump(target / "report.json", {"extended_from": extended_from, "fast_engine": prove(text_only(text), parallel=True).to_json()})
+    card = (folder / "README.md").read_text(encoding="utf-8").rstrip("\n") + "\n\n" if (folder / "README.md").is_file() else ""
+    (target / "README.md").write_text(card + _section(words, ids, max(extended.values()) + 1), encoding="utf-8")
     return ids
+
+
+def _section(words: Sequence[str], ids: Sequence[int], size: int) -> str:
+    """Of the card: what was added."""
+    rows = [f"| {number} | `{word}` |" for number, word in zip(ids, words, strict=True)]
+    return "\n".join(
+        ["## Extended", "", f"{size:,} entries with these; all other ids are as above.", "", "| id | entry |", "|---|---|", *rows, ""]
+    )
+
+
+def _dump(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

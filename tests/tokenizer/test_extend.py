@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,24 @@ def test_a_new_word_with_a_long_number_is_one_token_whoever_encodes(folder: Path
     encoded = Encoder(tmp_path / "more").encode(texts).to_pylist()
     assert encoded == slow_encode(load(tmp_path / "more"), texts)
     assert all(number in ids for ids in encoded)
+
+
+def test_an_extended_folder_has_a_proof_and_says_what_was_added(extended: Path, folder: Path, tmp_path: Path) -> None:
+    report = json.loads((extended / "report.json").read_text())
+    assert report["extended_from"]["entries"] == dict(zip(WORDS, (4096, 4097, 4098), strict=True))
+    assert Encoder(extended, compare=False).engine is not None, "the proof is in the folder"
+    assert "| 4096 | `<protein>` |" in (extended / "README.md").read_text()
+    transformers = pytest.importorskip("transformers")
+    old = tmp_path / "old"  # as transformers 4 wrote them
+    shutil.copytree(folder, old)
+    settings = json.loads((old / "tokenizer_config.json").read_text())
+    entries = json.loads((old / "tokenizer.json").read_text())["added_tokens"]
+    settings["added_tokens_decoder"] = {str(entry.pop("id")): entry for entry in entries}
+    (old / "tokenizer_config.json").write_text(json.dumps(settings))
+    (number,) = extend(old, ["<x>"], tmp_path / "more", in_unused=True)
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "more")
+    assert len(loaded) == len(load(folder).get_vocab())
+    assert loaded.convert_tokens_to_ids("<x>") == number
 
 
 def test_in_unused_places_the_vocabulary_does_not_grow(folder: Path, tmp_path: Path) -> None:
