@@ -154,7 +154,7 @@ def encode(
     """Show a text's tokens, in colour, and their ids."""
     from jobs.tokenizers import show_tokens
 
-    show_tokens(folder, sys.stdin.read() if text is None else text)
+    show_tokens(folder, text)
 
 
 @tokenizers.command()

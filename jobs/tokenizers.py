@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +28,7 @@ from tokenizer import Encoder
 from tokenizer.judge import ALL, Judged, judge, page, shown
 
 _MOST_BYTES = 8 << 20  # of text in each domain, unless told otherwise: what `tokenizers` encodes in seconds
+_HEAD = 4096  # bytes of a JSON file; `tokenizers` writes `added_tokens` within the first few hundred
 _SHADES = ("on #cfe3f5", "on #fbe3bd", "on #cdeadd", "on #f3d6e6")
 Groups = dict[str, list[str]]
 
@@ -67,19 +70,55 @@ def _lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: cannot be read ({error}); give JSON Lines with `text`, plain or .zst") from error
 
 
+def _is_text(value: Any) -> bool:
+    """Whether this is a string that UTF-8 can hold: JSON can escape half of a surrogate pair, which no tokenizer encodes."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _record(line: str) -> tuple[str, str | None]:
+    """The text and the language of a line. Raises `ValueError` that says what is wrong with it."""
+    try:
+        record = json.loads(line.rstrip())
+    except json.JSONDecodeError as error:  # whose own message counts lines within this one
+        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON that can be read ({error})") from error
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    if "text" not in record:
+        raise ValueError("no `text`")
+    text, language = record["text"], record.get("language")
+    for name, value in (("text", text), ("language", "" if language is None else language)):
+        if not _is_text(value):
+            raise ValueError(f"`{name}` is {'cut in the middle of a surrogate pair' if isinstance(value, str) else 'not a string'}")
+    return text, language
+
+
 def from_files(paths: Sequence[Path], most: int = _MOST_BYTES) -> tuple[Groups, list[str]]:
-    """Texts of JSON Lines files with `text`: a group for each file, and for each `language` in it."""
+    """Texts of JSON Lines files with `text`: a group for each file, and for each `language` in it. Blank lines are skipped.
+
+    Raises `UserError` naming the line that is wrong.
+    """
     groups: Groups = {ALL: []}
     code: list[str] = []
     for path in paths:
         name, size = path.name.split(".")[0], 0
         for line_number, line in enumerate(_lines(path), 1):
+            if not line.strip():
+                continue
             try:
-                record = json.loads(line)
-                text, language = record["text"], record.get("language")
-                size += len(text)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(f"{path}:{line_number}: not a JSON object with `text` ({error!r})") from error
+                text, language = _record(line)
+            except ValueError as error:
+                raise UserError(
+                    f'{path}:{line_number}: {error}; a line is an object such as {{"text": "…", "language": "en"}}; mend it or leave it out'
+                ) from error
+            size += len(text)
             groups[ALL].append(text)
             groups.setdefault(name, []).append(text)
             if language:
@@ -93,9 +132,29 @@ def from_files(paths: Sequence[Path], most: int = _MOST_BYTES) -> tuple[Groups, 
     return groups, code
 
 
+def _is_tokenizer(path: Path) -> bool:
+    """Whether a JSON file is a tokenizer: by its name, else by what is at its top level."""
+    if not path.is_file() or path.name == "tokenizer_config.json":
+        return False
+    if path.name == "tokenizer.json":
+        return True
+    try:
+        with path.open("rb") as file:
+            if b'"added_tokens"' not in file.read(_HEAD):  # most JSON files are none, and some are large
+                return False
+        body = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):  # a file that cannot be read is no tokenizer to compare with
+        return False
+    return isinstance(body, dict) and {"model", "added_tokens"} <= body.keys()
+
+
 def installed() -> list[Path]:
-    """The tokenizer.json files that installed packages ship."""
-    return sorted(Path(sysconfig.get_path("purelib")).glob("**/*tokenizer*.json"))
+    """The tokenizers that installed packages ship. Raises `UserError` where there are none."""
+    site = Path(sysconfig.get_path("purelib"))
+    found = sorted(path for path in site.glob("**/*.json") if _is_tokenizer(path))
+    if not found:
+        raise UserError(f"{site}: no installed package ships a tokenizer; leave out --installed, or give --with FOLDER")
+    return found
 
 
 def _name(path: Path) -> str:
@@ -126,10 +185,10 @@ def table(judged: Sequence[Judged]) -> Table:
     out = Table(box=None, pad_edge=False, header_style="bold")
     out.add_column("")
     for one in judged:
-        out.add_column(f"{one.name} ({one.vocab_size:,})", justify="right")
+        out.add_column(Text(f"{one.name} ({one.vocab_size:,})"), justify="right")  # as Text, for names may look like markup
     for group, first in judged[0].groups.items():
         title = f"{group} ({first.texts:,} documents, {number(first.bytes)}B): bytes a token"
-        out.add_row(title, *(f"{one.groups[group].bytes_per_token:.3f}" for one in judged))
+        out.add_row(Text(title), *(f"{one.groups[group].bytes_per_token:.3f}" for one in judged))
     rows = [
         ("words a token", [f"{1 / one.groups[ALL].tokens_per_word:.3f}" for one in judged]),
         ("Rényi efficiency", [f"{one.groups[ALL].renyi_efficiency:.4f}" for one in judged]),
@@ -155,8 +214,20 @@ def report(paths: Sequence[Path], groups: Groups, code: Sequence[str], about: st
     console.print(f"report: {target / 'comparison.html'}", soft_wrap=True)
 
 
-def show_tokens(folder: Path, text: str) -> None:
-    """A text's tokens in colour, and their ids."""
+def _given(text: str | None) -> str:
+    """The text, or what is on standard input. Raises `UserError` where it is not UTF-8."""
+    try:
+        found = sys.stdin.read() if text is None else text
+        found.encode()  # by locale, bytes that are not UTF-8 come as lone surrogates or as an error of decoding
+    except UnicodeError as error:
+        place = "standard input" if text is None else "the text"
+        raise UserError(f"tokenizer encode: {place} is not UTF-8; convert it first, for example with iconv") from error
+    return found
+
+
+def show_tokens(folder: Path, given: str | None) -> None:
+    """The tokens of a text, or of what is on standard input, in colour, and their ids."""
+    text = _given(given)
     encoder = Encoder(folder, compare=False)
     tokens, line = shown(encoder, text), Text()
     for index, token in enumerate(tokens):
