@@ -123,7 +123,7 @@ def from_files(paths: Sequence[Path], most: int = _MOST_BYTES) -> tuple[Groups, 
             groups.setdefault(name, []).append(text)
             if language:
                 groups.setdefault(f"{name}: {language}", []).append(text)
-            if "code" in str(path):
+            if "code" in path.name:
                 code.append(text)
             if size > most:
                 break
