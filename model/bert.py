@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model.errors import ModelError
 from model.loss import cross_entropy_sum
-from model.modernbert import MaskedLMOutput, check_bounds
+from model.modernbert import MaskedLMOutput, check_bounds, take
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ class ClassicBertForMaskedLM(nn.Module):
     def forward(
         self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None, labels: Tensor | None = None
     ) -> MaskedLMOutput:
-        """Predict tokens. Arguments and result are those of `ModernBertForMaskedLM.forward`."""
+        """Predict tokens. Arguments, result and errors are those of `ModernBertForMaskedLM.forward`."""
         check_bounds("bert", self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
         lengths = cu_seqlens.diff()
         real = torch.arange(max_seqlen, device=input_ids.device)[None] < lengths[:, None]
         rows = input_ids.new_zeros(real.shape).masked_scatter(real, input_ids)
         hidden = self.bert(rows, real)[real]
         head: Any = self.cls["predictions"]
-        hidden = hidden if positions is None else hidden[positions]
+        hidden = take(hidden, positions)
         hidden = head["transform"]["LayerNorm"](F.gelu(head["transform"]["dense"](hidden)))
         weight = self.bert.embeddings["word_embeddings"].weight
         assert isinstance(weight, Tensor), "the embedding's matrix"

@@ -1,7 +1,9 @@
 """Heads for tasks: sequence and token classification, question answering, multiple choice, embedding, late interaction.
 
 Each is the encoder, transformers' prediction head where transformers has one, and a linear layer, with transformers' parameter
-names. Input is unpadded, as everywhere: outputs have a row a segment, or a row a token. Losses are means, as in transformers.
+names. Input is unpadded, as everywhere: outputs have a row a segment, or a row a token. Losses are means, as in transformers, and
+a label of -100 counts for nothing. Labels of another shape or dtype are refused (`ModelError`), and, on a CPU alone, values that are
+no class: to look would make the host wait for another device.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from torch import Tensor, nn
 from model.config import POOLINGS, ModernBertConfig
 from model.errors import ModelError
 from model.init import initialise
+from model.loss import check_labels
 from model.modernbert import ModernBert, PredictionHead
+
+# The label of what has none, as in transformers.
+IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class SequenceClassification(nn.Module):
         initialise(self, config)
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, labels: Tensor | None = None) -> HeadOutput:
-        """`labels`: int64 (segments,) classes; or float (segments, labels) or, of one label, (segments,)."""
+        """`labels`: int64 (segments,) classes, -100 where there is none; or float (segments, labels) or, of one label, (segments,)."""
         pooled = pool(self.model(input_ids, cu_seqlens, max_seqlen), cu_seqlens, self.settings.pooling)
         logits = self.classifier(F.dropout(self.head(pooled), self.settings.dropout, self.training))
         return HeadOutput(logits, None if labels is None else self._loss(logits, labels))
@@ -84,10 +90,16 @@ class SequenceClassification(nn.Module):
             problem = "regression"
         elif problem is None:
             problem = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+        if problem == "single_label_classification":
+            check_labels(labels, (len(logits),), self.settings.labels, "segment", ignore=IGNORED)
+            return F.cross_entropy(logits, labels, ignore_index=IGNORED)
+        alone = self.settings.labels == 1 and labels.shape == (len(logits),)
+        if not (alone and problem == "regression") and labels.shape != logits.shape:
+            raise ModelError(f"labels: {tuple(labels.shape)}; give {tuple(logits.shape)}, a row for each segment, a number for each label")
         if problem == "regression":
             return F.mse_loss(logits.view(labels.shape), labels.to(logits.dtype))
-        if problem == "single_label_classification":
-            return F.cross_entropy(logits, labels)
+        if not labels.is_floating_point():
+            raise ModelError(f"labels: {labels.dtype}; give floats from 0 to 1 where a segment may have many labels")
         return F.binary_cross_entropy_with_logits(logits, labels)
 
 
@@ -106,7 +118,10 @@ class TokenClassification(nn.Module):
         """`labels`: int64 (tokens,), -100 where there is none."""
         hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen))
         logits = self.classifier(F.dropout(hidden, self.settings.dropout, self.training))
-        return HeadOutput(logits, None if labels is None else F.cross_entropy(logits, labels))
+        if labels is None:
+            return HeadOutput(logits, None)
+        check_labels(labels, (len(logits),), self.settings.labels, "token", ignore=IGNORED)
+        return HeadOutput(logits, F.cross_entropy(logits, labels, ignore_index=IGNORED))
 
 
 @dataclass(frozen=True)
@@ -139,20 +154,33 @@ class QuestionAnswering(nn.Module):
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
     ) -> SpanOutput:
-        """`start_positions`, `end_positions`: int64 (segments,), places within the segment; one past its end counts for nothing."""
+        """`start_positions`, `end_positions`: int64 (segments,), places within the segment.
+
+        One past its end counts for nothing, as in transformers, and so does -100. Another negative one is refused on a CPU, where
+        transformers takes it for 0; one of the two without the other always.
+        """
+        if (start_positions is None) != (end_positions is None):
+            lacking = "start_positions" if start_positions is None else "end_positions"
+            raise ModelError(f"{lacking}: not given; give both, or neither for no loss")
         hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen))
         start, end = self.classifier(F.dropout(hidden, self.settings.dropout, self.training)).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
-            loss = (_pointing(start, cu_seqlens, start_positions) + _pointing(end, cu_seqlens, end_positions)) / 2
+            begins = _pointing("start_positions", start, cu_seqlens, start_positions)
+            loss = (begins + _pointing("end_positions", end, cu_seqlens, end_positions)) / 2
         return SpanOutput(start, end, loss)
 
 
-def _pointing(logits: Tensor, cu_seqlens: Tensor, positions: Tensor) -> Tensor:
-    """Mean cross-entropy of a softmax over each segment's tokens against the right one."""
+def _pointing(name: str, logits: Tensor, cu_seqlens: Tensor, positions: Tensor) -> Tensor:
+    """Mean cross-entropy of a softmax over each segment's tokens against the right one. `name` is for errors."""
+    shape = (len(cu_seqlens) - 1,)
+    if positions.dtype != torch.int64 or positions.shape != shape:
+        raise ModelError(f"{name}: {positions.dtype} {tuple(positions.shape)}; give int64 {shape}, one for each segment")
+    if positions.device.type == "cpu" and (wrong := (positions < 0) & (positions != IGNORED)).any():
+        raise ModelError(f"{name}: {int(positions[wrong][0])} is no place; give 0 or more, or {IGNORED} where there is no answer")
     lengths = cu_seqlens.diff().long()
     rows = torch.nn.utils.rnn.pad_sequence(list(torch.split(logits, lengths.tolist())), batch_first=True, padding_value=float("-inf"))
-    return F.cross_entropy(rows, torch.where(positions < lengths, positions, -100))
+    return F.cross_entropy(rows, torch.where(positions < lengths, positions, IGNORED), ignore_index=IGNORED)
 
 
 class MultipleChoice(nn.Module):
@@ -176,7 +204,10 @@ class MultipleChoice(nn.Module):
             raise ModelError(f"choices: {segments} segments are not so many questions of {choices} choices each")
         pooled = pool(self.model(input_ids, cu_seqlens, max_seqlen), cu_seqlens, self.settings.pooling)
         logits = self.classifier(F.dropout(self.head(pooled), self.settings.dropout, self.training)).view(-1, choices)
-        return HeadOutput(logits, None if labels is None else F.cross_entropy(logits, labels))
+        if labels is None:
+            return HeadOutput(logits, None)
+        check_labels(labels, (len(logits),), choices, "question", ignore=IGNORED)
+        return HeadOutput(logits, F.cross_entropy(logits, labels, ignore_index=IGNORED))
 
 
 class Embedding(nn.Module):

@@ -7,11 +7,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.errors import ModelError
+
 # Logits that are in memory at once, about (float32: 128 MB on a CPU, where more gains nothing; 256 MB elsewhere).
 CHUNK_LOGITS = {"cpu": 1 << 25}
 OTHERWISE = 1 << 26
 # A probability below this may have lost digits, or be zero: its logarithm is taken from the logits.
 TINY = 1e-30
+
+
+def check_labels(labels: Tensor, shape: tuple[int, ...], classes: int, each: str, *, ignore: int | None = None, why: str = "") -> None:
+    """Refuse labels that are not int64 of `shape`, or, on a CPU, not below `classes`; `ignore` marks where there is none.
+
+    On another device the values are not looked at: the host would wait for it. `each` says in an error what has a label, `why` what
+    to do about a value.
+    """
+    if labels.dtype != torch.int64 or labels.shape != shape:
+        raise ModelError(f"labels: {labels.dtype} {tuple(labels.shape)}; give int64 {tuple(shape)}, one for each {each}")
+    if labels.device.type == "cpu" and labels.numel():
+        wrong = (labels < 0) | (labels >= classes)
+        if ignore is not None:
+            wrong &= labels != ignore
+        if wrong.any():
+            none = "" if ignore is None else f", or {ignore} where there is none"
+            raise ModelError(f"labels: {int(labels[wrong][0])} is not one of {classes} classes; give 0 to {classes - 1}{none}{why}")
 
 
 def _losses(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -78,7 +97,10 @@ def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, label
 
     Args: `hidden` (n, hidden size), `weight` (vocabulary, hidden size), `bias` (vocabulary,) or None, `labels` int64 (n,). The
     product is taken in `hidden`'s dtype, the softmax in float32. With n = 0 the loss is 0 and gradients are zeros.
+
+    Raises: `ModelError` for labels of another shape or dtype, and, on a CPU alone, for labels past the vocabulary.
     """
+    check_labels(labels, (len(hidden),), len(weight), "position", why="; leave out positions that have no label")
     if bias is None:
         bias = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
     needs = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad)

@@ -123,8 +123,8 @@ class ModernBert(nn.Module):
             cu_seqlens: int32 (segments + 1,), where segments begin and end: 0, ..., tokens; none is empty.
             max_seqlen: length of the longest segment.
 
-        Raises: `ModelError` for a segment past the configuration's `max_length`; and, on a CPU, where to look costs nothing, for
-        empty segments, bounds that do not fit the ids, and ids past the vocabulary.
+        Raises: `ModelError` for a segment past the configuration's `max_length` and another shape or dtype; and, on a CPU, where to
+        look costs nothing, for empty segments, bounds that do not fit the ids, and ids past the vocabulary.
         """
         config = self.config
         check_bounds("model", config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
@@ -148,11 +148,13 @@ def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor,
     """Refuse a batch that cannot be right. Raises `ModelError` naming the argument; `what` is the model's section, for its words."""
     if max_seqlen > max_length:
         raise ModelError(f"max_seqlen: a segment of {max_seqlen} tokens is longer than {what}.max_length {max_length}")
-    if input_ids.device.type != "cpu" or cu_seqlens.device.type != "cpu":
-        return  # to look would make the host wait for the device
     if input_ids.dim() != 1 or input_ids.dtype not in (torch.int64, torch.int32):
         raise ModelError(f"input_ids: {input_ids.dtype} {tuple(input_ids.shape)}; give int64 (tokens,), all segments end to end")
-    if cu_seqlens.dim() != 1 or len(cu_seqlens) < 2 or int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != len(input_ids):
+    if cu_seqlens.dim() != 1 or len(cu_seqlens) < 2 or cu_seqlens.dtype != torch.int32:
+        raise ModelError(f"cu_seqlens: {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}; give int32 (segments + 1,), from 0 to the last end")
+    if input_ids.device.type != "cpu" or cu_seqlens.device.type != "cpu":
+        return  # to look would make the host wait for the device
+    if int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != len(input_ids):
         raise ModelError(
             f"cu_seqlens: must begin with 0 and end with the number of tokens, {len(input_ids)}; got {cu_seqlens.tolist()[:9]}"
         )
@@ -165,6 +167,19 @@ def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor,
     low, high = int(input_ids.min()), int(input_ids.max())
     if low < 0 or high >= vocab_size:
         raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; {what}.vocab_size is {vocab_size}")
+
+
+def take(hidden: Tensor, positions: Tensor | None) -> Tensor:
+    """The rows of `hidden` at `positions`, or all. Raises `ModelError` as `ModernBertForMaskedLM.forward` says."""
+    if positions is None:
+        return hidden
+    if positions.dim() != 1 or positions.dtype != torch.int64:
+        raise ModelError(f"positions: {positions.dtype} {tuple(positions.shape)}; give int64 (n,), places in input_ids")
+    if positions.device.type == "cpu" and len(positions):
+        low, high = int(positions.min()), int(positions.max())
+        if low < 0 or high >= len(hidden):
+            raise ModelError(f"positions: {low if low < 0 else high} is not a place in input_ids; give 0 to {len(hidden) - 1}")
+    return hidden[positions]
 
 
 class PredictionHead(nn.Module):
@@ -222,10 +237,11 @@ class ModernBertForMaskedLM(nn.Module):
             positions: int64 (n,), the tokens to predict; None: all. The head runs on these alone.
             labels: int64 (n,), the right ids there.
 
-        Raises: as `ModernBert.forward`.
+        Raises: as `ModernBert.forward`; `ModelError` for positions or labels of another shape or dtype; and, on a CPU alone, since to
+        look would make the host wait for another device, for positions past the end and labels past the vocabulary.
         """
         hidden = self.model(input_ids, cu_seqlens, max_seqlen)
-        hidden = self.head(hidden if positions is None else hidden[positions])
+        hidden = self.head(take(hidden, positions))
         weight, bias = self.model.embeddings.tok_embeddings.weight, self.decoder.bias
         if labels is not None:
             return MaskedLMOutput(cross_entropy_sum(hidden, weight, bias, labels), None)

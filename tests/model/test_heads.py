@@ -195,6 +195,46 @@ def test_late_interaction_scores_are_the_sums_of_best_matches() -> None:
         assert float(scores[row, row]) == pytest.approx(len(query), abs=1e-3)  # each token matches itself best
 
 
+@pytest.mark.parametrize(
+    ("kind", "head", "labels", "message"),
+    [
+        (
+            SequenceClassification,
+            HeadConfig(3),
+            torch.tensor([0, 1]),
+            r"labels: torch\.int64 \(2,\); give int64 \(4,\), one for each segment",
+        ),
+        (SequenceClassification, HeadConfig(3), torch.tensor([0, 1, 3, 0]), "labels: 3 is not one of 3 classes"),
+        (SequenceClassification, HeadConfig(1), torch.zeros(2), r"labels: \(2,\); give \(4, 1\)"),
+        (SequenceClassification, HeadConfig(2, problem="regression"), torch.zeros(2, 4), r"labels: \(2, 4\); give \(4, 2\)"),
+        (SequenceClassification, HeadConfig(2), torch.zeros(3, 2), r"labels: \(3, 2\); give \(4, 2\)"),
+        (SequenceClassification, HeadConfig(2, problem="multi_label_classification"), torch.ones(4, 2).long(), "give floats"),
+        (TokenClassification, HeadConfig(5), torch.zeros(9).long(), "one for each token"),
+        (TokenClassification, HeadConfig(5), torch.full((168,), -1), "labels: -1 is not one of 5 classes; give 0 to 4, or -100"),
+    ],
+)
+def test_labels_of_heads_that_cannot_be_right_are_refused(kind: Any, head: HeadConfig, labels: torch.Tensor, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        kind(ModernBertConfig(**SMALL), head)(*batch(LENGTHS), labels)
+
+
+def test_labels_of_choices_and_answers_that_cannot_be_right_are_refused() -> None:
+    choice, answer = (kind(ModernBertConfig(**SMALL)).eval() for kind in (MultipleChoice, QuestionAnswering))
+    given, places = batch(LENGTHS), torch.tensor([0, 1, 2, 3])
+    with pytest.raises(ModelError, match=r"give int64 \(2,\), one for each question"):
+        choice(*given, 2, torch.tensor([0]))
+    with pytest.raises(ModelError, match="labels: 2 is not one of 2 classes"):
+        choice(*given, 2, torch.tensor([0, 2]))
+    with pytest.raises(ModelError, match=r"start_positions: torch\.int64 \(3,\)"):
+        answer(*given, places[:3], places)
+    with pytest.raises(ModelError, match="end_positions: -1 is no place"):
+        answer(*given, places, places - 1)
+    with pytest.raises(ModelError, match="end_positions: not given"):
+        answer(*given, places)
+    past = answer(*given, places, torch.tensor([500, 1, 2, 3])).loss
+    torch.testing.assert_close(answer(*given, places, torch.tensor([-100, 1, 2, 3])).loss, past)
+
+
 def test_pooling_is_per_segment() -> None:
     hidden = torch.arange(12.0).view(6, 2)
     edges = torch.tensor([0, 1, 6], dtype=torch.int32)

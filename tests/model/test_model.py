@@ -421,3 +421,43 @@ def test_a_segment_past_the_limit_is_refused() -> None:
     model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
     with pytest.raises(ModelError, match=r"600 tokens is longer than model\.max_length 512"):
         model(*batch(model.config, [600]))
+
+
+LABELS: list[tuple[torch.Tensor | None, torch.Tensor, str]] = [
+    (None, torch.zeros(9, dtype=torch.int64), r"labels: torch\.int64 \(9,\); give int64 \(10,\)"),
+    (torch.arange(3), torch.zeros(2, dtype=torch.int64), r"labels: torch\.int64 \(2,\); give int64 \(3,\)"),
+    (torch.arange(3), torch.zeros(3, 1, dtype=torch.int64), r"labels: torch\.int64 \(3, 1\)"),
+    (torch.arange(3), torch.zeros(3, dtype=torch.int32), r"labels: torch\.int32"),
+    (torch.arange(3), torch.tensor([0, 400, 1]), "labels: 400 is not one of 320 classes"),
+    (torch.arange(3), torch.tensor([0, -100, 1]), "labels: -100 is not one of .* leave out positions"),
+    (torch.tensor([0, 10]), torch.zeros(2, dtype=torch.int64), "positions: 10 is not a place in input_ids; give 0 to 9"),
+    (torch.tensor([0, -1]), torch.zeros(2, dtype=torch.int64), "positions: -1 is not a place"),
+    (torch.tensor([0.0]), torch.zeros(1, dtype=torch.int64), r"positions: torch\.float32"),
+]
+
+
+@pytest.mark.parametrize("classic", [False, True], ids=["modern", "classic"])
+@pytest.mark.parametrize(("positions", "labels", "message"), LABELS)
+def test_labels_that_cannot_be_right_are_refused(positions: torch.Tensor | None, labels: torch.Tensor, message: str, classic: bool) -> None:
+    from model import ClassicBertConfig, ClassicBertForMaskedLM
+
+    sizes = {name: SMALL[name] for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_length")}
+    model = ClassicBertForMaskedLM(ClassicBertConfig(**sizes)) if classic else ModernBertForMaskedLM(ModernBertConfig(**SMALL))
+    ids, edges, longest = batch(ModernBertConfig(**SMALL), [10])
+    with pytest.raises(ModelError, match=message):
+        model(ids, edges, longest, positions, labels)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # on "meta", as on a GPU, values cannot be looked at
+def test_shapes_and_dtypes_of_a_batch_are_checked_on_every_device(device: str) -> None:
+    from model.modernbert import check_bounds
+
+    ids, edges = torch.zeros(4, dtype=torch.int64, device=device), torch.zeros(2, dtype=torch.int32, device=device)
+    for wrong in (ids[None], ids.float()):
+        with pytest.raises(ModelError, match="input_ids: torch"):
+            check_bounds("model", 8, 8, wrong, edges, 4)
+    for bad in (edges[None], edges[:1], edges.long()):
+        with pytest.raises(ModelError, match="cu_seqlens: torch"):
+            check_bounds("model", 8, 8, ids, bad, 4)
+    if device == "meta":
+        check_bounds("model", 8, 8, ids, edges, 4)
