@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.config import ModernBertConfig
+from model.config import POOLINGS, ModernBertConfig
 from model.errors import ModelError
 from model.heads import (
     Embedding,
@@ -70,6 +70,7 @@ ARCHITECTURES: dict[type[nn.Module], str] = {
     LateInteraction: "ModernBertModel",
 }
 _BARE = (ModernBert, Embedding, LateInteraction)
+_DENSE, _IDENTITY = "1_Dense", "torch.nn.modules.linear.Identity"
 
 
 # --- configuration -----------------------------------------------------------------------------------------------------
@@ -157,7 +158,10 @@ def _head_config(body: dict[str, Any], kind: type[nn.Module]) -> HeadConfig:
 
 
 def save(model: nn.Module, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` for transformers, not checked; `export` checks."""
+    """Write `config.json` and `model.safetensors` for transformers, not checked; `export` checks.
+
+    Of `Embedding` and `LateInteraction` what they add to the encoder is written too, as sentence-transformers and PyLate have it.
+    """
     kind = type(model)
     encoder: Any = model if isinstance(model, ModernBert) else model.model
     settings = getattr(model, "settings", None)
@@ -167,6 +171,8 @@ def save(model: nn.Module, folder: Path) -> None:
     named = encoder if kind in _BARE else model
     state = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in named.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    if isinstance(model, (Embedding, LateInteraction)):
+        _write_modules(model, folder)
 
 
 def export(model: nn.Module, folder: Path, *, tolerance: float = 1e-3) -> float:
@@ -187,6 +193,10 @@ def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) 
     Those (`tokenizer.json`, `tokenizer_config.json`) belong in the same folder: the tokenizer's exporter writes them.
     """
     save(model, folder)
+
+
+def _write_modules(model: Embedding | LateInteraction, folder: Path) -> None:
+    """`modules.json` and the folders it names: pooling and unit length, or the projection."""
     size = model.config.hidden_size
     modules = [("", "sentence_transformers.models.Transformer")]
     body: dict[str, Any]
@@ -202,15 +212,15 @@ def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) 
         if model.unit:
             modules.append(("2_Normalize", "sentence_transformers.models.Normalize"))
     else:
-        modules.append(("1_Dense", "pylate.models.Dense.Dense"))
+        modules.append((_DENSE, "pylate.models.Dense.Dense"))
         body = {"in_features": size, "out_features": model.linear.out_features, "bias": False}
-        body["activation_function"] = "torch.nn.modules.linear.Identity"
+        body["activation_function"] = _IDENTITY
     for name, _ in modules[1:]:
         (folder / name).mkdir(exist_ok=True)
     (folder / modules[1][0] / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     if isinstance(model, LateInteraction):
         weight = model.linear.weight.detach().to("cpu", torch.float32).contiguous()
-        save_file({"linear.weight": weight}, folder / "1_Dense" / "model.safetensors", metadata={"format": "pt"})
+        save_file({"linear.weight": weight}, folder / _DENSE / "model.safetensors", metadata={"format": "pt"})
     entries = [{"idx": number, "name": str(number), "path": path, "type": kind} for number, (path, kind) in enumerate(modules)]
     (folder / "modules.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     settings = {"max_seq_length": model.config.max_length, "do_lower_case": False}
@@ -243,6 +253,73 @@ def _read(folder: Path) -> tuple[dict[str, Any], ModernBertConfig, dict[str, Ten
     return body, config, state
 
 
+def _object(path: Path) -> Any:
+    """A JSON file beside the model's. Raises `ModelError` where it is not there or cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); save the model again") from error
+
+
+def _modules(folder: Path) -> list[tuple[str, str]]:
+    """What `modules.json` puts after the encoder, (class without its modules' names, folder); nothing where there is no such file."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        found = [(str(entry["type"]).rsplit(".", 1)[-1], str(entry["path"])) for entry in _object(path)]
+    except (TypeError, KeyError) as error:
+        raise ModelError(f"{path}: must be a list of objects with type and path") from error
+    for kind, place in found:
+        if place and Path(place).name != place:
+            raise ModelError(f"{path}: {kind} is in {place!r}, outside its folder")
+    return [(kind, place) for kind, place in found if kind != "Transformer"]
+
+
+def _pooling(folder: Path) -> dict[str, Any]:
+    """`Embedding`'s settings that the folder has. Raises `ModelError` for what would give other vectors than it says."""
+    modules = dict(_modules(folder))
+    if "Pooling" not in modules:  # another class's folder, or the bare encoder's
+        return {}
+    if strange := modules.keys() - {"Pooling", "Normalize"}:
+        raise ModelError(f"{folder / 'modules.json'}: {sorted(strange)[0]} is not supported in an embedding; only Pooling and Normalize")
+    path = folder / modules["Pooling"] / "config.json"
+    body = _object(path)
+    if not isinstance(body, dict):
+        raise ModelError(f"{path}: must be a JSON object")
+    modes = body.get("pooling_mode")  # version 6 of sentence-transformers writes one field, those before one for each way
+    if modes is None:
+        modes = [name.removeprefix("pooling_mode_") for name, value in body.items() if name.startswith("pooling_mode_") and value is True]
+    names = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if len(modes) != 1 or modes[0] not in names:
+        raise ModelError(f"{path}: pooling_mode is {modes}; one of {', '.join(POOLINGS)} is supported")
+    return {"pooling": names[modes[0]], "unit": "Normalize" in modules}
+
+
+def _projection(folder: Path, hidden_size: int) -> Tensor:
+    """The weight of late interaction's projection. Raises `ModelError` where the folder has none, or one that we do not do."""
+    modules = dict(_modules(folder))
+    if set(modules) != {"Dense"}:
+        has = ", ".join(modules) or "nothing"
+        raise ModelError(f"{folder / 'modules.json'}: late interaction is one Dense, this has {has}; for a new projection give `size`")
+    place = folder / modules["Dense"]
+    body = _object(place / "config.json")
+    for name, wanted in (("bias", False), ("activation_function", _IDENTITY), ("in_features", hidden_size), ("use_residual", False)):
+        if not isinstance(body, dict) or body.get(name, wanted) != wanted:
+            found = body.get(name) if isinstance(body, dict) else body
+            raise ModelError(f"{place / 'config.json'}: {name} is {found!r}; only {wanted!r} is supported")
+    path = place / "model.safetensors"
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); give the projection, or `size` for a new one") from error
+    weight = state.get("linear.weight")
+    if set(state) != {"linear.weight"} or weight is None or weight.dim() != 2 or weight.shape[1] != hidden_size:
+        raise ModelError(f"{path}: must have linear.weight (size, {hidden_size}) alone; has {', '.join(sorted(state))}")
+    return weight.float()
+
+
 def load(folder: Path, *, attention: str = "auto") -> ModernBertForMaskedLM:
     """A masked language model from a transformers folder. Raises `ModelError` naming missing, extra or misshapen weights."""
     model = load_as(folder, ModernBertForMaskedLM, attention=attention)
@@ -259,13 +336,21 @@ def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
         raise ModelError(
             f"{folder / 'config.json'}: architectures is {names}; known are {', '.join(dict.fromkeys(ARCHITECTURES.values()))}"
         )
-    return _build(folder, body, config, state, kind, None, attention)
+    return _build(folder, body, config, state, kind, None, None, attention)
 
 
-def load_as(folder: Path, kind: type[nn.Module], head: HeadConfig | None = None, *, attention: str = "auto") -> nn.Module:
-    """A model of a given class. From a folder of another class it gets what the two share; only a classifier may then be new."""
+def load_as(
+    folder: Path, kind: type[nn.Module], head: HeadConfig | None = None, *, size: int | None = None, attention: str = "auto"
+) -> nn.Module:
+    """A model of a given class. From a folder of another class it gets what the two share; a classifier is then new.
+
+    An `Embedding` gets the folder's pooling and unit length (`head.pooling` instead, if given; mean and unit where neither says), a
+    `LateInteraction` the folder's projection, or with `size` a new one of so many numbers.
+    """
+    if size is not None and kind is not LateInteraction:
+        raise ModelError(f"size: {kind.__name__} has no projection; leave it out")
     body, config, state = _read(folder)
-    return _build(folder, body, config, state, kind, head, attention)
+    return _build(folder, body, config, state, kind, head, size, attention)
 
 
 def _build(
@@ -275,6 +360,7 @@ def _build(
     state: dict[str, Tensor],
     kind: type[nn.Module],
     head: HeadConfig | None,
+    size: int | None,
     attention: str,
 ) -> nn.Module:
     own = ARCHITECTURES[kind] in (body.get("architectures") or [ARCHITECTURES[kind]])
@@ -283,8 +369,15 @@ def _build(
         state = {name if name.startswith(("head.", "decoder.", "classifier.")) else f"model.{name}": value for name, value in state.items()}
     made: Any = kind
     model: nn.Module
-    if kind in (ModernBertForMaskedLM, Embedding, LateInteraction):
+    if kind is ModernBertForMaskedLM:
         model = made(config, attention=attention)
+    elif kind is Embedding:
+        settings = _pooling(folder) | ({"pooling": head.pooling} if head else {})
+        model = Embedding(config, **settings, attention=attention)
+    elif kind is LateInteraction:
+        if size is None:
+            state["linear.weight"] = _projection(folder, config.hidden_size)
+        model = LateInteraction(config, size=size or len(state["linear.weight"]), attention=attention)
     elif kind is ModernBert:
         model = nn.Module()
         model.model = ModernBert(config, attention=attention)

@@ -76,7 +76,7 @@ def same_gradients(ours: torch.nn.Module, theirs: torch.nn.Module, blind: str = 
     for name, parameter in ours.named_parameters():
         other = others[name].grad
         if parameter.grad is None or other is None:
-            assert parameter.grad is None or float(parameter.grad.abs().max()) == 0, name
+            assert all(one is None or float(one.abs().max()) == 0 for one in (parameter.grad, other)), name
             continue
         if name.endswith(blind):
             assert max(float(parameter.grad.abs().max()), float(other.abs().max())) < 1e-6, name
@@ -252,6 +252,68 @@ def test_every_class_is_exported_with_proof_and_comes_back(tmp_path: Path, kind:
     for name, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
     assert bridge.ARCHITECTURES[type(bridge.load_any(tmp_path))] == bridge.ARCHITECTURES[kind]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["export", "sentence_transformer"])
+def test_an_embedding_comes_back_with_its_settings(tmp_path: Path, whole: bool) -> None:
+    given = batch(LENGTHS)
+    for pooling, unit in (("cls", False), ("mean", False), ("cls", True)):
+        model = lively(Embedding(ModernBertConfig(**SMALL), pooling=pooling, unit=unit)).eval()
+        bridge.export(model, tmp_path) if whole else bridge.save_sentence_transformer(model, tmp_path)
+        again = bridge.load_as(tmp_path, Embedding)
+        torch.testing.assert_close(again(*given), model(*given), rtol=0, atol=0)
+    assert isinstance(changed := bridge.load_as(tmp_path, Embedding, HeadConfig(pooling="mean")), Embedding)
+    assert (changed.settings.pooling, changed.unit) == ("mean", True)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["export", "sentence_transformer"])
+def test_late_interaction_comes_back_with_its_projection(tmp_path: Path, whole: bool) -> None:
+    model = lively(LateInteraction(ModernBertConfig(**SMALL), size=16)).eval()
+    bridge.export(model, tmp_path) if whole else bridge.save_sentence_transformer(model, tmp_path)
+    again = bridge.load_as(tmp_path, LateInteraction)
+    torch.testing.assert_close(again(*batch(LENGTHS)), model(*batch(LENGTHS)), rtol=0, atol=0)
+    assert bridge.load_as(tmp_path, LateInteraction, size=8)(*batch(LENGTHS)).shape == (168, 8)
+    (tmp_path / "1_Dense" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="1_Dense.*cannot be read.*`size` for a new one"):
+        bridge.load_as(tmp_path, LateInteraction)
+
+
+def test_a_projection_that_a_folder_lacks_is_new_only_when_asked_for(tmp_path: Path) -> None:
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
+    bridge.save(model, tmp_path)
+    with pytest.raises(ModelError, match="this has nothing; for a new projection give `size`"):
+        bridge.load_as(tmp_path, LateInteraction)
+    assert bridge.load_as(tmp_path, LateInteraction, size=8)(*batch(LENGTHS)).shape == (168, 8)
+    with pytest.raises(ModelError, match="size: Embedding has no projection"):
+        bridge.load_as(tmp_path, Embedding, size=8)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"pooling_mode": "max"}, r"1_Pooling.config\.json: pooling_mode is \['max'\]"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, r"pooling_mode is \['cls_token', 'mean_tokens'\]"),
+        ({"pooling_mode": "cls"}, None),
+    ],
+)
+def test_pooling_is_read_as_sentence_transformers_writes_it(tmp_path: Path, body: dict[str, Any], message: str | None) -> None:
+    bridge.save(Embedding(ModernBertConfig(**SMALL)), tmp_path)
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(body))
+    if message is None:
+        again: Any = bridge.load_as(tmp_path, Embedding)
+        assert (again.settings.pooling, again.unit) == ("cls", True)
+        return
+    with pytest.raises(ModelError, match=message):
+        bridge.load_as(tmp_path, Embedding)
+
+
+def test_an_embedding_with_modules_of_other_kinds_is_refused(tmp_path: Path) -> None:
+    bridge.save(Embedding(ModernBertConfig(**SMALL)), tmp_path)
+    path = tmp_path / "modules.json"
+    more = {"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"}
+    path.write_text(json.dumps([*json.loads(path.read_text()), more]))
+    with pytest.raises(ModelError, match="Dense is not supported in an embedding"):
+        bridge.load_as(tmp_path, Embedding)
 
 
 @pytest.mark.parametrize(
