@@ -11,15 +11,25 @@ from model.config import ModernBertConfig
 from model.errors import ModelError
 from model.modernbert import ModernBertForMaskedLM
 
+# Base of global layers for segments of up to 8192 tokens (arXiv 2412.13663, 2.2.1).
+PAPER_THETA = 160_000.0
 
-def extend_context(model: ModernBertForMaskedLM, *, max_length: int, global_theta: float = 160_000.0) -> None:
+
+def extend_context(model: ModernBertForMaskedLM, *, max_length: int, global_theta: float | None = None) -> None:
     """Let a model take longer segments: a larger rotary base in global layers, in place; weights stay (arXiv 2412.13663, 2.2.1).
 
-    Raises: `ModelError` where `max_length` is not longer than it was.
+    `global_theta`: None takes the paper's 160,000, or the model's own where that is larger.
+
+    Raises: `ModelError` where `max_length` is not longer than it was, or `global_theta` less than it was.
     """
-    if max_length < model.config.max_length:
-        raise ModelError(f"max_length: {max_length} is shorter than the {model.config.max_length} that the model takes already")
-    model.config = model.model.config = replace(model.config, max_length=max_length, global_theta=global_theta)
+    config = model.config
+    if max_length <= config.max_length:
+        raise ModelError(f"max_length: {max_length} is not longer than the {config.max_length} that the model takes already")
+    if global_theta is None:
+        global_theta = max(PAPER_THETA, config.global_theta)
+    elif global_theta < config.global_theta:
+        raise ModelError(f"global_theta: {global_theta:g} is less than the model's {config.global_theta:g}; give as much, or leave it out")
+    model.config = model.model.config = replace(config, max_length=max_length, global_theta=global_theta)
 
 
 def _tiled(small: Tensor, large: Tensor, units: tuple[int, ...]) -> Tensor:
