@@ -7,7 +7,9 @@ under the embedding's name, and that its bare encoder has no `model.` before its
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,48 @@ def to_transformers_config(
     return found
 
 
+def _refuse(name: str, value: Any, wanted: str) -> ModelError:
+    return ModelError(f"config.json: {name} is {value!r}; {wanted}")
+
+
+def _whole(name: str, value: Any, least: int | None = None) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _refuse(name, value, "give a whole number")
+    if least is not None and value < least:
+        raise _refuse(name, value, f"it must be at least {least}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
+        raise _refuse(name, value, "give a finite number")
+    return float(value)
+
+
+def _table(name: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise _refuse(name, value, "give an object")
+    return value or {}
+
+
+def _value(name: str, value: Any, like: str) -> Any:
+    """A field's value, of the type that our field has (`like`, as it is written)."""
+    if like == "float":
+        return _number(name, value)
+    if like.startswith("int"):
+        return _whole(name, value)
+    if not isinstance(value, {"bool": bool, "str": str}[like]):
+        raise _refuse(name, value, "give true or false" if like == "bool" else "give a string")
+    return value
+
+
+def _plain_rotary(name: str, rope: dict[str, Any]) -> None:
+    """Refuse rotary embeddings that are stretched in some way."""
+    for key in ("rope_type", "type"):
+        if rope.get(key) not in (None, "default"):
+            raise _refuse(f"{name}.{key}", rope[key], "only 'default' is supported")
+
+
 def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
     """Our configuration for a transformers `config.json`, of any version. Raises `ModelError` naming what we do not do."""
     if body.get("model_type") != "modernbert":
@@ -116,42 +160,70 @@ def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
     for name, value in _FIXED.items():
         if body.get(name, value) != value:
             raise ModelError(f"config.json: {name} is {body[name]!r}; only {value!r} is supported")
-    values = {ours: body[theirs] for ours, theirs in _FIELDS.items() if body.get(theirs) is not None}
-    values |= _pattern(body, values.get("layers", ModernBertConfig.layers))
-    rope = body.get("rope_parameters") or {}
+    kinds = {field.name: str(field.type) for field in fields(ModernBertConfig)}
+    values = {ours: _value(theirs, body[theirs], kinds[ours]) for ours, theirs in _FIELDS.items() if body.get(theirs) is not None}
+    if (dropout := body.get("attention_dropout")) is not None and _number("attention_dropout", dropout) != 0:
+        raise _refuse("attention_dropout", dropout, "only 0 is supported; dropout is after attention, not in it")
+    pad, vocabulary = values.get("pad_token_id"), values.get("vocab_size", ModernBertConfig.vocab_size)
+    if pad is not None and not 0 <= pad < vocabulary:
+        raise _refuse("pad_token_id", pad, f"it must be in the vocabulary, below vocab_size {vocabulary}")
+    values |= _pattern(body, _whole("num_hidden_layers", values.get("layers", ModernBertConfig.layers), 1))
+    scaling, rope = _table("rope_scaling", body.get("rope_scaling")), _table("rope_parameters", body.get("rope_parameters"))
+    _plain_rotary("rope_scaling", scaling)
+    _plain_rotary("rope_parameters", rope)
+    if flat := (scaling.keys() - {"rope_type", "type"}):
+        raise _refuse(f"rope_scaling.{min(flat)}", scaling[min(flat)], "scaling is not supported; remove rope_scaling")
+    if flat := (rope.keys() - {"rope_type", "type", *_KINDS.values()}):
+        raise _refuse(f"rope_parameters.{min(flat)}", rope[min(flat)], f"give it in {' and in '.join(_KINDS.values())}")
     for ours, kind, old in (("global_theta", True, "global_rope_theta"), ("local_theta", False, "local_rope_theta")):
-        entry = rope.get(_KINDS[kind]) or {}
-        if entry.get("rope_type", "default") != "default":
-            raise ModelError(
-                f"config.json: rope_parameters.{_KINDS[kind]}.rope_type is {entry['rope_type']!r}; only 'default' is supported"
-            )
-        theta = entry.get("rope_theta", body.get(old))
+        where = f"rope_parameters.{_KINDS[kind]}"
+        entry = _table(where, rope.get(_KINDS[kind]))
+        _plain_rotary(where, entry)
+        theta, name = entry.get("rope_theta"), f"{where}.rope_theta"
+        if theta is None:
+            theta, name = body.get(old), old
         if theta is None and ours == "local_theta" and "local_rope_theta" in body:
             theta = values.get("global_theta")  # version 4 wrote null where local layers have the global base
         if theta is not None:
-            values[ours] = float(theta)
+            values[ours] = _number(name, theta)
     return ModernBertConfig(**values)
 
 
 def _pattern(body: dict[str, Any], layers: int) -> dict[str, Any]:
     """Which layers are global. Version 5 writes `layer_types`, version 4 a number; where both are there they must agree."""
     types, every = body.get("layer_types"), body.get("global_attn_every_n_layers")
+    if every is not None:
+        _whole("global_attn_every_n_layers", every, 1)
     if not types:
-        return {"global_every": 3 if every is None else int(every)}
+        return {"global_every": 3 if every is None else every}
+    if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
+        raise _refuse("layer_types", types, "give a list of strings")
     if len(types) != layers or set(types) - set(_KINDS.values()):
         raise ModelError(f"config.json: layer_types must name {layers} layers, each {' or '.join(_KINDS.values())}")
     wide = [layer for layer, kind in enumerate(types) if kind == _KINDS[True]]
-    if every is not None and wide != list(range(0, layers, int(every))):
+    if every is not None and wide != list(range(0, layers, every)):
         raise ModelError(f"config.json: layer_types and global_attn_every_n_layers ({every}) contradict each other; remove the wrong one")
-    step = int(every) if every is not None else wide[1] if len(wide) > 1 else layers
+    step = every if every is not None else wide[1] if len(wide) > 1 else layers
     if wide == list(range(0, layers, step)):
         return {"global_every": step}
     return {"global_every": None, "global_layers": tuple(wide)}
 
 
-def _head_config(body: dict[str, Any], kind: type[nn.Module]) -> HeadConfig:
-    labels = 1 if kind is MultipleChoice else len(body["id2label"]) if body.get("id2label") else int(body.get("num_labels", 2))
-    return HeadConfig(labels, body.get("classifier_pooling", "cls"), float(body.get("classifier_dropout", 0.0)), body.get("problem_type"))
+def _head_config(body: dict[str, Any], kind: type[nn.Module], own: bool) -> HeadConfig:
+    """What `config.json` says of the head; `own`: it is of this class, and not another task's."""
+    names = body.get("id2label")
+    labels = len(_table("id2label", names)) if names else _whole("num_labels", body.get("num_labels", 2), 1)
+    if kind is MultipleChoice:
+        labels = 1
+    elif kind is QuestionAnswering and not own:
+        labels = 2
+    dropout = body.get("classifier_dropout")
+    return HeadConfig(
+        labels,
+        body.get("classifier_pooling") or "cls",
+        0.0 if dropout is None else _number("classifier_dropout", dropout),
+        body.get("problem_type") if own else None,
+    )
 
 
 # --- writing -------------------------------------------------------------------------------------------------------------
@@ -382,15 +454,15 @@ def _build(
         model = nn.Module()
         model.model = ModernBert(config, attention=attention)
     else:
-        model = made(config, head or _head_config(body, kind), attention=attention)
+        model = made(config, head or _head_config(body, kind, own), attention=attention)
     expected = model.state_dict()
     lacks = expected.keys() - state.keys()
     unknown = state.keys() - expected.keys()
-    if not own or kind in _BARE:  # heads are left behind, and a classifier may be new
+    if not own or kind in _BARE:  # heads are left behind, and a classifier is new: another task's would say nothing here
         lacks = {name for name in lacks if not name.startswith(("classifier.", "linear."))}
         unknown = {name for name in unknown if not name.startswith(("head.", "decoder.", "classifier."))}
         if kind in (ModernBert, Embedding, LateInteraction) or not own:
-            state = {name: value for name, value in state.items() if name in expected}
+            state = {name: value for name, value in state.items() if name in expected and (own or not name.startswith("classifier."))}
     for what, names in (("lacks", lacks), ("has unknown", unknown)):
         if names:
             raise ModelError(f"{folder / 'model.safetensors'}: {what} {', '.join(sorted(names)[:5])} ({len(names)} in all)")

@@ -65,8 +65,8 @@ class ModernBertConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ModelError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
         for name in ("global_theta", "local_theta", "norm_eps", "init_std"):
-            if not getattr(self, name) > 0:
-                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be positive")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be positive and finite")
         for name in ("activation", "head_activation"):
             if getattr(self, name) not in ACTIVATIONS:
                 raise ModelError(f"model.{name} is {getattr(self, name)!r}; there are: {', '.join(ACTIVATIONS)}")

@@ -352,6 +352,19 @@ def test_a_masked_language_model_gives_its_encoder_to_a_classifier(tmp_path: Pat
         bridge.load_as(tmp_path, ModernBertForMaskedLM)
 
 
+@pytest.mark.parametrize("labels", [5, 7])
+def test_a_classifier_gives_another_task_all_but_its_last_layer(tmp_path: Path, labels: int) -> None:
+    model = lively(TokenClassification(ModernBertConfig(**SMALL), HeadConfig(5)))
+    bridge.save(model, tmp_path)
+    other = bridge.load_as(tmp_path, SequenceClassification, HeadConfig(labels)).state_dict()
+    assert other["classifier.weight"].shape == (labels, 64)
+    assert not torch.equal(other["classifier.weight"][:5], model.classifier.weight)
+    assert torch.equal(other["head.dense.weight"], model.head.dense.weight)
+    assert bridge.load_as(tmp_path, QuestionAnswering).state_dict()["classifier.weight"].shape == (2, 64)
+    with pytest.raises(ModelError, match=r"classifier\.(weight|bias) is \(5,.* says \(6,"):
+        bridge.load_as(tmp_path, TokenClassification, HeadConfig(6))
+
+
 def test_a_checkpoint_in_several_files_loads(tmp_path: Path) -> None:
     from transformers import AutoModelForMaskedLM
 
@@ -422,8 +435,19 @@ def test_a_longer_context_has_a_larger_base_and_the_same_weights() -> None:
     assert model(ids, edges, longest).logits.shape == (250, 320)
     assert (model.config.global_theta, model.config.local_theta) == (160_000.0, 10_000.0)
     assert all(bool((value == before[name]).all()) for name, value in model.state_dict().items())
-    with pytest.raises(ModelError, match="shorter"):
-        extend_context(model, max_length=10)
+    for length in (10, 2048):
+        with pytest.raises(ModelError, match=f"max_length: {length} is not longer than the 2048"):
+            extend_context(model, max_length=length)
+
+
+def test_a_longer_context_never_has_a_smaller_base() -> None:
+    model = ModernBertForMaskedLM(ModernBertConfig(**{**SMALL, "max_length": 100, "global_theta": 1e6}))
+    with pytest.raises(ModelError, match=r"global_theta: 160000 is less than the model's 1e\+06"):
+        extend_context(model, max_length=200, global_theta=160_000.0)
+    extend_context(model, max_length=200)
+    assert (model.config.max_length, model.config.global_theta) == (200, 1e6)
+    extend_context(model, max_length=300, global_theta=2e6)
+    assert model.config.global_theta == 2e6
 
 
 def test_large_layers_come_from_base_layers_of_the_same_kind_near_the_same_depth() -> None:
