@@ -146,7 +146,7 @@ def _without_secret(text: str) -> str:
     return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
 
 
-_QUERY = re.compile(r"\?[A-Za-z_][\w.-]*=\S*$")  # any other question mark is a glob's
+_QUERY = re.compile(r"\?[A-Za-z_][\w.-]*=[^\s?]*$")  # any other question mark is a glob's; linear: it stops at the next one
 _WEB = ("http", "https")
 _UNQUOTED = "/~!$&'()*+,;=:@"  # in the path of a URI (RFC 3986), beside letters, digits and -._
 
