@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 from tokenizer.card import card
 from tokenizer.config import TokenizerConfig
 from tokenizer.errors import TokenizerError
-from tokenizer.folder import ROLES, text_only
+from tokenizer.folder import ROLES, dump, text_only
 from tokenizer.layout import Layout, layout
 from tokenizer.proof import prove
 
@@ -65,7 +64,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     body = tokenizer.to_str(pretty=True)
     (folder / "tokenizer.json").write_text(body, encoding="utf-8")
-    _dump(
+    dump(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -76,7 +75,7 @@ def write(
             **ROLES,
         },
     )
-    _dump(
+    dump(
         folder / "special_tokens_map.json",
         {
             role: {"content": word, "lstrip": word == "[MASK]", "normalized": False, "rstrip": False, "single_word": False}
@@ -96,10 +95,6 @@ def write(
         "hardly_used": None if uses is None else hardly_used(trained, uses),
         "fast_engine": prove(text_only(body), parallel=True).to_json(),
     }
-    _dump(folder / "report.json", report)
+    dump(folder / "report.json", report)
     (folder / "README.md").write_text(card(config, plan, made_from), encoding="utf-8")
     return plan
-
-
-def _dump(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tokenizer.errors import TokenizerError
-from tokenizer.folder import fingerprint, load, text_only
+from tokenizer.folder import dump, fingerprint, load, text_only
 from tokenizer.proof import prove
 
 _STEP = 64  # vocabularies are multiples of this
@@ -62,10 +62,10 @@ def extend(folder: Path, words: Sequence[str], target: Path, *, in_unused: bool 
     if (folder / "tokenizer_config.json").is_file():
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         settings.pop("added_tokens_decoder", None)  # an older copy of the entries, which transformers would add again
-        _dump(target / "tokenizer_config.json", settings)
+        dump(target / "tokenizer_config.json", settings)
     (target / "tokenizer.json").write_text(text, encoding="utf-8")
     extended_from = {"tokenizer": fingerprint(folder), "entries": dict(zip(words, ids, strict=True))}
-    _dump(target / "report.json", {"extended_from": extended_from, "fast_engine": prove(text_only(text), parallel=True).to_json()})
+    dump(target / "report.json", {"extended_from": extended_from, "fast_engine": prove(text_only(text), parallel=True).to_json()})
     card = (folder / "README.md").read_text(encoding="utf-8").rstrip("\n") + "\n\n" if (folder / "README.md").is_file() else ""
     (target / "README.md").write_text(card + _section(words, ids, max(extended.values()) + 1), encoding="utf-8")
     return ids
@@ -77,7 +77,3 @@ def _section(words: Sequence[str], ids: Sequence[int], size: int) -> str:
     return "\n".join(
         ["## Extended", "", f"{size:,} entries with these; all other ids are as above.", "", "| id | entry |", "|---|---|", *rows, ""]
     )
-
-
-def _dump(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

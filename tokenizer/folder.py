@@ -102,3 +102,8 @@ def text_only(tokenizer_json: str) -> str:
                 "put special tokens last"
             )
     return text
+
+
+def dump(path: Path, value: Any) -> None:
+    """Write one of the folder's JSON files: the same value, the same bytes."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
