@@ -9,18 +9,21 @@ worked out once a forward pass (`prepare`), not once a layer.
 - `sdpa`: torch's scaled_dot_product_attention. Runs on anything. Global layers go segment by segment; local layers cut the
   whole stream into blocks of `window` queries that see two windows of keys, so that work is linear in tokens however long or
   short the segments are.
-- `flex`: torch's flex_attention over a block mask, compiled on a GPU; on a CPU it runs uncompiled, for tests of its mask.
+- `flex`: torch's flex_attention over a block mask, compiled on a GPU; on a CPU it runs uncompiled and has no backward pass: for tests
+  of its mask.
 - `varlen`: `torch.nn.attention.varlen` (CUDA, half precision).
 - `flash2`, `flash3`: the flash-attn packages (CUDA, half precision; Hopper for flash3).
 """
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -41,9 +44,9 @@ class Segments:
     cu_seqlens: Tensor  # int32 (segments + 1,)
     max_seqlen: int
     position: Tensor  # int64 (tokens,): place within the segment
-    bounds: tuple[int, ...] | None = None  # sdpa: cu_seqlens as Python numbers
+    bounds: Tensor | None = None  # sdpa: cu_seqlens on the host
     near: Any = None  # matmul, sdpa, flex: mask of local layers
-    wide: Any = None  # flex: mask of global layers; matmul: theirs where all segments are short
+    wide: Any = None  # flex, matmul: mask of global layers
 
 
 def segment_of(cu_seqlens: Tensor, tokens: int) -> Tensor:
@@ -56,12 +59,14 @@ def prepare(kernel: str, cu_seqlens: Tensor, max_seqlen: int, tokens: int, windo
     segment = segment_of(cu_seqlens, tokens)
     position = torch.arange(tokens, device=cu_seqlens.device) - cu_seqlens[segment]
     if kernel == "matmul":
-        wide = band_mask(segment, SHORT - 1, None) if max_seqlen <= SHORT else None
-        return Segments(cu_seqlens, max_seqlen, position, None, band_mask(segment, window // 2, window // 2), wide)
+        near = band_mask(segment, window // 2, window // 2)
+        wide = band_mask(segment, SHORT - 1, None) if max_seqlen <= SHORT else near  # which is then not looked at
+        return Segments(cu_seqlens, max_seqlen, position, None, near, wide)
     if kernel == "sdpa":
-        return Segments(cu_seqlens, max_seqlen, position, tuple(cu_seqlens.tolist()), _band(segment, window, dtype))
+        return Segments(cu_seqlens, max_seqlen, position, cu_seqlens.cpu(), _band(segment, window, dtype))
     if kernel == "flex":
-        return Segments(cu_seqlens, max_seqlen, position, None, _block_mask(segment, window), _block_mask(segment, None))
+        masks = (block_mask(cu_seqlens, segment, each) for each in (window, None))
+        return Segments(cu_seqlens, max_seqlen, position, None, *masks)
     return Segments(cu_seqlens, max_seqlen, position)
 
 
@@ -70,7 +75,7 @@ def prepare(kernel: str, cu_seqlens: Tensor, max_seqlen: int, tokens: int, windo
 
 def _matmul(qkv: Tensor, rotary: Rotary, segments: Segments, window: int | None) -> Tensor:
     mask = segments.wide if window is None else segments.near
-    mixed: Tensor = matmul_attention(qkv, *rotary, segments.cu_seqlens, mask)[0]
+    mixed: Tensor = matmul_attention(qkv, *rotary, segments.cu_seqlens, mask, window is None)[0]
     return mixed
 
 
@@ -92,15 +97,75 @@ def _band(segment: Tensor, window: int, dtype: torch.dtype) -> Tensor:
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, segments: Segments, window: int | None) -> Tensor:
-    if window is not None and segments.max_seqlen > window // 2 + 1:
+    if window is not None:
         return _blocked(query, key, value, segments.near.to(query.dtype), window)
     assert segments.bounds is not None, "prepare() made no bounds for this kernel"
-    lengths = [end - begin for begin, end in zip(segments.bounds, segments.bounds[1:], strict=False)]
+    if torch.compiler.is_compiling():
+        mixed: Tensor = segment_attention(query, key, value, segments.bounds)
+        return mixed
+    return _by_segment(query, key, value, segments.bounds)
+
+
+def _by_segment(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> Tensor:
+    lengths = bounds.diff().tolist()
     outputs = [  # split, not sliced: the gradient of a slice is as large as the whole
         F.scaled_dot_product_attention(*(part.transpose(0, 1).unsqueeze(0) for part in parts)).squeeze(0).transpose(0, 1)
         for parts in zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
     ]
     return torch.cat(outputs)
+
+
+@torch.library.custom_op("foundry::segment_attention", mutates_args=())
+def segment_attention(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> Tensor:
+    """`_by_segment` as one operator, so that torch.compile makes one graph for all lengths.
+
+    Args: `query`, `key`, `value` (tokens, heads, head size); `bounds` int32 (segments + 1,), on the host.
+    """
+    return _by_segment(query, key, value, bounds)
+
+
+QUERIES = 512  # whose weights are in memory at once, in its backward pass
+
+
+@torch.library.custom_op("foundry::segment_attention_backward", mutates_args=())
+def segment_attention_backward(slope: Tensor, query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of `query`, `key` and `value`, from weights worked out again in float32."""
+    scale = query.shape[-1] ** -0.5
+    slopes = [torch.zeros(part.shape, dtype=torch.float32, device=part.device) for part in (query, key, value)]
+    with torch.autocast(query.device.type, enabled=False):
+        for begin, end in itertools.pairwise(bounds.tolist()):
+            keys, values, d_keys, d_values = (part[begin:end].transpose(0, 1).float() for part in (key, value, *slopes[1:]))
+            for first in range(begin, end, QUERIES):
+                rows = slice(first, min(first + QUERIES, end))
+                queries, over = (part[rows].transpose(0, 1).float() for part in (query, slope))
+                weights = (queries @ keys.mT * scale).softmax(-1)
+                d_scores = torch._softmax_backward_data(over @ values.mT, weights, -1, torch.float32).mul_(scale)
+                slopes[0][rows] = (d_scores @ keys).transpose(0, 1)
+                d_keys += d_scores.mT @ queries
+                d_values += weights.mT @ over
+    return slopes[0].to(query.dtype), slopes[1].to(key.dtype), slopes[2].to(value.dtype)
+
+
+@segment_attention.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> Tensor:
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+@segment_attention_backward.register_fake
+def _(slope: Tensor, query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    d_query, d_key, d_value = (torch.empty_like(part, memory_format=torch.contiguous_format) for part in (query, key, value))
+    return d_query, d_key, d_value
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gradient(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    return (*segment_attention_backward(slope, *ctx.saved_tensors), None)
+
+
+segment_attention.register_autograd(_gradient, setup_context=_remember)
 
 
 def _blocked(query: Tensor, key: Tensor, value: Tensor, band: Tensor, window: int) -> Tensor:
@@ -123,14 +188,40 @@ def _blocked(query: Tensor, key: Tensor, value: Tensor, band: Tensor, window: in
 # --- flex ------------------------------------------------------------------------------------------------------------
 
 
-def _block_mask(segment: Tensor, window: int | None) -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
+FLEX_BLOCK = 128
+
+
+def block_mask(cu_seqlens: Tensor, segment: Tensor, window: int | None) -> Any:
+    """flex_attention's block mask, worked out from the bounds alone.
+
+    torch's own `create_block_mask` asks for every pair, which is tokens squared of memory; a block's queries see one stretch of keys,
+    from its first query's first to its last query's last, so the blocks that they see follow from those.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    tokens, device = len(segment), segment.device
+    blocks = -(-tokens // FLEX_BLOCK)
+    half = tokens if window is None else window // 2
+    first = torch.arange(0, blocks * FLEX_BLOCK, FLEX_BLOCK, device=device)
+    end = first + FLEX_BLOCK
+    last = (end - 1).clamp(max=tokens - 1)
+    # keys that any of a block's queries sees, and those that all of them see
+    low, high = cu_seqlens[segment[first]].long(), cu_seqlens[segment[last] + 1].long()
+    one = segment[first] == segment[last]
+    any_low, any_high = torch.maximum(low, first - half), torch.minimum(high, last + half + 1)
+    all_low, all_high = torch.maximum(low, last - half), torch.minimum(high, first + half + 1)
+    some = (first[None] < any_high[:, None]) & (end[None] > any_low[:, None])
+    whole = (one & (end <= tokens))[:, None] & (first[None] >= all_low[:, None]) & (end[None] <= all_high[:, None])
+    parts = []
+    for kind in (some & ~whole, whole):
+        order = torch.argsort(kind.int(), dim=1, descending=True, stable=True).int()
+        parts += [kind.sum(1, dtype=torch.int32)[None, None], order[None, None]]
 
     def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same = segment[query] == segment[key]
-        return same if window is None else same & ((query - key).abs() <= window // 2)
+        return same if window is None else same & ((query - key).abs() <= half)
 
-    return create_block_mask(seen, None, None, len(segment), len(segment), device=segment.device)
+    return BlockMask.from_kv_blocks(*parts, BLOCK_SIZE=FLEX_BLOCK, mask_mod=seen, seq_lengths=(tokens, tokens))
 
 
 @cache
@@ -143,6 +234,8 @@ def _compiled_flex() -> Any:
 def _flex(query: Tensor, key: Tensor, value: Tensor, segments: Segments, window: int | None) -> Tensor:
     from torch.nn.attention.flex_attention import flex_attention
 
+    if query.device.type == "cpu" and query.requires_grad and torch.is_grad_enabled():
+        raise ModelError("attention: flex has no backward pass on a CPU; choose auto, matmul or sdpa")
     run = _compiled_flex() if query.device.type == "cuda" and not torch.compiler.is_compiling() else flex_attention
     mask = segments.wide if window is None else segments.near
     output = run(*(part.transpose(0, 1).unsqueeze(0) for part in (query, key, value)), block_mask=mask)
@@ -191,39 +284,61 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Segments, int | None], Tensor]
 # Kernels that get rotated queries and keys; `matmul` rotates as it lays its operands out.
 _ROTATED: dict[str, Kernel] = {"flash3": _flash3, "flash2": _flash2, "varlen": _varlen, "flex": _flex, "sdpa": _sdpa}
 KERNELS = (*_ROTATED, "matmul")
-_PACKAGES = {"flash3": "flash_attn_interface", "flash2": "flash_attn", "varlen": "torch.nn.attention.varlen"}
-
-
-def available(device: torch.device) -> list[str]:
-    """Kernels that can run on a device, fastest first. The flash kernels need half precision."""
-    if device.type != "cuda":
-        return ["matmul", "sdpa", "flex"] if device.type == "cpu" else ["sdpa"]
-    capability = torch.cuda.get_device_capability(device)
-    found = []
-    for name, package in _PACKAGES.items():
-        try:
-            there = find_spec(package) is not None
-        except ModuleNotFoundError:
-            there = False
-        if there and capability >= ((9, 0) if name == "flash3" else (8, 0)) and (name != "flash3" or capability < (10, 0)):
-            found.append(name)
-    return [*found, "flex", "sdpa"]
+_FLASH = {  # kernels for CUDA in half precision: module, function
+    "flash3": ("flash_attn_interface", "flash_attn_varlen_func"),
+    "flash2": ("flash_attn", "flash_attn_varlen_func"),
+    "varlen": ("torch.nn.attention.varlen", "varlen_attn"),
+}
 
 
 @cache
-def choose(name: str, device: torch.device, dtype: torch.dtype) -> str:
+def _importable(kernel: str) -> bool:
+    """Whether a kernel's package is there, works with this torch, and knows windows; why not is said in the log."""
+    module, function = _FLASH[kernel]
+    try:
+        found = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            log.warning("attention kernel %s: %s is installed and cannot be imported (%s)", kernel, module, error)
+        return False
+    except Exception as error:  # a package built for another torch or CUDA raises what it likes
+        log.warning("attention kernel %s: %s is installed and cannot be imported (%s)", kernel, module, str(error).splitlines()[:1])
+        return False
+    return "window_size" in inspect.signature(found).parameters
+
+
+def _takes(kernel: str, head_size: int) -> bool:
+    """Whether a kernel takes heads so wide."""
+    if kernel in _FLASH:
+        return head_size % 8 == 0 and head_size <= 256
+    return kernel != "flex" or head_size >= 16
+
+
+def available(device: torch.device, head_size: int = 64) -> list[str]:
+    """Kernels that can run on a device with heads so wide, fastest first. The flash kernels need half precision."""
+    if device.type != "cuda":
+        return ["matmul", "sdpa", "flex"] if device.type == "cpu" else ["sdpa"]
+    capability = torch.cuda.get_device_capability(device)
+    least = {"flash3": (9, 0), "flash2": (8, 0), "varlen": (8, 0)}
+    found = [kernel for kernel in _FLASH if capability >= least[kernel] and (kernel != "flash3" or capability < (10, 0))]
+    return [kernel for kernel in (*filter(_importable, found), "flex", "sdpa") if _takes(kernel, head_size)]
+
+
+@cache
+def choose(name: str, device: torch.device, dtype: torch.dtype, head_size: int = 64) -> str:
     """The kernel for a name, "auto" being the fastest that can run; said in the log, once.
 
     Raises: `ModelError` naming what there is.
     """
     half = dtype in (torch.float16, torch.bfloat16)
-    there = [kernel for kernel in available(device) if half or kernel not in _PACKAGES]
+    there = [kernel for kernel in available(device, head_size) if half or kernel not in _FLASH]
     if name == "auto":
         chosen = there[0]
     elif name not in KERNELS:
         raise ModelError(f"attention: no kernel {name}; there are: auto, {', '.join(KERNELS)}")
     elif name not in there:
-        raise ModelError(f"attention: kernel {name} cannot run on {device} in {dtype}; here can run: {', '.join(there)}")
+        with_heads = "" if name not in available(device) else f" with heads {head_size} wide"
+        raise ModelError(f"attention: kernel {name} cannot run on {device} in {dtype}{with_heads}; here can run: {', '.join(there)}")
     else:
         chosen = name
     log.info("attention kernel: %s (%s, %s; asked for: %s; can run here: %s)", chosen, device, dtype, name, ", ".join(there))

@@ -133,5 +133,5 @@ class ClassicBertForMaskedLM(nn.Module):
         weight = self.bert.embeddings["word_embeddings"].weight
         assert isinstance(weight, Tensor), "the embedding's matrix"
         if labels is not None:
-            return MaskedLMOutput(cross_entropy_sum(hidden, weight, head.bias, labels), None)
-        return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), head.bias.to(hidden.dtype)))
+            return MaskedLMOutput(cross_entropy_sum(hidden, weight, head.bias, labels), None, len(hidden))
+        return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), head.bias.to(hidden.dtype)), len(hidden))

@@ -24,15 +24,22 @@ def _band(length: int, half: int) -> int:
     return length * (2 * reach + 1) - reach * (reach + 1)
 
 
-def forward_flops(config: ModernBertConfig, lengths: Sequence[int], predicted: int) -> int:
-    """Operations of a forward pass over segments of the given lengths, `predicted` tokens of which go through the head."""
+def encoder_flops(config: ModernBertConfig, lengths: Sequence[int], wanted: int | None = None) -> int:
+    """Operations of the encoder's forward pass over segments of the given lengths; past the last attention on `wanted` tokens, None: all."""
     tokens, hidden = sum(lengths), config.hidden_size
-    per_token = 2 * (4 * hidden * hidden + 3 * hidden * config.intermediate_size)
-    total = tokens * per_token * config.layers
+    after = 2 * (hidden * hidden + 3 * hidden * config.intermediate_size)  # attention's output projection and the MLP
+    total = tokens * config.layers * 2 * 3 * hidden * hidden + tokens * (config.layers - 1) * after
+    total += (tokens if wanted is None else wanted) * after
     for layer in range(config.layers):
         pairs = keys_seen(lengths, None if config.is_global(layer) else config.window)
         total += 4 * pairs * hidden  # scores and their use, over all heads
-    return total + predicted * 2 * (hidden * hidden + hidden * config.vocab_size)
+    return total
+
+
+def forward_flops(config: ModernBertConfig, lengths: Sequence[int], predicted: int) -> int:
+    """Operations of a forward pass over segments of the given lengths, `predicted` tokens of which go through the head."""
+    hidden = config.hidden_size
+    return encoder_flops(config, lengths, predicted) + predicted * 2 * (hidden * hidden + hidden * config.vocab_size)
 
 
 def training_flops(config: ModernBertConfig, lengths: Sequence[int], predicted: int) -> int:

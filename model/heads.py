@@ -57,10 +57,16 @@ class HeadOutput:
     loss: Tensor | None
 
 
-def pool(hidden: Tensor, cu_seqlens: Tensor, pooling: str) -> Tensor:
-    """One vector a segment, (segments, hidden size): its first token's, or the mean of all."""
+def pooled(encoder: nn.Module, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, pooling: str) -> Tensor:
+    """The encoder's one vector a segment, (segments, hidden size): its first token's, or the mean of all."""
     if pooling == "cls":
-        return hidden[cu_seqlens[:-1].long()]
+        first: Tensor = encoder(input_ids, cu_seqlens, max_seqlen, cu_seqlens[:-1].long())
+        return first
+    return mean_of(encoder(input_ids, cu_seqlens, max_seqlen), cu_seqlens)
+
+
+def mean_of(hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """The mean over each segment, (segments, hidden size), worked out in float32."""
     lengths = cu_seqlens.diff().long()
     segment = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths, output_size=len(hidden))
     total = torch.zeros(len(lengths), hidden.shape[1], dtype=torch.float32, device=hidden.device)
@@ -80,8 +86,8 @@ class SequenceClassification(nn.Module):
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, labels: Tensor | None = None) -> HeadOutput:
         """`labels`: int64 (segments,) classes, -100 where there is none; or float (segments, labels) or, of one label, (segments,)."""
-        pooled = pool(self.model(input_ids, cu_seqlens, max_seqlen), cu_seqlens, self.settings.pooling)
-        logits = self.classifier(F.dropout(self.head(pooled), self.settings.dropout, self.training))
+        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling)
+        logits = self.classifier(F.dropout(self.head(vectors), self.settings.dropout, self.training))
         return HeadOutput(logits, None if labels is None else self._loss(logits, labels))
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -202,8 +208,8 @@ class MultipleChoice(nn.Module):
         segments = len(cu_seqlens) - 1
         if choices < 1 or segments % choices:
             raise ModelError(f"choices: {segments} segments are not so many questions of {choices} choices each")
-        pooled = pool(self.model(input_ids, cu_seqlens, max_seqlen), cu_seqlens, self.settings.pooling)
-        logits = self.classifier(F.dropout(self.head(pooled), self.settings.dropout, self.training)).view(-1, choices)
+        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling)
+        logits = self.classifier(F.dropout(self.head(vectors), self.settings.dropout, self.training)).view(-1, choices)
         if labels is None:
             return HeadOutput(logits, None)
         check_labels(labels, (len(logits),), choices, "question", ignore=IGNORED)
@@ -221,8 +227,8 @@ class Embedding(nn.Module):
         initialise(self, config)
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        pooled = pool(self.model(input_ids, cu_seqlens, max_seqlen), cu_seqlens, self.settings.pooling)
-        return F.normalize(pooled, dim=-1) if self.unit else pooled
+        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling)
+        return F.normalize(vectors, dim=-1) if self.unit else vectors
 
 
 class LateInteraction(nn.Module):

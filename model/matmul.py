@@ -180,19 +180,25 @@ def _dense_backward(
             target[:, begin:end] = part[0]
 
 
-def _geometry(tokens: int, mask: Tensor | None) -> tuple[int, int]:
+def _geometry(tokens: int, mask: Tensor) -> tuple[int, int]:
     """Length of a head's stream, and spare rows at either end."""
-    if mask is None:
-        return tokens, 0
     _, block, width = mask.shape
     return -(-tokens // block) * block, (width - block) // 2
 
 
-@torch.library.custom_op("foundry::matmul_attention", mutates_args=())
-def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Attention with rotated queries and keys: by the band where there is a `mask`, else segment by segment.
+def _is_dense(whole: bool, cu_seqlens: Tensor) -> bool:
+    """Whether a layer goes segment by segment. Asked for at run time, so that torch.compile needs one graph for both."""
+    return whole and int(cu_seqlens.diff().max()) > SHORT
 
-    Args: `qkv` (tokens, 3, heads, size); `cos`, `sin` float32 (tokens, size / 2); `cu_seqlens` int32 (segments + 1,).
+
+@torch.library.custom_op("foundry::matmul_attention", mutates_args=())
+def matmul_attention(
+    qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor, whole: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention with rotated queries and keys: by the band that `mask` says, or over `whole` segments.
+
+    Args: `qkv` (tokens, 3, heads, size); `cos`, `sin` float32 (tokens, size / 2); `cu_seqlens` int32 (segments + 1,); `mask` a
+    `band_mask`, which with `whole` counts only where no segment is longer than `SHORT`, and must then be theirs.
     Returns: (tokens, heads, size) in `qkv`'s dtype; and for the backward pass the rotated streams and the log-sum-exps, float32.
     """
     tokens, _, heads, _ = qkv.shape
@@ -200,24 +206,32 @@ def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, 
     with torch.autocast(qkv.device.type, enabled=False):
         laid = _lay_out(qkv, cos, sin, length, reach)
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
-        if mask is None:
-            mixed, norms = _dense_forward(query.inner, key.inner, value.inner, cu_seqlens.tolist())
+        if dense := _is_dense(whole, cu_seqlens):
+            mixed, norms = _dense_forward(*(stream.inner[:, :tokens] for stream in (query, key, value)), cu_seqlens.tolist())
         else:
-            mixed, norms = _band_forward(query, key, value, mask)[:, :tokens].transpose(0, 1), laid.new_empty(0, heads)
-        return mixed.to(qkv.dtype, memory_format=torch.contiguous_format, copy=mask is not None), laid, norms
+            mixed, norms = _band_forward(query, key, value, mask)[:, :tokens].transpose(0, 1), laid.new_empty(tokens, heads)
+        return mixed.to(qkv.dtype, memory_format=torch.contiguous_format, copy=not dense), laid, norms
 
 
 @matmul_attention.register_fake
-def _(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor, whole: bool) -> tuple[Tensor, Tensor, Tensor]:
     tokens, _, heads, size = qkv.shape
     length, reach = _geometry(tokens, mask)
     laid = qkv.new_empty(3, heads * length + 2 * reach, size, dtype=torch.float32)
-    return qkv.new_empty(tokens, heads, size), laid, laid.new_empty(tokens if mask is None else 0, heads)
+    return qkv.new_empty(tokens, heads, size), laid, laid.new_empty(tokens, heads)
 
 
 @torch.library.custom_op("foundry::matmul_attention_backward", mutates_args=())
 def matmul_attention_backward(
-    slope: Tensor, output: Tensor, laid: Tensor, norms: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None
+    slope: Tensor,
+    output: Tensor,
+    laid: Tensor,
+    norms: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    cu_seqlens: Tensor,
+    mask: Tensor,
+    whole: bool,
 ) -> Tensor:
     """Gradient of `qkv` (tokens, 3, heads, size), for that of the output (tokens, heads, size), in its dtype."""
     tokens, heads, size = slope.shape
@@ -226,9 +240,9 @@ def matmul_attention_backward(
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
         slopes = [_Stream(flat, heads, reach) for flat in torch.empty_like(laid)]
         d_query, d_key, d_value = (stream.inner[:, :tokens] for stream in slopes)
-        if mask is None:
-            operands = (slope.float(), query.inner, key.inner, value.inner, output.float(), norms)
-            _dense_backward(*operands, cu_seqlens.tolist(), [d_query, d_key, d_value])
+        if _is_dense(whole, cu_seqlens):
+            rotated = (stream.inner[:, :tokens] for stream in (query, key, value))
+            _dense_backward(slope.float(), *rotated, output.float(), norms, cu_seqlens.tolist(), [d_query, d_key, d_value])
         else:
             (d_output,) = _streams(torch.empty_like(laid[:1]), heads, tokens, reach)
             d_output.inner[:, :tokens].copy_(slope.transpose(0, 1))
@@ -243,21 +257,29 @@ def matmul_attention_backward(
 
 @matmul_attention_backward.register_fake
 def _(
-    slope: Tensor, output: Tensor, laid: Tensor, norms: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor | None
+    slope: Tensor,
+    output: Tensor,
+    laid: Tensor,
+    norms: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    cu_seqlens: Tensor,
+    mask: Tensor,
+    whole: bool,
 ) -> Tensor:
     tokens, heads, size = slope.shape
     return slope.new_empty(tokens, 3, heads, size)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, cos, sin, cu_seqlens, mask = inputs
+    _, cos, sin, cu_seqlens, mask, ctx.whole = inputs
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*output, cos, sin, cu_seqlens, mask)
 
 
-def _gradient(ctx: Any, slope: Tensor, *_: Tensor | None) -> tuple[Tensor, None, None, None, None]:
-    return matmul_attention_backward(slope, *ctx.saved_tensors), None, None, None, None
+def _gradient(ctx: Any, slope: Tensor, *_: Tensor | None) -> tuple[Tensor, None, None, None, None, None]:
+    return matmul_attention_backward(slope, *ctx.saved_tensors, ctx.whole), None, None, None, None, None
 
 
 matmul_attention.register_autograd(_gradient, setup_context=_remember)

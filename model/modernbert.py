@@ -59,10 +59,10 @@ class Attention(nn.Module):
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
         self.dropout = config.attention_out_dropout
 
-    def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str) -> Tensor:
+    def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str, wanted: Tensor | None) -> Tensor:
         qkv = self.Wqkv(hidden).view(-1, 3, self.heads, self.head_size)
-        mixed = attend(kernel, qkv, rotary, segments, self.window)
-        return F.dropout(self.Wo(mixed.flatten(1)), self.dropout, self.training)
+        mixed = attend(kernel, qkv, rotary, segments, self.window).flatten(1)
+        return F.dropout(self.Wo(mixed if wanted is None else mixed[wanted]), self.dropout, self.training)
 
 
 class MLP(nn.Module):
@@ -94,8 +94,10 @@ class Layer(nn.Module):
         self.mlp_norm = _norm(config)
         self.mlp = MLP(config)
 
-    def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str) -> Tensor:
-        hidden = hidden + self.attn(self.attn_norm(hidden), segments, rotary, kernel)
+    def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str, wanted: Tensor | None = None) -> Tensor:
+        """Hidden states after the block: of all tokens, or of the `wanted` places alone, which still see all others."""
+        mixed = self.attn(self.attn_norm(hidden), segments, rotary, kernel, wanted)
+        hidden = (hidden if wanted is None else hidden[wanted]) + mixed
         return hidden + self.mlp(hidden, self.mlp_norm)  # type: ignore[no-any-return]
 
 
@@ -115,32 +117,35 @@ class ModernBert(nn.Module):
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
         self.final_norm = _norm(config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        """Hidden states (tokens, hidden size) of segments laid end to end.
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None) -> Tensor:
+        """Last hidden states of segments laid end to end: (tokens, hidden size), or (n, hidden size) with `positions`.
 
         Args:
             input_ids: int64 (tokens,), all segments end to end, no padding.
             cu_seqlens: int32 (segments + 1,), where segments begin and end: 0, ..., tokens; none is empty.
             max_seqlen: length of the longest segment.
+            positions: int64 (n,), places whose hidden states are wanted; None: all. Past the last attention nothing else is computed.
 
         Raises: `ModelError` for a segment past the configuration's `max_length` and another shape or dtype; and, on a CPU, where to
-        look costs nothing, for empty segments, bounds that do not fit the ids, and ids past the vocabulary.
+        look costs nothing, for empty segments, bounds that do not fit the ids, ids past the vocabulary, and places past the end.
         """
         config = self.config
         check_bounds("model", config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
+        check_positions(positions, len(input_ids))
         hidden = self.embeddings(input_ids)
         device = hidden.device
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else hidden.dtype
-        kernel = choose(self.attention, device, dtype)
+        kernel = choose(self.attention, device, dtype, config.head_size)
         segments = prepare(kernel, cu_seqlens, max_seqlen, len(input_ids), config.window, dtype)
         wide = rotary_tables(segments.position, config.head_size, config.global_theta)
         near = rotary_tables(segments.position, config.head_size, config.local_theta)
         for number, layer in enumerate(self.layers):
             rotary = wide if config.is_global(number) else near
+            wanted = positions if number == config.layers - 1 else None
             if self.activation_checkpointing and self.training:
-                hidden = checkpoint(layer, hidden, segments, rotary, kernel, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, segments, rotary, kernel, wanted, use_reentrant=False)
             else:
-                hidden = layer(hidden, segments, rotary, kernel)
+                hidden = layer(hidden, segments, rotary, kernel, wanted)
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
 
@@ -169,17 +174,22 @@ def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor,
         raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; {what}.vocab_size is {vocab_size}")
 
 
-def take(hidden: Tensor, positions: Tensor | None) -> Tensor:
-    """The rows of `hidden` at `positions`, or all. Raises `ModelError` as `ModernBertForMaskedLM.forward` says."""
+def check_positions(positions: Tensor | None, tokens: int) -> None:
+    """Refuse places that cannot be right. Raises `ModelError` as `ModernBert.forward` says."""
     if positions is None:
-        return hidden
+        return
     if positions.dim() != 1 or positions.dtype != torch.int64:
         raise ModelError(f"positions: {positions.dtype} {tuple(positions.shape)}; give int64 (n,), places in input_ids")
     if positions.device.type == "cpu" and len(positions):
         low, high = int(positions.min()), int(positions.max())
-        if low < 0 or high >= len(hidden):
-            raise ModelError(f"positions: {low if low < 0 else high} is not a place in input_ids; give 0 to {len(hidden) - 1}")
-    return hidden[positions]
+        if low < 0 or high >= tokens:
+            raise ModelError(f"positions: {low if low < 0 else high} is not a place in input_ids; give 0 to {tokens - 1}")
+
+
+def take(hidden: Tensor, positions: Tensor | None) -> Tensor:
+    """The rows of `hidden` at `positions`, or all. Raises `ModelError` as `check_positions`."""
+    check_positions(positions, len(hidden))
+    return hidden if positions is None else hidden[positions]
 
 
 class PredictionHead(nn.Module):
@@ -197,10 +207,11 @@ class PredictionHead(nn.Module):
 
 @dataclass(frozen=True)
 class MaskedLMOutput:
-    """With labels `loss`, the sum of the cross-entropies (float32, scalar); without, `logits` (positions, vocabulary)."""
+    """With labels `loss`, the sum of the cross-entropies of `tokens` predictions (float32, scalar); without, `logits` (tokens, vocabulary)."""
 
     loss: Tensor | None
     logits: Tensor | None
+    tokens: int
 
 
 class Decoder(nn.Module):
@@ -234,15 +245,15 @@ class ModernBertForMaskedLM(nn.Module):
 
         Args:
             input_ids, cu_seqlens, max_seqlen: see `ModernBert.forward`.
-            positions: int64 (n,), the tokens to predict; None: all. The head runs on these alone.
+            positions: int64 (n,), the tokens to predict; None: all. The last block's MLP and the head run on these alone.
             labels: int64 (n,), the right ids there.
 
         Raises: as `ModernBert.forward`; `ModelError` for positions or labels of another shape or dtype; and, on a CPU alone, since to
         look would make the host wait for another device, for positions past the end and labels past the vocabulary.
         """
-        hidden = self.model(input_ids, cu_seqlens, max_seqlen)
-        hidden = self.head(take(hidden, positions))
+        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen, positions))
         weight, bias = self.model.embeddings.tok_embeddings.weight, self.decoder.bias
         if labels is not None:
-            return MaskedLMOutput(cross_entropy_sum(hidden, weight, bias, labels), None)
-        return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)))
+            return MaskedLMOutput(cross_entropy_sum(hidden, weight, bias, labels), None, len(hidden))
+        logits = F.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype))
+        return MaskedLMOutput(None, logits, len(hidden))

@@ -4,56 +4,85 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from model import ModelError, ModernBertConfig
-from model.attention import KERNELS, attend, available, choose, prepare
+from model.attention import KERNELS, attend, available, block_mask, choose, prepare, segment_of
 from model.check import keys_promised, keys_seen_by_kernel
 from model.modernbert import Layer
 from model.rope import rotary_tables, rotate
 
 
-def dense(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], window: int | None) -> Tensor:
-    """Softmax over a dense mask, in float64."""
-    segment = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(query.device)
-    place = torch.arange(len(segment), device=query.device)
-    seen = segment[:, None] == segment[None]
-    if window is not None:
-        seen &= (place[:, None] - place[None]).abs() <= window // 2
-    scores = torch.einsum("ihd,jhd->hij", query.double(), key.double()) / query.shape[-1] ** 0.5
-    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
-    return torch.einsum("hij,jhd->ihd", weights, value.double())
+def dense(qkv: Tensor, slope: Tensor, lengths: list[int], window: int | None) -> tuple[Tensor, Tensor]:
+    """Output and gradient by the definition, in float64: softmax over a dense mask, 512 queries of a segment at a time.
+
+    Args: rotated `qkv` (tokens, 3, heads, size), `slope` (tokens, heads, size).
+    """
+    output, gradient, begin = torch.empty_like(slope), torch.zeros_like(qkv), 0
+    for length in lengths:
+        segment = qkv[begin : begin + length].detach().requires_grad_()
+        for first in range(0, length, 512):
+            rows = slice(first, min(first + 512, length))
+            scores = torch.einsum("ihd,jhd->hij", segment[rows, 0], segment[:, 1]) / qkv.shape[-1] ** 0.5
+            if window is not None:
+                place = torch.arange(length, device=qkv.device)
+                scores = scores.masked_fill((place[rows, None] - place[None]).abs() > window // 2, float("-inf"))
+            mixed = torch.einsum("hij,jhd->ihd", scores.softmax(-1), segment[:, 2])
+            here = slice(begin + rows.start, begin + rows.stop)
+            output[here] = mixed.detach()
+            gradient[begin : begin + length] += torch.autograd.grad((mixed * slope[here]).sum(), segment)[0]
+        begin += length
+    return output, gradient
 
 
-def compare(kernel: str, lengths: list[int], window: int | None, device: str, dtype: torch.dtype, tolerance: float) -> None:
-    """Output and gradients of a kernel against the dense mask, on random inputs that are rotated."""
+def compare(
+    kernel: str, lengths: list[int], window: int | None, device: str, dtype: torch.dtype, tolerance: float, heads: int = 2, size: int = 32
+) -> None:
+    """Output and gradients of a kernel against the definition, on random inputs that are rotated."""
     generator = torch.Generator().manual_seed(sum(lengths))
-    size, tokens = 32, sum(lengths)
-    qkv = torch.randn(tokens, 3, 2, size, generator=generator).to(device, dtype).requires_grad_()
-    slope = torch.randn(tokens, 2, size, generator=generator).to(device, dtype)
+    tokens = sum(lengths)
+    qkv = torch.randn(tokens, 3, heads, size, generator=generator).to(device, dtype).requires_grad_()
+    slope = torch.randn(tokens, heads, size, generator=generator).to(device, dtype)
     edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32, device=device)
     segments = prepare(kernel, edges, max(lengths), tokens, window or 16, dtype)
     rotary = rotary_tables(segments.position, size, 10_000.0)
     output = attend(kernel, qkv, rotary, segments, window)
     (gradient,) = torch.autograd.grad((output * slope).sum(), qkv)
     exact = qkv.detach().double().requires_grad_()
-    query, key = rotate(exact[:, :2], (rotary[0].double(), rotary[1].double())).unbind(1)
-    expected = dense(query, key, exact[:, 2], lengths, window)
-    (expected_gradient,) = torch.autograd.grad((expected * slope.double()).sum(), exact)
+    turned = torch.cat([rotate(exact[:, :2], (rotary[0].double(), rotary[1].double())), exact[:, 2:]], dim=1)
+    expected, slope_of_turned = dense(turned.detach(), slope.double(), lengths, window)
+    (expected_gradient,) = torch.autograd.grad(turned, exact, slope_of_turned)
     torch.testing.assert_close(output.double(), expected, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(gradient.double(), expected_gradient, rtol=tolerance, atol=tolerance * 4)
 
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=6)
+WINDOWS = st.sampled_from([None, 2, 16, 32, 128, 256])
+
+
+def _up_to(tokens: int) -> st.SearchStrategy[list[int]]:
+    """Segments of every magnitude: each at most half as long again as what is left of `tokens` allows, in any order."""
+    lengths = st.lists(st.integers(0, 13).flatmap(lambda bits: st.integers(1 << bits >> 1 or 1, 1 << bits)), min_size=1, max_size=8)
+    return lengths.filter(lambda found: sum(found) <= tokens)
 
 
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
 @settings(max_examples=60, deadline=None)
-@given(LENGTHS, st.sampled_from([None, 2, 16, 32, 128, 256]))
+@given(LENGTHS, WINDOWS)
 def test_cpu_kernels_attend_within_segments_and_windows(kernel: str, lengths: list[int], window: int | None) -> None:
     compare(kernel, lengths, window, "cpu", torch.float32, 2e-5)
+
+
+@pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
+@settings(max_examples=12, deadline=None)
+@given(_up_to(10_000), WINDOWS)
+@example([8192], None)
+@example([8191, 1], None)
+@example([1, 8192, 130], 128)
+def test_cpu_kernels_attend_rightly_up_to_8192_tokens(kernel: str, lengths: list[int], window: int | None) -> None:
+    compare(kernel, lengths, window, "cpu", torch.float32, 2e-5, heads=1, size=16)
 
 
 @settings(max_examples=10, deadline=None)
@@ -62,6 +91,32 @@ def test_flex_sees_the_keys_it_should(lengths: list[int], window: int | None) ->
     """Uncompiled, as it is on a CPU; its backward pass runs on a GPU alone."""
     seen = keys_seen_by_kernel("flex", lengths, window, 16, torch.device("cpu"), torch.float32)
     assert bool((seen == keys_promised(lengths, window)).all())
+
+
+@settings(max_examples=40, deadline=None)
+@given(LENGTHS, WINDOWS)
+def test_the_block_mask_is_the_one_that_torch_works_out_pair_by_pair(lengths: list[int], window: int | None) -> None:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    segment = segment_of(edges, sum(lengths))
+
+    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (segment[query] == segment[key]) & ((query - key).abs() <= (10_000 if window is None else window // 2))
+
+    ours, theirs = block_mask(edges, segment, window), create_block_mask(seen, None, None, len(segment), len(segment), device="cpu")
+    torch.testing.assert_close(ours.to_dense(), theirs.to_dense())
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    for blocks, mine, others in zip(
+        theirs.full_kv_num_blocks.flatten(), ours.full_kv_indices.flatten(0, 2), theirs.full_kv_indices.flatten(0, 2), strict=True
+    ):
+        assert set(mine[:blocks].tolist()) == set(others[:blocks].tolist())
+
+
+def test_flex_says_that_it_cannot_train_on_a_cpu() -> None:
+    with pytest.raises(ModelError, match="flex has no backward pass on a CPU"):
+        compare("flex", [20], None, "cpu", torch.float32, 2e-5)
 
 
 @pytest.mark.parametrize("scores", [1, 1 << 12, 1 << 16])
@@ -80,24 +135,9 @@ def test_half_precision_on_a_cpu_is_within_its_rounding() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
-@pytest.mark.parametrize("lengths", [[8192], [8191, 1], [64, 65, 66, 127, 128, 129, 130, 1000]])
 @pytest.mark.parametrize("window", [None, 128])
-def test_cpu_kernels_at_the_lengths_that_matter(kernel: str, lengths: list[int], window: int | None) -> None:
-    if max(lengths) < 2000:
-        compare(kernel, lengths, window, "cpu", torch.float32, 2e-5)
-        return
-    # the dense mask of float64 would not fit: check some rows against the keys they see alone
-    generator = torch.Generator().manual_seed(0)
-    qkv = torch.randn(sum(lengths), 3, 1, 16, generator=generator)
-    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
-    segments = prepare(kernel, edges, max(lengths), sum(lengths), 128, torch.float32)
-    rotary = rotary_tables(segments.position, 16, 10_000.0)
-    output = attend(kernel, qkv, rotary, segments, window)
-    query, key = rotate(qkv[:, :2], rotary)[:, :, 0].unbind(1)
-    for row in (0, 63, 64, 4000, lengths[0] - 1):
-        near = slice(0, lengths[0]) if window is None else slice(max(0, row - 64), min(lengths[0], row + 65))
-        weights = (key[near] @ query[row] / 4).softmax(0)
-        torch.testing.assert_close(output[row, 0], weights @ qkv[near, 2, 0], rtol=1e-4, atol=1e-5)
+def test_cpu_kernels_at_the_edges_of_windows_and_blocks(kernel: str, window: int | None) -> None:
+    compare(kernel, [64, 65, 66, 127, 128, 129, 130, 1000], window, "cpu", torch.float32, 2e-5)
 
 
 @pytest.mark.cuda
@@ -107,8 +147,19 @@ def test_cpu_kernels_at_the_lengths_that_matter(kernel: str, lengths: list[int],
 def test_gpu_kernels_attend_as_the_dense_mask_does(kernel: str, window: int | None) -> None:
     if kernel not in available(torch.device("cuda")):
         pytest.skip(f"{kernel} is not installed, or not for this GPU")
-    for lengths in ([1], [90, 3, 65], [700, 129, 128, 1], [4096, 1, 2000]):
+    for lengths in ([1], [90, 3, 65], [700, 129, 128, 1], [8192, 1, 2000]):
         compare(kernel, lengths, window, "cuda", torch.bfloat16, 3e-2)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kernel", list(KERNELS))
+@settings(max_examples=30, deadline=None)
+@given(_up_to(10_000), WINDOWS)
+def test_gpu_kernels_attend_within_segments_and_windows(kernel: str, lengths: list[int], window: int | None) -> None:
+    if kernel not in available(torch.device("cuda")):
+        pytest.skip(f"{kernel} is not installed, or not for this GPU")
+    compare(kernel, lengths, window, "cuda", torch.bfloat16, 3e-2)
 
 
 def test_a_kernel_that_cannot_run_is_refused_naming_those_that_can() -> None:
@@ -129,8 +180,9 @@ def test_the_choice_is_made_and_logged_once(caplog: pytest.LogCaptureFixture) ->
     ]
 
 
-@pytest.mark.parametrize("layer", [0, 1, 3], ids=["first", "local", "global"])
-def test_a_layer_compiles_whole_and_once_for_all_lengths(layer: int) -> None:
+@pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
+@pytest.mark.parametrize("layer", [0, 1, 3], ids=["first", "local", "last"])
+def test_a_layer_compiles_whole_and_once_for_all_lengths(layer: int, kernel: str) -> None:
     """Without a graph break (`fullgraph`) and without a second compilation, which the counting backend would see."""
     config = ModernBertConfig(vocab_size=64, hidden_size=64, layers=4, heads=2, intermediate_size=96, window=16, attention_out_dropout=0.0)
     module = Layer(config, layer)
@@ -142,14 +194,15 @@ def test_a_layer_compiles_whole_and_once_for_all_lengths(layer: int) -> None:
 
     torch._dynamo.reset()
     compiled = torch.compile(module, fullgraph=True, dynamic=True, backend=count)
-    for lengths in ([200, 30, 7], [141, 500], [150], [300, 2, 2, 2, 2]):
+    for lengths in ([200, 30, 7], [141, 500], [150], [300, 2, 2, 2, 2], [100, 129, 5], [60, 3, 3]):
         edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
-        segments = prepare("matmul", edges, max(lengths), sum(lengths), 16, torch.float32)
+        segments = prepare(kernel, edges, max(lengths), sum(lengths), 16, torch.float32)
         rotary = rotary_tables(segments.position, config.head_size, 10_000.0)
         hidden = torch.randn(sum(lengths), 64)
         plain, fast = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-        expected = module(plain, segments, rotary, "matmul")
-        output = compiled(fast, segments, rotary, "matmul")
+        wanted = torch.arange(0, sum(lengths), 3) if layer == 3 else None  # as in the last layer
+        expected = module(plain, segments, rotary, kernel, wanted)
+        output = compiled(fast, segments, rotary, kernel, wanted)
         torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
         expected.sum().backward()
         output.sum().backward()
@@ -157,15 +210,15 @@ def test_a_layer_compiles_whole_and_once_for_all_lengths(layer: int) -> None:
     assert len(compilations) == 1
 
 
-@pytest.mark.parametrize("kernel", ["matmul"])
-def test_the_backward_operator_is_registered_rightly(kernel: str) -> None:
+def test_the_operators_are_registered_rightly() -> None:
+    from model.attention import segment_attention
     from model.matmul import matmul_attention
 
-    qkv = torch.randn(40, 3, 2, 8, requires_grad=True)
-    edges = torch.tensor([0, 10, 40], dtype=torch.int32)
-    segments = prepare(kernel, edges, 30, 40, 16, torch.float32)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    qkv = torch.randn(140, 3, 2, 8, requires_grad=True)
+    edges = torch.tensor([0, 10, 140], dtype=torch.int32)
+    segments = prepare("matmul", edges, 130, 140, 16, torch.float32)
     cos, sin = rotary_tables(segments.position, 8, 10_000.0)
-    for mask in (None, segments.near):
-        torch.library.opcheck(
-            matmul_attention, (qkv, cos, sin, edges, mask), test_utils=("test_schema", "test_faketensor", "test_autograd_registration")
-        )
+    for whole in (False, True):
+        torch.library.opcheck(matmul_attention, (qkv, cos, sin, edges, segments.near, whole), test_utils=checks)
+    torch.library.opcheck(segment_attention, (*qkv.unbind(1), edges), test_utils=checks)

@@ -27,7 +27,7 @@ from model import (
     bridge,
 )
 from model.extension import extend_context, layer_map, tile
-from model.heads import late_interaction_scores, pool
+from model.heads import late_interaction_scores, mean_of, pooled
 
 SMALL: dict[str, Any] = {
     "vocab_size": 320,
@@ -236,10 +236,12 @@ def test_labels_of_choices_and_answers_that_cannot_be_right_are_refused() -> Non
 
 
 def test_pooling_is_per_segment() -> None:
-    hidden = torch.arange(12.0).view(6, 2)
     edges = torch.tensor([0, 1, 6], dtype=torch.int32)
-    assert pool(hidden, edges, "cls").tolist() == [[0.0, 1.0], [2.0, 3.0]]
-    assert pool(hidden, edges, "mean").tolist() == [[0.0, 1.0], [6.0, 7.0]]
+    assert mean_of(torch.arange(12.0).view(6, 2), edges).tolist() == [[0.0, 1.0], [6.0, 7.0]]
+    encoder = lively(ModernBert(ModernBertConfig(**SMALL))).eval()
+    given = torch.arange(6), edges, 5
+    torch.testing.assert_close(pooled(encoder, *given, "cls"), encoder(*given)[[0, 1]])
+    torch.testing.assert_close(pooled(encoder, *given, "mean"), mean_of(encoder(*given), edges))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model import ModelError, ModernBertConfig, ModernBertForMaskedLM, bridge
-from model.flops import forward_flops, keys_seen, parameters
+from model.flops import encoder_flops, forward_flops, keys_seen, parameters
 
 SMALL: dict[str, Any] = {
     "vocab_size": 320,
@@ -202,6 +202,21 @@ def test_nothing_to_predict_is_no_loss_and_no_gradient() -> None:
     assert all(float(parameter.grad.abs().sum()) == 0 for parameter in model.parameters() if parameter.grad is not None)
 
 
+def test_tokens_that_are_not_asked_for_change_nothing_of_those_that_are() -> None:
+    model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
+    ids, edges, longest = batch(model.config, [40, 1, 30])
+    for positions in (torch.tensor([70, 3, 3, 41]), torch.arange(71), torch.empty(0, dtype=torch.int64)):
+        found = []
+        for hidden in (model.model(ids, edges, longest)[positions], model.model(ids, edges, longest, positions)):
+            model.zero_grad()
+            hidden.square().sum().backward()
+            found.append([hidden, *(parameter.grad for parameter in model.model.parameters())])
+        for all_of_them, asked in zip(*found, strict=True):
+            torch.testing.assert_close(asked, all_of_them, rtol=1e-4, atol=1e-4)
+    output = model(ids, edges, longest, torch.tensor([3, 50]), torch.tensor([7, 7]))
+    assert output.tokens == 2
+
+
 def test_activation_checkpointing_changes_nothing() -> None:
     model = lively(ModernBertForMaskedLM(ModernBertConfig(**{**SMALL, "attention_out_dropout": 0.1}))).train()
     ids, edges, longest = batch(model.config, [40, 30])
@@ -231,12 +246,16 @@ def test_flops_of_the_published_models_are_these() -> None:
     """Worked out by hand for one segment of 1024 tokens, 307 of them predicted.
 
     Base: 22 x 1024 x 2 x (4 x 768^2 + 3 x 768 x 1152) for the projections; 4 x 768 a pair, with 1024^2 pairs in 8 layers and
-    1024 x 129 - 64 x 65 in 14; 307 x 2 x (768^2 + 768 x 50,368) for the head and decoder. Large likewise.
+    1024 x 129 - 64 x 65 in 14; 307 x 2 x (768^2 + 768 x 50,368) for the head and decoder; less the last layer's output projection and
+    MLP, 768^2 + 3 x 768 x 1152, on the 717 tokens that are not predicted. Large likewise.
     """
     base = 22 * 1024 * 2 * 5_013_504 + 4 * 768 * (8 * 1_048_576 + 14 * 127_936) + 307 * 2 * 39_272_448
     large = 28 * 1024 * 2 * 12_255_232 + 4 * 1024 * (10 * 1_048_576 + 18 * 127_936) + 307 * 2 * 52_625_408
-    assert forward_flops(ModernBertConfig.base(), [1024], 307) == base == 281_273_794_560
-    assert forward_flops(ModernBertConfig.large(), [1024], 307) == large == 787_458_162_688
+    assert encoder_flops(ModernBertConfig.base(), [1024]) == base - 307 * 2 * 39_272_448
+    base -= 717 * 2 * 3_244_032
+    large -= 717 * 2 * 9_109_504
+    assert forward_flops(ModernBertConfig.base(), [1024], 307) == base == 276_621_852_672
+    assert forward_flops(ModernBertConfig.large(), [1024], 307) == large == 774_395_133_952
 
 
 def test_matrix_products_that_run_are_those_that_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
