@@ -73,6 +73,13 @@ ABOUT = {
         None,
         None,
     ),
+    "equality": (
+        "Model: equality",
+        "Random weights, float32, ragged segments of 1 to 2048 tokens; transformers' sdpa beside ours. A gradient's difference is that "
+        "of the parameter with the largest, relative to its norm.",
+        None,
+        None,
+    ),
     "model": (
         "The model on a CPU",
         "A training step (forward, loss, backward) in float32 with two threads, vocabulary 50,368, 30 % of the tokens to predict. Same "

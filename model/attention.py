@@ -212,16 +212,19 @@ def block_mask(cu_seqlens: Tensor, segment: Tensor, window: int | None) -> Any:
     all_low, all_high = torch.maximum(low, last - half), torch.minimum(high, first + half + 1)
     some = (first[None] < any_high[:, None]) & (end[None] > any_low[:, None])
     whole = (one & (end <= tokens))[:, None] & (first[None] >= all_low[:, None]) & (end[None] <= all_high[:, None])
-    parts = []
-    for kind in (some & ~whole, whole):
+
+    def listed(kind: Tensor) -> tuple[Tensor, Tensor]:
+        """How many blocks of a kind each block of queries has, and their numbers, those first: int32 (1, 1, blocks[, blocks])."""
         order = torch.argsort(kind.int(), dim=1, descending=True, stable=True).int()
-        parts += [kind.sum(1, dtype=torch.int32)[None, None], order[None, None]]
+        return kind.sum(1, dtype=torch.int32)[None, None], order[None, None]
 
     def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same = segment[query] == segment[key]
         return same if window is None else same & ((query - key).abs() <= half)
 
-    return BlockMask.from_kv_blocks(*parts, BLOCK_SIZE=FLEX_BLOCK, mask_mod=seen, seq_lengths=(tokens, tokens))
+    return BlockMask.from_kv_blocks(
+        *listed(some & ~whole), *listed(whole), BLOCK_SIZE=FLEX_BLOCK, mask_mod=seen, seq_lengths=(tokens, tokens)
+    )
 
 
 @cache

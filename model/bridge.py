@@ -479,7 +479,7 @@ def _build(
 # --- proof ---------------------------------------------------------------------------------------------------------------
 
 
-def _answers(output: Any) -> list[Tensor]:
+def answers(output: Any) -> list[Tensor]:
     """The tensors of a model's output, ours or transformers', that are compared."""
     if isinstance(output, Tensor):
         return [output]
@@ -512,14 +512,12 @@ def largest_difference(model: nn.Module, folder: Path, *, seed: int = 0, lengths
     ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=generator)
     edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
     more = {"choices": 1} if kind is MultipleChoice else {}
-    found = _answers(ours(ids, edges, max(lengths), **more))
+    found = answers(ours(ids, edges, max(lengths), **more))
     by_token = len(found[0]) == len(ids) and kind not in (SequenceClassification, MultipleChoice)
     split = [torch.split(answer, list(lengths) if by_token else 1) for answer in found]
     for number, piece in enumerate(torch.split(ids, list(lengths))):
         given, mask = piece[None], torch.ones_like(piece)[None]
-        others = _answers(
-            theirs(input_ids=given[None], attention_mask=mask[None]) if more else theirs(input_ids=given, attention_mask=mask)
-        )
+        others = answers(theirs(input_ids=given[None], attention_mask=mask[None]) if more else theirs(input_ids=given, attention_mask=mask))
         for part, other in zip(split, others, strict=True):
             mine = part[number]
             difference = (mine.reshape(-1) - other.reshape(-1)).abs().max()

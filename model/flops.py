@@ -25,7 +25,10 @@ def _band(length: int, half: int) -> int:
 
 
 def encoder_flops(config: ModernBertConfig, lengths: Sequence[int], wanted: int | None = None) -> int:
-    """Operations of the encoder's forward pass over segments of the given lengths; past the last attention on `wanted` tokens, None: all."""
+    """Operations of the encoder's forward pass over segments of the given lengths.
+
+    `wanted`: how many tokens' hidden states are asked for, None: all; past the last attention only these are computed.
+    """
     tokens, hidden = sum(lengths), config.hidden_size
     after = 2 * (hidden * hidden + 3 * hidden * config.intermediate_size)  # attention's output projection and the MLP
     total = tokens * config.layers * 2 * 3 * hidden * hidden + tokens * (config.layers - 1) * after

@@ -156,24 +156,22 @@ def _band_backward(slope: _Stream, query: _Stream, key: _Stream, value: _Stream,
             d_key.shifted(first, count, block, at).baddbmm_(d_scores[:, :, columns].mT, queries[here])
 
 
-def _dense_forward(query: Tensor, key: Tensor, value: Tensor, bounds: list[int]) -> tuple[Tensor, Tensor]:
-    """Output (tokens, heads, size) and log-sum-exp (tokens, heads) of (heads, tokens, size) operands."""
-    heads, tokens, size = query.shape
-    output, norms = query.new_empty(tokens, heads, size), query.new_empty(tokens, heads)
+def _dense_forward(operands: list[Tensor], bounds: list[int]) -> tuple[Tensor, Tensor]:
+    """Output (tokens, heads, size) and log-sum-exp (tokens, heads) of queries, keys and values (heads, tokens, size)."""
+    heads, tokens, size = operands[0].shape
+    output, norms = operands[0].new_empty(tokens, heads, size), operands[0].new_empty(tokens, heads)
     for begin, end in itertools.pairwise(bounds):
-        parts = (part[None, :, begin:end] for part in (query, key, value))
+        parts = (part[None, :, begin:end] for part in operands)
         mixed, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, scale=1.0)
         output[begin:end] = mixed[0].transpose(0, 1)
         norms[begin:end] = norm[0].transpose(0, 1)
     return output, norms
 
 
-def _dense_backward(
-    slope: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, norms: Tensor, bounds: list[int], slopes: list[Tensor]
-) -> None:
+def _dense_backward(slope: Tensor, operands: list[Tensor], output: Tensor, norms: Tensor, bounds: list[int], slopes: list[Tensor]) -> None:
     """Fills `slopes`, three of (heads, tokens, size); `slope` and `output` are (tokens, heads, size)."""
     for begin, end in itertools.pairwise(bounds):
-        parts = (part[None, :, begin:end] for part in (query, key, value))
+        parts = (part[None, :, begin:end] for part in operands)
         over, mixed, norm = (part[begin:end].transpose(0, 1).unsqueeze(0) for part in (slope, output, norms))
         found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(over, *parts, mixed, norm, 0.0, False, scale=1.0)
         for target, part in zip(slopes, found, strict=True):
@@ -192,9 +190,7 @@ def _is_dense(whole: bool, cu_seqlens: Tensor) -> bool:
 
 
 @torch.library.custom_op("foundry::matmul_attention", mutates_args=())
-def matmul_attention(
-    qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor, whole: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, mask: Tensor, whole: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Attention with rotated queries and keys: by the band that `mask` says, or over `whole` segments.
 
     Args: `qkv` (tokens, 3, heads, size); `cos`, `sin` float32 (tokens, size / 2); `cu_seqlens` int32 (segments + 1,); `mask` a
@@ -207,7 +203,8 @@ def matmul_attention(
         laid = _lay_out(qkv, cos, sin, length, reach)
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
         if dense := _is_dense(whole, cu_seqlens):
-            mixed, norms = _dense_forward(*(stream.inner[:, :tokens] for stream in (query, key, value)), cu_seqlens.tolist())
+            rotated = [stream.inner[:, :tokens] for stream in (query, key, value)]
+            mixed, norms = _dense_forward(rotated, cu_seqlens.tolist())
         else:
             mixed, norms = _band_forward(query, key, value, mask)[:, :tokens].transpose(0, 1), laid.new_empty(tokens, heads)
         return mixed.to(qkv.dtype, memory_format=torch.contiguous_format, copy=not dense), laid, norms
@@ -241,8 +238,8 @@ def matmul_attention_backward(
         slopes = [_Stream(flat, heads, reach) for flat in torch.empty_like(laid)]
         d_query, d_key, d_value = (stream.inner[:, :tokens] for stream in slopes)
         if _is_dense(whole, cu_seqlens):
-            rotated = (stream.inner[:, :tokens] for stream in (query, key, value))
-            _dense_backward(slope.float(), *rotated, output.float(), norms, cu_seqlens.tolist(), [d_query, d_key, d_value])
+            rotated = [stream.inner[:, :tokens] for stream in (query, key, value)]
+            _dense_backward(slope.float(), rotated, output.float(), norms, cu_seqlens.tolist(), [d_query, d_key, d_value])
         else:
             (d_output,) = _streams(torch.empty_like(laid[:1]), heads, tokens, reach)
             d_output.inner[:, :tokens].copy_(slope.transpose(0, 1))

@@ -207,7 +207,10 @@ class PredictionHead(nn.Module):
 
 @dataclass(frozen=True)
 class MaskedLMOutput:
-    """With labels `loss`, the sum of the cross-entropies of `tokens` predictions (float32, scalar); without, `logits` (tokens, vocabulary)."""
+    """With labels `loss`, the sum of the cross-entropies of `tokens` predictions (float32, scalar).
+
+    Without labels `logits`, (tokens, vocabulary).
+    """
 
     loss: Tensor | None
     logits: Tensor | None

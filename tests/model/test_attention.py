@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model import ModelError, ModernBertConfig
+from model import ModelError, ModernBertConfig, attention
 from model.attention import KERNELS, attend, available, block_mask, choose, prepare, segment_of
 from model.check import keys_promised, keys_seen_by_kernel
 from model.modernbert import Layer
@@ -168,6 +170,52 @@ def test_a_kernel_that_cannot_run_is_refused_naming_those_that_can() -> None:
         choose("flash2", torch.device("cpu"), torch.bfloat16)
     with pytest.raises(ModelError, match="no kernel fast; there are: auto, flash3, flash2, varlen, flex, sdpa, matmul"):
         choose("fast", torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("capability", "head_size", "names"),
+    [
+        ((7, 5), 64, ["flex", "sdpa"]),
+        ((8, 6), 64, ["flash2", "varlen", "flex", "sdpa"]),
+        ((9, 0), 64, ["flash3", "flash2", "varlen", "flex", "sdpa"]),
+        ((10, 0), 64, ["flash2", "varlen", "flex", "sdpa"]),
+        ((9, 0), 20, ["flex", "sdpa"]),
+        ((9, 0), 8, ["flash3", "flash2", "varlen", "sdpa"]),
+        ((9, 0), 512, ["flex", "sdpa"]),
+    ],
+)
+def test_what_a_gpu_can_run(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], head_size: int, names: list[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(attention, "_importable", lambda kernel: True)
+    assert available(torch.device("cuda"), head_size) == names
+    choose.cache_clear()
+    if "flash2" not in names and capability >= (8, 0):
+        with pytest.raises(ModelError, match=f"flash2 cannot run on cuda in torch.bfloat16 with heads {head_size} wide"):
+            choose("flash2", torch.device("cuda"), torch.bfloat16, head_size)
+    assert choose("auto", torch.device("cuda"), torch.float32, 64) == "flex"
+    choose.cache_clear()
+
+
+def test_a_package_that_cannot_be_imported_is_said_and_passed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """flash-attn built for another torch is there for the finder, and fails with an undefined symbol."""
+
+    def broken(name: str) -> None:
+        raise ImportError("undefined symbol: _ZN3c105ErrorC2E", name=name)
+
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for importer, said in ((broken, 1), (absent, 0)):
+        caplog.clear()
+        attention._importable.cache_clear()
+        monkeypatch.setattr(attention, "import_module", importer)
+        assert not attention._importable("flash2")
+        assert sum("flash_attn is installed and cannot be imported" in record.getMessage() for record in caplog.records) == said
+    monkeypatch.setattr(attention, "import_module", lambda name: SimpleNamespace(varlen_attn=lambda query, causal: None))
+    assert not attention._importable("varlen")  # the first versions have no windows
+    attention._importable.cache_clear()
 
 
 def test_the_choice_is_made_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -192,6 +192,53 @@ def test_the_loss_is_the_same_under_autocast() -> None:
         torch.testing.assert_close(cast, plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_loss_of_half_precision_is_within_its_rounding(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64 on the same rounded inputs: logits are rounded once more, probabilities are not."""
+    from model import loss as module
+
+    monkeypatch.setattr(module, "CHUNK_LOGITS", {"cpu": 7 * 50})
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(23, 16, generator=generator).to(dtype)
+    weight, bias = torch.randn(50, 16, generator=generator), torch.randn(50, generator=generator)
+    labels = torch.randint(0, 50, (23,), generator=generator)
+    ours = [tensor.clone().requires_grad_() for tensor in (hidden, weight, bias)]
+    plain = [tensor.to(dtype).double().requires_grad_() for tensor in (hidden, weight, bias)]
+    loss = module.cross_entropy_sum(*ours, labels)
+    other = torch.nn.functional.cross_entropy(plain[0] @ plain[1].T + plain[2], labels, reduction="sum")
+    loss.backward()
+    other.backward()
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(other), rel=1e-2)
+    for mine, theirs in zip(ours, plain, strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        assert mine.grad.dtype == mine.dtype
+        assert float((mine.grad.double() - theirs.grad).norm() / theirs.grad.norm()) < (1e-2 if dtype == torch.bfloat16 else 2e-3)
+
+
+@pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
+def test_autocast_to_bfloat16_is_the_float32_model_within_its_rounding(kernel: str) -> None:
+    """Forward, loss and gradients, as the trainer's `precision: bfloat16` runs them, over float32 weights."""
+    model = ModernBertForMaskedLM(ModernBertConfig(**SMALL), attention=kernel)
+    ids, edges, longest = batch(model.config, [200, 1, 33, 129])
+    positions = torch.arange(0, len(ids), 3)
+    found = []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = model(ids, edges, longest, positions, ids[positions]).loss
+        assert loss is not None
+        assert loss.dtype == torch.float32
+        loss.backward()
+        found.append((float(loss.detach()), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}))
+    (plain, slopes), (half, half_slopes) = found
+    assert half == pytest.approx(plain, rel=1e-3)
+    for name, slope in slopes.items():
+        assert half_slopes[name].dtype == torch.float32
+        assert float((half_slopes[name] - slope).norm() / slope.norm()) < 0.1, name
+
+
 def test_nothing_to_predict_is_no_loss_and_no_gradient() -> None:
     model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
     ids, edges, longest = batch(model.config, [10])
