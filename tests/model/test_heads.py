@@ -25,6 +25,7 @@ from model import (
     SequenceClassification,
     TokenClassification,
     bridge,
+    masked_lm,
 )
 from model.extension import extend_context, layer_map, tile
 from model.heads import late_interaction_scores, pool
@@ -497,22 +498,22 @@ def test_models_that_do_not_fit_are_not_tiled(change: dict[str, Any], message: s
 # --- the classic BERT ----------------------------------------------------------------------------------------------------
 
 
-def test_the_classic_bert_is_that_of_transformers() -> None:
-    from transformers import BertConfig, BertForMaskedLM
+CLASSIC: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "layers": 2,
+    "heads": 4,
+    "intermediate_size": 128,
+    "max_length": 200,
+    "dropout": 0.0,
+}
 
-    model = lively(
-        ClassicBertForMaskedLM(
-            ClassicBertConfig(vocab_size=320, hidden_size=64, layers=2, heads=4, intermediate_size=128, max_length=200, dropout=0.0)
-        )
-    )
-    theirs = BertForMaskedLM(
-        BertConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
-                   max_position_embeddings=200, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    ).eval()  # fmt: skip
-    missing, unknown = theirs.load_state_dict(model.state_dict(), strict=False)
-    assert not unknown
-    assert all("decoder" in name or "position_ids" in name for name in missing)
-    theirs.tie_weights()
+
+def test_the_classic_bert_is_that_of_transformers(tmp_path: Path) -> None:
+    model = lively(masked_lm(ClassicBertConfig(**CLASSIC)))
+    theirs = twin(model, tmp_path)
+    assert type(theirs).__name__ == "BertForMaskedLM"
+    assert sum(parameter.numel() for parameter in model.parameters()) == theirs.num_parameters()
     ids, edges, longest = batch(LENGTHS)
     positions = torch.arange(0, len(ids), 3)
     mask = padded(torch.ones_like(ids), LENGTHS)
@@ -525,6 +526,104 @@ def test_the_classic_bert_is_that_of_transformers() -> None:
     loss.backward()
     other.loss.backward()
     same_gradients(model, theirs, "self.key.bias")
+
+
+def test_the_classic_bert_is_exported_with_proof_and_comes_back(tmp_path: Path) -> None:
+    config = ClassicBertConfig(**{**CLASSIC, "dropout": 0.1, "norm_eps": 1e-6, "cls_token_id": 1, "sep_token_id": 2, "pad_token_id": 0})
+    model = lively(ClassicBertForMaskedLM(config))
+    assert bridge.export(model, tmp_path) < 1e-4
+    for again in (bridge.load(tmp_path), bridge.load_any(tmp_path), bridge.load_as(tmp_path, ClassicBertForMaskedLM)):
+        assert isinstance(again, ClassicBertForMaskedLM)
+        assert again.config == config
+        assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ModelError, match=r"config\.json: model_type is 'bert'; SequenceClassification is made from 'modernbert' alone"):
+        bridge.load_as(tmp_path, SequenceClassification)
+    with pytest.raises(ModelError, match="attention: 'matmul' is a kernel of ModernBERT's"):
+        bridge.load(tmp_path, attention="matmul")
+    bridge.save(ModernBertForMaskedLM(ModernBertConfig(**SMALL)), tmp_path)
+    with pytest.raises(ModelError, match="model_type is 'modernbert'; ClassicBertForMaskedLM is made from 'bert' alone"):
+        bridge.load_as(tmp_path, ClassicBertForMaskedLM)
+
+
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForPreTraining"])
+def test_folders_of_transformers_give_a_classic_bert_without_what_it_has_no_use_of(tmp_path: Path, kind: str) -> None:
+    """As transformers writes them, and as the first folders were: gamma and beta, copies of tied parameters, a buffer."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    config = transformers.BertConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
+    lively(getattr(transformers, kind)(config)).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    model = bridge.load(tmp_path)
+    assert isinstance(model, ClassicBertForMaskedLM)
+    assert bridge.largest_difference(model, tmp_path) < 1e-4
+    old = {name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): value for name, value in load_file(path).items()}
+    old["cls.predictions.decoder.weight"] = old["bert.embeddings.word_embeddings.weight"].clone()
+    old["cls.predictions.decoder.bias"] = old["cls.predictions.bias"].clone()
+    old["bert.embeddings.position_ids"] = torch.arange(512)[None]
+    old["bert.pooler.dense.weight"], old["cls.seq_relationship.bias"] = torch.zeros(64, 64), torch.zeros(2)
+    save_file(old, path, metadata={"format": "pt"})
+    again = bridge.load(tmp_path).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+    save_file({name: value for name, value in old.items() if name != "cls.predictions.bias"} | {"classifier.bias": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match=r"lacks cls\.predictions\.bias \(1 in all\)"):
+        bridge.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'; only 'gelu' is supported"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'; only 'absolute'"),
+        ({"type_vocab_size": 1}, "type_vocab_size is 1; only 2"),
+        ({"is_decoder": True}, "is_decoder is True; only False"),
+        ({"add_cross_attention": True}, "add_cross_attention is True"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings is False; only True"),
+        ({"attention_probs_dropout_prob": 0.2}, r"attention_probs_dropout_prob is 0\.2; only hidden_dropout_prob's 0 is supported"),
+        ({"attention_probs_dropout_prob": "x"}, "attention_probs_dropout_prob is 'x'; give a finite number"),
+        ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'; give a whole number"),
+        ({"layer_norm_eps": None, "num_attention_heads": 5}, r"model\.hidden_size 64 is not divisible by model\.heads 5"),
+        ({"pad_token_id": 320}, "pad_token_id is 320; it must be in the vocabulary, below vocab_size 320"),
+    ],
+)
+def test_what_a_classic_bert_does_not_do_is_named(change: dict[str, Any], message: str) -> None:
+    body = bridge.to_transformers_config(ClassicBertConfig(**CLASSIC))
+    with pytest.raises(ModelError, match=message):
+        bridge.from_transformers_config({**body, **change})
+
+
+def test_a_classic_configuration_of_few_words_has_transformers_defaults() -> None:
+    from transformers import BertConfig
+
+    theirs = BertConfig()
+    ours = bridge.from_transformers_config({"model_type": "bert"})
+    for name, value in bridge.to_transformers_config(ours).items():
+        if not name.endswith("token_id") and name not in ("architectures", "dtype", "position_embedding_type"):
+            assert getattr(theirs, name) == value, name
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activation_checkpointing_of_the_classic_bert_changes_no_gradient(dropout: float) -> None:
+    model = lively(ClassicBertForMaskedLM(ClassicBertConfig(**{**CLASSIC, "dropout": dropout}))).train()
+    ids, edges, longest = batch(LENGTHS)
+    found = []
+    for checkpointing in (False, True):
+        model.model.activation_checkpointing = checkpointing
+        model.zero_grad()
+        torch.manual_seed(3)
+        model(ids, edges, longest, torch.arange(9), ids[:9]).loss.backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_the_classic_bert_does_not_see_other_segments() -> None:
+    model = lively(ClassicBertForMaskedLM(ClassicBertConfig(**CLASSIC))).eval()
+    ids, edges, longest = batch(LENGTHS)
+    together = model(ids, edges, longest).logits.split(LENGTHS)
+    for piece, logits in zip(ids.split(LENGTHS), together, strict=True):
+        alone = model(piece, torch.tensor([0, len(piece)], dtype=torch.int32), len(piece)).logits
+        torch.testing.assert_close(logits, alone, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
