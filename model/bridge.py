@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ ARCHITECTURES: dict[type[nn.Module], str] = {
 }
 _BARE = (ModernBert, Embedding, LateInteraction)
 _MASKED = (ModernBertForMaskedLM, ClassicBertForMaskedLM)
-_DENSE, _IDENTITY = "1_Dense", "torch.nn.modules.linear.Identity"
+_POOLING, _DENSE, _NORMALIZE = "1_Pooling", "1_Dense", "2_Normalize"
+_IDENTITY = "torch.nn.modules.linear.Identity"
+# What an embedding or late interaction adds to a folder: files, by the folder that `modules.json` names them in.
+_MODULE_FILES = {_POOLING: ("config.json",), _DENSE: ("config.json", "model.safetensors"), _NORMALIZE: ()}
 
 
 # --- configuration -----------------------------------------------------------------------------------------------------
@@ -199,7 +203,8 @@ def _head_config(body: dict[str, Any], kind: type[nn.Module], own: bool) -> Head
 def save(model: nn.Module, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` for transformers, not checked; `export` checks.
 
-    Of `Embedding` and `LateInteraction` what they add to the encoder is written too, as sentence-transformers and PyLate have it.
+    Of `Embedding` and `LateInteraction` what they add to the encoder is written too, as sentence-transformers and PyLate have it; what
+    an earlier one added to the folder is removed.
     """
     kind = type(model)
     encoder: Any = model if isinstance(model, ModernBert) else model.model
@@ -209,6 +214,7 @@ def save(model: nn.Module, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     named = encoder if kind in _BARE else model
     state = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in named.state_dict().items()}
+    _remove_modules(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     if isinstance(model, (Embedding, LateInteraction)):
         _write_modules(model, folder)
@@ -234,13 +240,31 @@ def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) 
     save(model, folder)
 
 
+def _remove_modules(folder: Path) -> None:
+    """Remove what `_write_modules` wrote, which readers would take for this model's: known files in known folders, nothing else."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    try:
+        named = {place for _, place in _modules(folder)}
+    except ModelError:  # damaged: it names nothing, and nothing will read it
+        named = set()
+    for place in named & _MODULE_FILES.keys():
+        for name in _MODULE_FILES[place]:
+            (folder / place / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or not empty
+            (folder / place).rmdir()
+    (folder / "sentence_bert_config.json").unlink(missing_ok=True)
+    path.unlink()
+
+
 def _write_modules(model: Embedding | LateInteraction, folder: Path) -> None:
     """`modules.json` and the folders it names: pooling and unit length, or the projection."""
     size = model.config.hidden_size
     modules = [("", "sentence_transformers.models.Transformer")]
     body: dict[str, Any]
     if isinstance(model, Embedding):
-        modules.append(("1_Pooling", "sentence_transformers.models.Pooling"))
+        modules.append((_POOLING, "sentence_transformers.models.Pooling"))
         pooling = model.settings.pooling
         body = {
             "word_embedding_dimension": size,
@@ -249,7 +273,7 @@ def _write_modules(model: Embedding | LateInteraction, folder: Path) -> None:
             "include_prompt": True,
         }
         if model.unit:
-            modules.append(("2_Normalize", "sentence_transformers.models.Normalize"))
+            modules.append((_NORMALIZE, "sentence_transformers.models.Normalize"))
     else:
         modules.append((_DENSE, "pylate.models.Dense.Dense"))
         body = {"in_features": size, "out_features": model.linear.out_features, "bias": False}
@@ -372,7 +396,11 @@ def load(folder: Path, *, attention: str = "auto") -> MaskedLM:
 
 
 def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
-    """The model of whatever class the folder's `architectures` names: with a head, or the bare encoder."""
+    """The model of whatever class the folder's `architectures` names: with a head, or the bare encoder.
+
+    A bare encoder with a `modules.json` is what that says: an `Embedding` where it has a Pooling, a `LateInteraction` where it has others.
+    Raises `ModelError` for a class or modules that we do not have, and as `load`.
+    """
     body, config, state = _read(folder)
     names = body.get("architectures") or []
     kind = next((kind for kind, name in ARCHITECTURES.items() if name in names), None)
@@ -380,6 +408,8 @@ def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
         raise ModelError(
             f"{folder / 'config.json'}: architectures is {names}; known are {', '.join(dict.fromkeys(ARCHITECTURES.values()))}"
         )
+    if kind in _BARE and (modules := dict(_modules(folder))):
+        kind = Embedding if "Pooling" in modules else LateInteraction
     return _build(folder, body, config, state, kind, None, None, attention)
 
 
