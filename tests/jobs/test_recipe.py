@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 import yaml
 
 from jobs.recipe import Recipe, load_recipe, resolve_workdir
-from model import ClassicBertConfig, ModernBertConfig
+from model import ClassicBertConfig, ModernBertConfig, masked_lm
 from pipeline.errors import UserError
 from pipeline.filters.check import decide
 from pipeline.filters.gopher import GopherQuality
@@ -50,6 +51,15 @@ def test_the_schema_for_editors_tells_architectures_apart() -> None:
 
 def test_the_readme_shows_the_recipe_for_own_data_as_it_is() -> None:
     assert (RECIPES / "own-data.yaml").read_text(encoding="utf-8") in (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_for_a_classic_bert_has_the_data_of_the_one_for_own_data_and_a_model_of_its_size() -> None:
+    own, bert = (yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("own-data", "bert"))
+    assert {key for key in own | bert if own.get(key) != bert.get(key)} == {"name", "model"}
+    with torch.device("meta"):
+        models = [masked_lm(load_recipe(RECIPES / f"{name}.yaml").model) for name in ("own-data", "bert")]
+    sizes = [sum(value.numel() for name, value in model.named_parameters() if "embeddings" not in name) for model in models]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
 def test_the_recipe_for_own_data_keeps_text_in_each_language_that_it_allows() -> None:
