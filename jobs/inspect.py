@@ -163,14 +163,16 @@ def _pattern(config: ModernBertConfig) -> str:
 
 
 def _model(folder: Path) -> None:
-    from model import bridge
-    from model.flops import parameters
+    from model import ModernBertConfig, bridge
 
     model = bridge.load(folder)
     c = model.config
-    console.print(f"{folder}: a ModernBERT, {parameters(c) / 1e6:.1f} M parameters; all weights are there, in their shapes")
-    shape = f"{c.layers} layers of {c.hidden_size}, {c.heads} heads, {_pattern(c)}, window {c.window}"
-    console.print(f"  {shape}, vocabulary {c.vocab_size:,}")
+    what, attention = "a classic BERT", f"{c.max_length} positions"
+    if isinstance(c, ModernBertConfig):
+        what, attention = "a ModernBERT", f"{_pattern(c)}, window {c.window}"
+    count = sum(parameter.numel() for parameter in model.parameters())
+    console.print(f"{folder}: {what}, {count / 1e6:.1f} M parameters; all weights are there, in their shapes")
+    console.print(f"  {c.layers} layers of {c.hidden_size}, {c.heads} heads, {attention}, vocabulary {c.vocab_size:,}")
     proof = folder / "proof.json"
     if proof.is_file():
         console.print(f"  transformers' logits equal ours to {json.loads(proof.read_text())['largest_difference_of_logits']:.1e}")

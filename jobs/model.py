@@ -95,7 +95,10 @@ def _config(recipe: Path | None, size: str) -> ModernBertConfig:
     if recipe is not None:
         from jobs.recipe import load_recipe
 
-        return load_recipe(recipe, None).model
+        config = load_recipe(recipe, None).model
+        if not isinstance(config, Config):
+            raise ModelError(f"{recipe}: model.architecture is {config.architecture}; `model check` looks at ModernBERT alone")
+        return config
     sizes = {"base": Config.base, "large": Config.large}
     if size not in sizes:
         raise ModelError(f"--size {size}: there are {', '.join(sizes)}; or give a recipe")

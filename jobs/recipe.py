@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
-from model import ModernBertConfig
+from model import ClassicBertConfig, ModernBertConfig
 from pipeline.classifiers import ClassifierConfig
 from pipeline.dedup.contamination import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
@@ -26,7 +26,7 @@ from pipeline.mixing import MixConfig, PhaseMix
 from pipeline.packing import PackConfig
 from pipeline.readers import SourceConfig, names_differ
 from tokenizer import TokenizerConfig
-from trainer.config import PhaseConfig, TrainingConfig
+from trainer.config import ModelConfig, PhaseConfig, TrainingConfig
 
 
 class PhaseRecipe(PhaseConfig):
@@ -63,7 +63,7 @@ class Recipe(BaseModel):
     mix: MixConfig = Field(default_factory=MixConfig, description="The validation split, and the cap on repetitions.")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="The tokenizer to train.")
     pack: PackConfig = Field(default_factory=PackConfig, description="How tokens become packed rows.")
-    model: ModernBertConfig = Field(default_factory=ModernBertConfig, description="The architecture.")
+    model: ModelConfig = Field(default_factory=ModernBertConfig, description="The architecture: ModernBERT's, or a classic BERT's.")
     phases: list[PhaseRecipe] = Field(min_length=1, description="The phases of training, in order.")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="What all phases share.")
 
@@ -109,6 +109,12 @@ class Recipe(BaseModel):
                     raise ValueError(f"phases.{phase.name}.mix: no domain and no source is named {name}; there are: {known}")
             if phase.length > self.model.max_length:
                 raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
+            if phase.global_theta is not None and isinstance(self.model, ClassicBertConfig):
+                raise ValueError(f"phases.{phase.name}.global_theta: a classic BERT has no rotary embedding; leave it out")
+        if self.training.attention != "auto" and isinstance(self.model, ClassicBertConfig):
+            raise ValueError(
+                f"training.attention: {self.training.attention} is a kernel of ModernBERT's; a classic BERT has its own, leave it out"
+            )
         return self
 
 
@@ -136,14 +142,17 @@ def _one_line(path: Path, error: ValidationError) -> str:
     """The first thing that is wrong with a recipe, and how many more there are."""
     first, *others = error.errors()
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    where = ".".join(str(part) for part in location)
+    where = ".".join(_place(location)[1])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _fields(Recipe, location[:-1])
+        known = _fields(_place(location[:-1])[0])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
         message = f"unknown key; {hint}"
     elif first["type"] == "missing":
         message = "is missing; add it"
+    elif first["type"] == "union_tag_invalid":
+        where += ".architecture"
+        message = f"there are {first['ctx']['expected_tags']}, not {first['ctx']['tag']!r}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] != "value_error":
@@ -152,10 +161,27 @@ def _one_line(path: Path, error: ValidationError) -> str:
     return f"{path}: {where}: {message}{more}" if where else f"{path}: {message}{more}"
 
 
-def _fields(kind: Any, location: list[Any]) -> list[str]:
-    """Names of the fields at a place in the recipe."""
+def tagged(kind: Any) -> dict[str, Any]:
+    """The members of a union that are told apart by a tag, by their tags; of other types none."""
+    members = [argument for argument in typing.get_args(kind) if typing.get_origin(argument) is typing.Annotated]
+    return {part.tag: member.__origin__ for member in members for part in member.__metadata__ if isinstance(part, Tag)}
+
+
+def _place(location: list[Any]) -> tuple[Any, list[str]]:
+    """The type at a place in the recipe, and the place as the recipe has it: without tags, which pydantic names too."""
+    kind: Any = Recipe
+    shown = []
     for part in location:
-        kind = _step(kind, part)
+        if part in (members := tagged(kind)):
+            kind = members[part]
+        else:
+            kind = _step(kind, part)
+            shown.append(str(part))
+    return kind, shown
+
+
+def _fields(kind: Any) -> list[str]:
+    """Names of a section's fields."""
     kind = _strip(kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return list(kind.model_fields)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from jobs.recipe import Recipe
+from jobs.recipe import Recipe, tagged
 
 DOCS = Path(__file__).parents[1] / "docs"
 _NOTHING = object()
@@ -40,16 +40,19 @@ def _default(info: FieldInfo) -> Any:
     return info.get_default(call_default_factory=True)
 
 
-def _section(kind: Any) -> Any:
-    """The model that a field holds, if it holds one: itself, optional, in a list or a mapping."""
+def _sections(kind: Any) -> dict[str, Any]:
+    """The models that a field holds, if it holds any: itself, optional, in a list or a mapping; or several, by their tags."""
+    if members := tagged(kind):
+        first, *others = members
+        return {"": members[first], **{f": {tag}": members[tag] for tag in others}}
     for candidate in (kind, *typing.get_args(kind)):
         if typing.get_origin(candidate) is not None and candidate is not kind:
-            found = _section(candidate)
-            if found is not None:
+            found = _sections(candidate)
+            if found:
                 return found
         elif isinstance(candidate, type) and (issubclass(candidate, BaseModel) or dataclasses.is_dataclass(candidate)):
-            return candidate
-    return None
+            return {"": candidate}
+    return {}
 
 
 def _words(kind: Any) -> str:
@@ -58,7 +61,7 @@ def _words(kind: Any) -> str:
     if kind is type(None):
         return "null"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_words(argument) for argument in arguments)
+        return " or ".join(dict.fromkeys(_words(argument) for argument in arguments))
     if origin is typing.Literal:
         return " or ".join(f"`{argument}`" for argument in arguments)
     if origin is list:
@@ -104,9 +107,8 @@ def reference() -> str:
         for field in _fields(model):
             description = " ".join(field.description.split()).replace("|", "\\|")
             lines.append(f"| `{field.name}` | {_words(field.kind)} | {_shown(field.default)} | {description} |")
-            section = _section(field.kind)
-            if section is not None:
-                waiting.append((field.name if path == "recipe" else f"{path}.{field.name}", section))
+            place = field.name if path == "recipe" else f"{path}.{field.name}"
+            waiting += [(place + tag, section) for tag, section in _sections(field.kind).items()]
     return "\n".join(lines) + "\n"
 
 

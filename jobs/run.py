@@ -41,6 +41,7 @@ from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.verdicts import ORDER, verdict_dataset
 from pipeline.vocabulary import make_tokenizer
 from tokenizer.cache import cache_folder
+from tokenizer.folder import dump
 
 VALIDATION = "validation"
 
@@ -243,10 +244,14 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
         console.print(f"{'export':<16} up to date")
         return target
     shutil.rmtree(target, ignore_errors=True)
-    difference = bridge.export(bridge.load(run / "model"), target)
+    model = bridge.load(run / "model")
+    difference = bridge.export(model, target)
     folder = Path(local_folder(workdir, TOKENIZER))
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("tokenizer.json", "special_tokens_map.json"):
         shutil.copyfile(folder / name, target / name)
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    longest = min(settings["model_max_length"], model.config.max_length)  # that a text cut to it is one the model takes
+    dump(target / "tokenizer_config.json", {**settings, "model_max_length": longest})
     proof.write_text(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}), encoding="utf-8")
     console.print(f"{'export':<16} {shown(target)}: transformers' logits equal ours to {difference:.1e}")
     return target

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.bert import ClassicBertConfig, ClassicBertForMaskedLM
-    from model.config import ModernBertConfig
+    from model.bert import ClassicBertForMaskedLM, MaskedLM, masked_lm
+    from model.config import ClassicBertConfig, ModernBertConfig
     from model.errors import ModelError
     from model.heads import (
         Embedding,
@@ -24,6 +24,7 @@ __all__ = [
     "Embedding",
     "HeadConfig",
     "LateInteraction",
+    "MaskedLM",
     "MaskedLMOutput",
     "ModelError",
     "ModernBert",
@@ -33,14 +34,16 @@ __all__ = [
     "QuestionAnswering",
     "SequenceClassification",
     "TokenClassification",
+    "masked_lm",
 ]
 
 _HOME = {
-    "ClassicBertConfig": "bert",
+    "ClassicBertConfig": "config",
     "ClassicBertForMaskedLM": "bert",
     "Embedding": "heads",
     "HeadConfig": "heads",
     "LateInteraction": "heads",
+    "MaskedLM": "bert",
     "MaskedLMOutput": "modernbert",
     "ModelError": "errors",
     "ModernBert": "modernbert",
@@ -50,6 +53,7 @@ _HOME = {
     "QuestionAnswering": "heads",
     "SequenceClassification": "heads",
     "TokenClassification": "heads",
+    "masked_lm": "bert",
 }
 
 

@@ -3,44 +3,23 @@
 Post-norm, absolute learnt positions, full attention, biases everywhere, GELU without a gate, and padded inside: the batch comes in
 end to end as ModernBERT's does, is filled up to its longest segment for the encoder, and only the predicted tokens leave it.
 Parameters have the names of transformers' BertForMaskedLM. There is no second segment type in use and no next-sentence head.
+
+`masked_lm` makes the masked language model of either architecture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from model.config import ClassicBertConfig, ModernBertConfig
 from model.errors import ModelError
 from model.loss import cross_entropy_sum
-from model.modernbert import MaskedLMOutput, check_bounds, take
-
-
-@dataclass(frozen=True)
-class ClassicBertConfig:
-    """BERT-base's sizes by default (paper, section 3), with ModernBERT's vocabulary."""
-
-    vocab_size: int = 50_368
-    hidden_size: int = 768
-    layers: int = 12
-    heads: int = 12
-    intermediate_size: int = 3072
-    max_length: int = 512
-    norm_eps: float = 1e-12
-    dropout: float = 0.1
-    init_std: float = 0.02
-
-    def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_length"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"bert.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.hidden_size % self.heads:
-            raise ModelError(f"bert.hidden_size {self.hidden_size} is not divisible by bert.heads {self.heads}")
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"bert.dropout is {self.dropout}; it must be in [0, 1)")
+from model.modernbert import MaskedLMOutput, ModernBertForMaskedLM, check_bounds, take
 
 
 def _group(**parts: nn.Module) -> nn.ModuleDict:
@@ -73,10 +52,12 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Embeddings and layers, over a padded batch."""
+    """Embeddings and layers, over a padded batch. `activation_checkpointing` may be set, as ModernBERT's."""
 
     def __init__(self, config: ClassicBertConfig) -> None:
         super().__init__()
+        self.config = config
+        self.activation_checkpointing = False
         hidden, self.dropout = config.hidden_size, config.dropout
         self.embeddings = _group(
             word_embeddings=nn.Embedding(config.vocab_size, hidden),
@@ -95,7 +76,10 @@ class Encoder(nn.Module):
         mask = real[:, None, None, :]
         layers: Any = self.encoder["layer"]
         for layer in layers:
-            hidden = layer(hidden, mask)
+            if self.activation_checkpointing and self.training:
+                hidden = checkpoint(layer, hidden, mask, use_reentrant=False)
+            else:
+                hidden = layer(hidden, mask)
         return hidden  # type: ignore[no-any-return]
 
 
@@ -118,11 +102,16 @@ class ClassicBertForMaskedLM(nn.Module):
                 else:
                     nn.init.constant_(parameter, 1.0 if name.endswith("LayerNorm.weight") else 0.0)
 
+    @property
+    def model(self) -> Encoder:
+        """The encoder, by the name that ModernBERT's has; its parameters' names begin with transformers' `bert`."""
+        return self.bert
+
     def forward(
         self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None, labels: Tensor | None = None
     ) -> MaskedLMOutput:
         """Predict tokens. Arguments, result and errors are those of `ModernBertForMaskedLM.forward`."""
-        check_bounds("bert", self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
+        check_bounds("model", self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
         lengths = cu_seqlens.diff()
         real = torch.arange(max_seqlen, device=input_ids.device)[None] < lengths[:, None]
         rows = input_ids.new_zeros(real.shape).masked_scatter(real, input_ids)
@@ -135,3 +124,18 @@ class ClassicBertForMaskedLM(nn.Module):
         if labels is not None:
             return MaskedLMOutput(cross_entropy_sum(hidden, weight, head.bias, labels), None, len(hidden))
         return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), head.bias.to(hidden.dtype)), len(hidden))
+
+
+MaskedLM = ModernBertForMaskedLM | ClassicBertForMaskedLM
+
+
+def masked_lm(config: ModernBertConfig | ClassicBertConfig, *, attention: str = "auto") -> MaskedLM:
+    """A new masked language model of whichever architecture the configuration is of, weights from torch's global generator.
+
+    `attention` names ModernBERT's kernel, or "auto". Raises `ModelError` where a classic BERT is given another than "auto".
+    """
+    if isinstance(config, ModernBertConfig):
+        return ModernBertForMaskedLM(config, attention=attention)
+    if attention != "auto":
+        raise ModelError(f"attention: {attention!r} is a kernel of ModernBERT's; a classic BERT has one of its own, leave it `auto`")
+    return ClassicBertForMaskedLM(config)

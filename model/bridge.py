@@ -1,15 +1,15 @@
 """The bridge to transformers: configuration and weights, both ways, in one place. Safetensors only.
 
 Parameters have transformers' names already; what differs is the configuration, that transformers stores the tied decoder once,
-under the embedding's name, and that its bare encoder has no `model.` before its names.
+under the embedding's name, and that its bare encoder has no `model.` before its names. A classic BERT's half is in
+`bridge_bert.py`.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.config import POOLINGS, ModernBertConfig
+from model import bridge_bert
+from model.bert import ClassicBertForMaskedLM, MaskedLM, masked_lm
+from model.config import POOLINGS, ClassicBertConfig, ModernBertConfig
 from model.errors import ModelError
 from model.heads import (
     Embedding,
@@ -30,6 +32,7 @@ from model.heads import (
     TokenClassification,
 )
 from model.modernbert import ModernBert, ModernBertForMaskedLM
+from model.values import fixed, number, of_fields, refuse, table, whole
 
 TIED = "decoder.weight"
 # Ours -> transformers', where a field is simply a value under another name.
@@ -70,18 +73,25 @@ ARCHITECTURES: dict[type[nn.Module], str] = {
     ModernBert: "ModernBertModel",
     Embedding: "ModernBertModel",
     LateInteraction: "ModernBertModel",
+    ClassicBertForMaskedLM: "BertForMaskedLM",
 }
 _BARE = (ModernBert, Embedding, LateInteraction)
-_DENSE, _IDENTITY = "1_Dense", "torch.nn.modules.linear.Identity"
+_MASKED = (ModernBertForMaskedLM, ClassicBertForMaskedLM)
+_POOLING, _DENSE, _NORMALIZE = "1_Pooling", "1_Dense", "2_Normalize"
+_IDENTITY = "torch.nn.modules.linear.Identity"
+# What an embedding or late interaction adds to a folder: files, by the folder that `modules.json` names them in.
+_MODULE_FILES = {_POOLING: ("config.json",), _DENSE: ("config.json", "model.safetensors"), _NORMALIZE: ()}
 
 
 # --- configuration -----------------------------------------------------------------------------------------------------
 
 
 def to_transformers_config(
-    config: ModernBertConfig, kind: type[nn.Module] = ModernBertForMaskedLM, head: HeadConfig | None = None
+    config: ModernBertConfig | ClassicBertConfig, kind: type[nn.Module] = ModernBertForMaskedLM, head: HeadConfig | None = None
 ) -> dict[str, Any]:
     """The `config.json` of a transformers folder."""
+    if isinstance(config, ClassicBertConfig):
+        return bridge_bert.to_config(config)
     body: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
     thetas = {True: config.global_theta, False: config.local_theta}
     found = {
@@ -111,73 +121,34 @@ def to_transformers_config(
     return found
 
 
-def _refuse(name: str, value: Any, wanted: str) -> ModelError:
-    return ModelError(f"config.json: {name} is {value!r}; {wanted}")
-
-
-def _whole(name: str, value: Any, least: int | None = None) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _refuse(name, value, "give a whole number")
-    if least is not None and value < least:
-        raise _refuse(name, value, f"it must be at least {least}")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
-        raise _refuse(name, value, "give a finite number")
-    return float(value)
-
-
-def _table(name: str, value: Any) -> dict[str, Any]:
-    if value is not None and not isinstance(value, dict):
-        raise _refuse(name, value, "give an object")
-    return value or {}
-
-
-def _value(name: str, value: Any, like: str) -> Any:
-    """A field's value, of the type that our field has (`like`, as it is written)."""
-    if like == "float":
-        return _number(name, value)
-    if like.startswith("int"):
-        return _whole(name, value)
-    if not isinstance(value, {"bool": bool, "str": str}[like]):
-        raise _refuse(name, value, "give true or false" if like == "bool" else "give a string")
-    return value
-
-
 def _plain_rotary(name: str, rope: dict[str, Any]) -> None:
     """Refuse rotary embeddings that are stretched in some way."""
     for key in ("rope_type", "type"):
         if rope.get(key) not in (None, "default"):
-            raise _refuse(f"{name}.{key}", rope[key], "only 'default' is supported")
+            raise refuse(f"{name}.{key}", rope[key], "only 'default' is supported")
 
 
-def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
+def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig | ClassicBertConfig:
     """Our configuration for a transformers `config.json`, of any version. Raises `ModelError` naming what we do not do."""
+    if body.get("model_type") == "bert":
+        return bridge_bert.from_config(body)
     if body.get("model_type") != "modernbert":
-        raise ModelError(f"config.json: model_type is {body.get('model_type')!r}, not 'modernbert'")
-    for name, value in _FIXED.items():
-        if body.get(name, value) != value:
-            raise ModelError(f"config.json: {name} is {body[name]!r}; only {value!r} is supported")
-    kinds = {field.name: str(field.type) for field in fields(ModernBertConfig)}
-    values = {ours: _value(theirs, body[theirs], kinds[ours]) for ours, theirs in _FIELDS.items() if body.get(theirs) is not None}
-    if (dropout := body.get("attention_dropout")) is not None and _number("attention_dropout", dropout) != 0:
-        raise _refuse("attention_dropout", dropout, "only 0 is supported; dropout is after attention, not in it")
-    pad, vocabulary = values.get("pad_token_id"), values.get("vocab_size", ModernBertConfig.vocab_size)
-    if pad is not None and not 0 <= pad < vocabulary:
-        raise _refuse("pad_token_id", pad, f"it must be in the vocabulary, below vocab_size {vocabulary}")
-    values |= _pattern(body, _whole("num_hidden_layers", values.get("layers", ModernBertConfig.layers), 1))
-    scaling, rope = _table("rope_scaling", body.get("rope_scaling")), _table("rope_parameters", body.get("rope_parameters"))
+        raise refuse("model_type", body.get("model_type"), "only 'modernbert' and 'bert' are supported")
+    fixed(body, _FIXED)
+    values = of_fields(ModernBertConfig, _FIELDS, body)
+    if (dropout := body.get("attention_dropout")) is not None and number("attention_dropout", dropout) != 0:
+        raise refuse("attention_dropout", dropout, "only 0 is supported; dropout is after attention, not in it")
+    values |= _pattern(body, whole("num_hidden_layers", values.get("layers", ModernBertConfig.layers), 1))
+    scaling, rope = table("rope_scaling", body.get("rope_scaling")), table("rope_parameters", body.get("rope_parameters"))
     _plain_rotary("rope_scaling", scaling)
     _plain_rotary("rope_parameters", rope)
     if flat := (scaling.keys() - {"rope_type", "type"}):
-        raise _refuse(f"rope_scaling.{min(flat)}", scaling[min(flat)], "scaling is not supported; remove rope_scaling")
+        raise refuse(f"rope_scaling.{min(flat)}", scaling[min(flat)], "scaling is not supported; remove rope_scaling")
     if flat := (rope.keys() - {"rope_type", "type", *_KINDS.values()}):
-        raise _refuse(f"rope_parameters.{min(flat)}", rope[min(flat)], f"give it in {' and in '.join(_KINDS.values())}")
+        raise refuse(f"rope_parameters.{min(flat)}", rope[min(flat)], f"give it in {' and in '.join(_KINDS.values())}")
     for ours, kind, old in (("global_theta", True, "global_rope_theta"), ("local_theta", False, "local_rope_theta")):
         where = f"rope_parameters.{_KINDS[kind]}"
-        entry = _table(where, rope.get(_KINDS[kind]))
+        entry = table(where, rope.get(_KINDS[kind]))
         _plain_rotary(where, entry)
         theta, name = entry.get("rope_theta"), f"{where}.rope_theta"
         if theta is None:
@@ -185,7 +156,7 @@ def from_transformers_config(body: dict[str, Any]) -> ModernBertConfig:
         if theta is None and ours == "local_theta" and "local_rope_theta" in body:
             theta = values.get("global_theta")  # version 4 wrote null where local layers have the global base
         if theta is not None:
-            values[ours] = _number(name, theta)
+            values[ours] = number(name, theta)
     return ModernBertConfig(**values)
 
 
@@ -193,11 +164,11 @@ def _pattern(body: dict[str, Any], layers: int) -> dict[str, Any]:
     """Which layers are global. Version 5 writes `layer_types`, version 4 a number; where both are there they must agree."""
     types, every = body.get("layer_types"), body.get("global_attn_every_n_layers")
     if every is not None:
-        _whole("global_attn_every_n_layers", every, 1)
+        whole("global_attn_every_n_layers", every, 1)
     if not types:
         return {"global_every": 3 if every is None else every}
     if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
-        raise _refuse("layer_types", types, "give a list of strings")
+        raise refuse("layer_types", types, "give a list of strings")
     if len(types) != layers or set(types) - set(_KINDS.values()):
         raise ModelError(f"config.json: layer_types must name {layers} layers, each {' or '.join(_KINDS.values())}")
     wide = [layer for layer, kind in enumerate(types) if kind == _KINDS[True]]
@@ -212,7 +183,7 @@ def _pattern(body: dict[str, Any], layers: int) -> dict[str, Any]:
 def _head_config(body: dict[str, Any], kind: type[nn.Module], own: bool) -> HeadConfig:
     """What `config.json` says of the head; `own`: it is of this class, and not another task's."""
     names = body.get("id2label")
-    labels = len(_table("id2label", names)) if names else _whole("num_labels", body.get("num_labels", 2), 1)
+    labels = len(table("id2label", names)) if names else whole("num_labels", body.get("num_labels", 2), 1)
     if kind is MultipleChoice:
         labels = 1
     elif kind is QuestionAnswering and not own:
@@ -221,7 +192,7 @@ def _head_config(body: dict[str, Any], kind: type[nn.Module], own: bool) -> Head
     return HeadConfig(
         labels,
         body.get("classifier_pooling") or "cls",
-        0.0 if dropout is None else _number("classifier_dropout", dropout),
+        0.0 if dropout is None else number("classifier_dropout", dropout),
         body.get("problem_type") if own else None,
     )
 
@@ -232,7 +203,8 @@ def _head_config(body: dict[str, Any], kind: type[nn.Module], own: bool) -> Head
 def save(model: nn.Module, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` for transformers, not checked; `export` checks.
 
-    Of `Embedding` and `LateInteraction` what they add to the encoder is written too, as sentence-transformers and PyLate have it.
+    Of `Embedding` and `LateInteraction` what they add to the encoder is written too, as sentence-transformers and PyLate have it; what
+    an earlier one added to the folder is removed.
     """
     kind = type(model)
     encoder: Any = model if isinstance(model, ModernBert) else model.model
@@ -242,6 +214,7 @@ def save(model: nn.Module, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     named = encoder if kind in _BARE else model
     state = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in named.state_dict().items()}
+    _remove_modules(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     if isinstance(model, (Embedding, LateInteraction)):
         _write_modules(model, folder)
@@ -267,13 +240,31 @@ def save_sentence_transformer(model: Embedding | LateInteraction, folder: Path) 
     save(model, folder)
 
 
+def _remove_modules(folder: Path) -> None:
+    """Remove what `_write_modules` wrote, which readers would take for this model's: known files in known folders, nothing else."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    try:
+        named = {place for _, place in _modules(folder)}
+    except ModelError:  # damaged: it names nothing, and nothing will read it
+        named = set()
+    for place in named & _MODULE_FILES.keys():
+        for name in _MODULE_FILES[place]:
+            (folder / place / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or not empty
+            (folder / place).rmdir()
+    (folder / "sentence_bert_config.json").unlink(missing_ok=True)
+    path.unlink()
+
+
 def _write_modules(model: Embedding | LateInteraction, folder: Path) -> None:
     """`modules.json` and the folders it names: pooling and unit length, or the projection."""
     size = model.config.hidden_size
     modules = [("", "sentence_transformers.models.Transformer")]
     body: dict[str, Any]
     if isinstance(model, Embedding):
-        modules.append(("1_Pooling", "sentence_transformers.models.Pooling"))
+        modules.append((_POOLING, "sentence_transformers.models.Pooling"))
         pooling = model.settings.pooling
         body = {
             "word_embedding_dimension": size,
@@ -282,7 +273,7 @@ def _write_modules(model: Embedding | LateInteraction, folder: Path) -> None:
             "include_prompt": True,
         }
         if model.unit:
-            modules.append(("2_Normalize", "sentence_transformers.models.Normalize"))
+            modules.append((_NORMALIZE, "sentence_transformers.models.Normalize"))
     else:
         modules.append((_DENSE, "pylate.models.Dense.Dense"))
         body = {"in_features": size, "out_features": model.linear.out_features, "bias": False}
@@ -302,7 +293,7 @@ def _write_modules(model: Embedding | LateInteraction, folder: Path) -> None:
 # --- reading -------------------------------------------------------------------------------------------------------------
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], ModernBertConfig, dict[str, Tensor]]:
+def _read(folder: Path) -> tuple[dict[str, Any], ModernBertConfig | ClassicBertConfig, dict[str, Tensor]]:
     """`config.json`, what it says, and all weights, in float32; of one file or, by its index, of several."""
     index = folder / "model.safetensors.index.json"
     try:
@@ -392,15 +383,24 @@ def _projection(folder: Path, hidden_size: int) -> Tensor:
     return weight.float()
 
 
-def load(folder: Path, *, attention: str = "auto") -> ModernBertForMaskedLM:
-    """A masked language model from a transformers folder. Raises `ModelError` naming missing, extra or misshapen weights."""
-    model = load_as(folder, ModernBertForMaskedLM, attention=attention)
-    assert isinstance(model, ModernBertForMaskedLM), "asked for one"
+def load(folder: Path, *, attention: str = "auto") -> MaskedLM:
+    """A masked language model, ModernBERT's or a classic BERT's, from a transformers folder.
+
+    Raises `ModelError` naming missing, extra or misshapen weights.
+    """
+    body, config, state = _read(folder)
+    kind = ClassicBertForMaskedLM if isinstance(config, ClassicBertConfig) else ModernBertForMaskedLM
+    model = _build(folder, body, config, state, kind, None, None, attention)
+    assert isinstance(model, _MASKED), "asked for one"
     return model
 
 
 def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
-    """The model of whatever class the folder's `architectures` names: with a head, or the bare encoder."""
+    """The model of whatever class the folder's `architectures` names: with a head, or the bare encoder.
+
+    A bare encoder with a `modules.json` is what that says: an `Embedding` where it has a Pooling, a `LateInteraction` where it has others.
+    Raises `ModelError` for a class or modules that we do not have, and as `load`.
+    """
     body, config, state = _read(folder)
     names = body.get("architectures") or []
     kind = next((kind for kind, name in ARCHITECTURES.items() if name in names), None)
@@ -408,6 +408,8 @@ def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
         raise ModelError(
             f"{folder / 'config.json'}: architectures is {names}; known are {', '.join(dict.fromkeys(ARCHITECTURES.values()))}"
         )
+    if kind in _BARE and (modules := dict(_modules(folder))):
+        kind = Embedding if "Pooling" in modules else LateInteraction
     return _build(folder, body, config, state, kind, None, None, attention)
 
 
@@ -428,31 +430,37 @@ def load_as(
 def _build(
     folder: Path,
     body: dict[str, Any],
-    config: ModernBertConfig,
+    config: ModernBertConfig | ClassicBertConfig,
     state: dict[str, Tensor],
     kind: type[nn.Module],
     head: HeadConfig | None,
     size: int | None,
     attention: str,
 ) -> nn.Module:
+    classic = isinstance(config, ClassicBertConfig)
+    if classic != (kind is ClassicBertForMaskedLM):
+        wanted = "modernbert" if classic else "bert"
+        raise ModelError(f"{folder / 'config.json'}: model_type is {body['model_type']!r}; {kind.__name__} is made from {wanted!r} alone")
     own = ARCHITECTURES[kind] in (body.get("architectures") or [ARCHITECTURES[kind]])
+    if classic:
+        state = bridge_bert.weights(state)
     state.pop(TIED, None)  # older versions store the tied matrix twice
     if "model.final_norm.weight" not in state and "final_norm.weight" in state:  # the bare encoder
         state = {name if name.startswith(("head.", "decoder.", "classifier.")) else f"model.{name}": value for name, value in state.items()}
     made: Any = kind
     model: nn.Module
-    if kind is ModernBertForMaskedLM:
-        model = made(config, attention=attention)
+    if kind in _MASKED:
+        model = masked_lm(config, attention=attention)
     elif kind is Embedding:
         settings = _pooling(folder) | ({"pooling": head.pooling} if head else {})
-        model = Embedding(config, **settings, attention=attention)
+        model = made(config, **settings, attention=attention)
     elif kind is LateInteraction:
         if size is None:
             state["linear.weight"] = _projection(folder, config.hidden_size)
-        model = LateInteraction(config, size=size or len(state["linear.weight"]), attention=attention)
+        model = made(config, size=size or len(state["linear.weight"]), attention=attention)
     elif kind is ModernBert:
         model = nn.Module()
-        model.model = ModernBert(config, attention=attention)
+        model.model = made(config, attention=attention)
     else:
         model = made(config, head or _head_config(body, kind, own), attention=attention)
     expected = model.state_dict()
@@ -461,7 +469,7 @@ def _build(
     if not own or kind in _BARE:  # heads are left behind, and a classifier is new: another task's would say nothing here
         lacks = {name for name in lacks if not name.startswith(("classifier.", "linear."))}
         unknown = {name for name in unknown if not name.startswith(("head.", "decoder.", "classifier."))}
-        if kind in (ModernBert, Embedding, LateInteraction) or not own:
+        if kind in _BARE or not own:
             state = {name: value for name, value in state.items() if name in expected and (own or not name.startswith("classifier."))}
     for what, names in (("lacks", lacks), ("has unknown", unknown)):
         if names:
@@ -502,12 +510,13 @@ def largest_difference(model: nn.Module, folder: Path, *, seed: int = 0, lengths
     encoder: Any = model if isinstance(model, ModernBert) else model.model
     config = encoder.config
     theirs = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
-    ours: Any = ModernBert(config) if kind in _BARE else kind(config, model.settings) if kind is not ModernBertForMaskedLM else kind(config)
+    ours: Any = ModernBert(config) if kind in _BARE else masked_lm(config) if kind in _MASKED else kind(config, model.settings)
     source: nn.Module = encoder if kind in _BARE else model
     ours.load_state_dict({name: value.detach().cpu().float() for name, value in source.state_dict().items()})
     ours.eval()
     generator = torch.Generator().manual_seed(seed)
-    lengths = [min(length, config.max_length) for length in lengths or (1, 7, 64, 129, config.window * 3 + 5)]
+    longest = config.window * 3 + 5 if isinstance(config, ModernBertConfig) else config.max_length
+    lengths = [min(length, config.max_length) for length in lengths or (1, 7, 64, 129, longest)]
     worst = 0.0
     ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=generator)
     edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
@@ -515,11 +524,11 @@ def largest_difference(model: nn.Module, folder: Path, *, seed: int = 0, lengths
     found = answers(ours(ids, edges, max(lengths), **more))
     by_token = len(found[0]) == len(ids) and kind not in (SequenceClassification, MultipleChoice)
     split = [torch.split(answer, list(lengths) if by_token else 1) for answer in found]
-    for number, piece in enumerate(torch.split(ids, list(lengths))):
+    for place, piece in enumerate(torch.split(ids, list(lengths))):
         given, mask = piece[None], torch.ones_like(piece)[None]
         others = answers(theirs(input_ids=given[None], attention_mask=mask[None]) if more else theirs(input_ids=given, attention_mask=mask))
         for part, other in zip(split, others, strict=True):
-            mine = part[number]
+            mine = part[place]
             difference = (mine.reshape(-1) - other.reshape(-1)).abs().max()
             worst = max(worst, float(difference)) if difference == difference else float("nan")
             if worst != worst:

@@ -1,9 +1,9 @@
-"""The architecture as numbers. Defaults are ModernBERT-base's (arXiv 2412.13663, table 4 and section 2.1)."""
+"""The architecture as numbers: ModernBERT's (arXiv 2412.13663, table 4 and section 2.1), and a classic BERT's (arXiv 1810.04805)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from model.errors import ModelError
 
@@ -14,6 +14,21 @@ POOLINGS = ("cls", "mean")
 
 def _described(default: Any, description: str) -> Any:
     return field(default=default, metadata={"description": description})
+
+
+def _check(config: ModernBertConfig | ClassicBertConfig, dropouts: tuple[str, ...], positive: tuple[str, ...]) -> None:
+    """What must hold of the numbers of either architecture. Raises `ModelError` naming the field."""
+    for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_length"):
+        if getattr(config, name) < 1:
+            raise ModelError(f"model.{name} is {getattr(config, name)}; it must be at least 1")
+    if config.hidden_size % config.heads:
+        raise ModelError(f"model.hidden_size {config.hidden_size} is not divisible by model.heads {config.heads}")
+    for name in dropouts:
+        if not 0 <= getattr(config, name) < 1:
+            raise ModelError(f"model.{name} is {getattr(config, name)}; it must be in [0, 1)")
+    for name in positive:
+        if not 0 < getattr(config, name) < float("inf"):
+            raise ModelError(f"model.{name} is {getattr(config, name)}; it must be positive and finite")
 
 
 @dataclass(frozen=True)
@@ -50,23 +65,15 @@ class ModernBertConfig:
     cls_token_id: int | None = _described(None, "Id of `[CLS]`, for exports; null: the tokenizer's.")
     sep_token_id: int | None = _described(None, "Id of `[SEP]`, for exports; null: the tokenizer's.")
     pad_token_id: int | None = _described(None, "Id of `[PAD]`, for exports; null: the tokenizer's.")
+    architecture: Literal["modernbert"] = _described("modernbert", "What is trained: modernbert, or bert, which has keys of its own.")
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_length"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.hidden_size % self.heads:
-            raise ModelError(f"model.hidden_size {self.hidden_size} is not divisible by model.heads {self.heads}")
+        dropouts = ("attention_out_dropout", "embedding_dropout", "mlp_dropout")
+        _check(self, dropouts, ("global_theta", "local_theta", "norm_eps", "init_std"))
         if self.head_size % 2:
             raise ModelError(f"model: heads are {self.head_size} wide (hidden_size / heads); rotary embeddings need an even width")
         if self.window < 2 or self.window % 2:
             raise ModelError(f"model.window is {self.window}; it must be even, half to each side")
-        for name in ("attention_out_dropout", "embedding_dropout", "mlp_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be in [0, 1)")
-        for name in ("global_theta", "local_theta", "norm_eps", "init_std"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be positive and finite")
         for name in ("activation", "head_activation"):
             if getattr(self, name) not in ACTIVATIONS:
                 raise ModelError(f"model.{name} is {getattr(self, name)!r}; there are: {', '.join(ACTIVATIONS)}")
@@ -105,3 +112,28 @@ class ModernBertConfig:
             return layer in self.global_layers
         assert self.global_every is not None, "checked when made"
         return layer % self.global_every == 0
+
+
+@dataclass(frozen=True)
+class ClassicBertConfig:
+    """A classic BERT of any size, by default BERT-base's. Raises `ModelError` where the numbers contradict one another."""
+
+    # `required`: a section without `architecture` is ModernBERT's, to editors that check it by the schema too
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "json_schema_extra": {"required": ["architecture"]}}
+
+    vocab_size: int = _described(50_368, "Entries of the vocabulary, a multiple of 64 (ModernBERT: 50,368).")
+    hidden_size: int = _described(768, "Width of the residual stream (base: 768, large: 1024).")
+    layers: int = _described(12, "Number of layers (base: 12, large: 24).")
+    heads: int = _described(12, "Attention heads (base: 12, large: 16; 64 wide each).")
+    intermediate_size: int = _described(3072, "Width between the two projections of the feed-forward part (base: 3072, large: 4096).")
+    max_length: int = _described(512, "Longest segment, in tokens: so many positions are learnt (paper: 512).")
+    norm_eps: float = _described(1e-12, "Epsilon of the layer norms (reference: 1e-12).")
+    dropout: float = _described(0.1, "Dropout everywhere, in training: embeddings, attention, both parts of a layer (paper: 0.1).")
+    init_std: float = _described(0.02, "Standard deviation of the initial weights (reference: 0.02).")
+    cls_token_id: int | None = _described(None, "Id of `[CLS]`, for exports; null: the tokenizer's.")
+    sep_token_id: int | None = _described(None, "Id of `[SEP]`, for exports; null: the tokenizer's.")
+    pad_token_id: int | None = _described(None, "Id of `[PAD]`, for exports; null: the tokenizer's.")
+    architecture: Literal["bert"] = _described("bert", "To be given: a section without it is ModernBERT's.")
+
+    def __post_init__(self) -> None:
+        _check(self, ("dropout",), ("norm_eps", "init_std"))

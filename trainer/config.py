@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from model import ModernBertConfig
+from model import ClassicBertConfig, ModernBertConfig
 from trainer.masking import Masking
+
+
+def _architecture(section: Any) -> str:
+    """Which architecture a model's section is of; one that names none is ModernBERT's."""
+    absent = ModernBertConfig.architecture
+    return str(section.get("architecture", absent) if isinstance(section, dict) else getattr(section, "architecture", absent))
+
+
+ModelConfig = Annotated[
+    Annotated[ModernBertConfig, Tag("modernbert")] | Annotated[ClassicBertConfig, Tag("bert")], Discriminator(_architecture)
+]
 
 
 class BatchWarmup(BaseModel):
@@ -83,7 +94,7 @@ class TrainingConfig(BaseModel):
         200_000_000_000, ge=1 << 20, description="Bytes of remote shards that are kept on local disk, at most; shared by a host's ranks."
     )
     cache: str | None = Field(None, description="Folder for them; null: `$XDG_CACHE_HOME/encoder-foundry/shards` (~/.cache by default).")
-    attention: str = Field("auto", description="Attention kernel: auto, flash3, flash2, varlen or sdpa.")
+    attention: str = Field("auto", description="ModernBERT's attention kernel: auto, flash3, flash2, varlen or sdpa.")
     activation_checkpointing: bool = Field(False, description="Work activations out again in the backward pass, to save memory.")
     checkpoint_every: int = Field(1000, ge=1, description="Steps between checkpoints; phases end with one too.")
     keep_checkpoints: int = Field(2, ge=1, description="How many of the latest checkpoints are kept.")
@@ -105,7 +116,7 @@ class RunConfig(BaseModel):
 
     run: Path
     seed: int
-    model: ModernBertConfig
+    model: ModelConfig
     tokenizer: str  # fingerprint
     phases: list[RunPhase] = Field(min_length=1)
     validation: str | None

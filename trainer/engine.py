@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model import ModernBertForMaskedLM
+from model import MaskedLM
 from model.cpu import prepare_process
 from trainer.config import TrainingConfig
 from trainer.optimizer import StableAdamW, parameter_groups, zero_fragments
@@ -78,7 +78,7 @@ def join_world() -> World:
 class LossModule(nn.Module):
     """The model as DeepSpeed drives it: a batch in, the sum of the losses out; without labels, logits."""
 
-    def __init__(self, model: ModernBertForMaskedLM) -> None:
+    def __init__(self, model: MaskedLM) -> None:
         super().__init__()
         self.inner = model
 
@@ -98,7 +98,7 @@ class Trainee:
     stage: int
 
     @property
-    def model(self) -> ModernBertForMaskedLM:
+    def model(self) -> MaskedLM:
         return self.module.inner
 
     def link(self) -> None:
@@ -135,7 +135,7 @@ def deepspeed_config(config: TrainingConfig, world: World) -> dict[str, Any]:
     return body
 
 
-def build(model: ModernBertForMaskedLM, config: TrainingConfig, world: World) -> Trainee:
+def build(model: MaskedLM, config: TrainingConfig, world: World) -> Trainee:
     """Wrap a freshly made model in a DeepSpeed engine with StableAdamW."""
     import deepspeed
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import ModernBertForMaskedLM, bridge
+from model import MaskedLM, ModernBertConfig, ModernBertForMaskedLM, bridge, masked_lm
 from model.attention import choose
 from pipeline.shards import Shards
 from trainer import checkpoint
@@ -180,10 +180,11 @@ def evaluate(trainee: Trainee, source: Source, config: RunConfig, world: World) 
     return {"loss": loss / max(1.0, words), "accuracy": right / max(1.0, words), "words": words}
 
 
-def set_phase(model: ModernBertForMaskedLM, config: RunConfig, phase: RunPhase) -> None:
-    """What changes in the model from phase to phase: the rotary base of the global layers."""
-    theta = phase.global_theta if phase.global_theta is not None else config.model.global_theta
-    model.config = model.model.config = replace(config.model, global_theta=theta)
+def set_phase(model: MaskedLM, config: RunConfig, phase: RunPhase) -> None:
+    """What changes in the model from phase to phase: the rotary base of ModernBERT's global layers."""
+    if isinstance(model, ModernBertForMaskedLM) and isinstance(config.model, ModernBertConfig):
+        theta = phase.global_theta if phase.global_theta is not None else config.model.global_theta
+        model.config = model.model.config = replace(config.model, global_theta=theta)
 
 
 def train(config: RunConfig, world: World) -> None:
@@ -198,9 +199,10 @@ def train(config: RunConfig, world: World) -> None:
         if found.step >= plan.steps and (run / "summary.json").is_file():
             return
     torch.manual_seed(derive(config.seed, "weights"))
-    model = ModernBertForMaskedLM(config.model, attention=config.training.attention)
+    model = masked_lm(config.model, attention=config.training.attention)
     precision = torch.bfloat16 if config.training.precision == "bfloat16" else torch.float32
-    kernel = choose(config.training.attention, world.device, precision)
+    modern = isinstance(model, ModernBertForMaskedLM)
+    kernel = choose(config.training.attention, world.device, precision) if modern else "sdpa, padded"
     trainee = build(model, config.training, world)
     done = 0
     if found is not None:
@@ -280,7 +282,7 @@ def _finish(config: RunConfig, plan: Schedule, trainee: Trainee, world: World) -
     set_phase(trainee.model, config, config.phases[-1])
     state = full_state(trainee)
     if world.is_first:
-        model = ModernBertForMaskedLM(trainee.model.config)
+        model = masked_lm(trainee.model.config)
         model.load_state_dict(state)
         aside, target = config.run / ".model.tmp", config.run / "model"
         shutil.rmtree(aside, ignore_errors=True)

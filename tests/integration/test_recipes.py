@@ -95,6 +95,35 @@ def test_the_export_works_in_transformers(finished: Path) -> None:
     assert json.loads((folder / "proof.json").read_text())["largest_difference_of_logits"] < 1e-4
 
 
+def test_a_classic_bert_trains_on_the_same_data_and_is_exported(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+    workdir = tmp_path / "work"
+    shutil.copytree(finished, workdir)
+    body = yaml.safe_load(recipe.read_text())
+    body["name"] = "bert"
+    body["model"] = {**body["model"], "architecture": "bert", "intermediate_size": 144}
+    changed = tmp_path / "bert.yaml"
+    changed.write_text(yaml.safe_dump(body))
+    result = foundry("run", changed, "--workdir", workdir)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("up to date") >= 16
+    assert "attention kernel sdpa, padded" in result.stdout
+    export = workdir / "runs" / "bert" / "export"
+    said = foundry("inspect", export)
+    assert "a classic BERT, 0.2 M parameters" in said.stdout, said.stderr
+    assert "256 positions" in said.stdout
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(export), AutoTokenizer.from_pretrained(export)
+    assert type(model).__name__ == "BertForMaskedLM"
+    text = "import os; from sqlalchemy import [MASK]"
+    assert tokenizer(text).input_ids == AutoTokenizer.from_pretrained(finished / "runs" / "small" / "export")(text).input_ids
+    assert len(pipeline("fill-mask", model=model, tokenizer=tokenizer)(text, top_k=5)) == 5
+    assert model(**tokenizer("word " * 1000, truncation=True, return_tensors="pt")).logits.shape == (1, 256, 1024)
+    check = foundry("model", "check", changed)
+    assert (check.returncode, check.stderr.count("\n")) == (2, 1)
+    assert "model.architecture is bert; `model check` looks at ModernBERT alone" in check.stderr
+
+
 def test_a_new_threshold_makes_only_what_depends_on_it(recipe: Path, finished: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     shutil.copytree(finished, workdir)

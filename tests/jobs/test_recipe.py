@@ -7,9 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 import yaml
 
-from jobs.recipe import load_recipe, resolve_workdir
+from jobs.recipe import Recipe, load_recipe, resolve_workdir
+from model import ClassicBertConfig, ModernBertConfig, masked_lm
 from pipeline.errors import UserError
 from pipeline.filters.check import decide
 from pipeline.filters.gopher import GopherQuality
@@ -23,6 +25,7 @@ LEAST: dict[str, Any] = {
     "sources": [{"name": "mine", "domain": "web", "format": "jsonl", "path": "data/*.jsonl"}],
     "phases": [{"name": "only", "tokens": 1000}],
 }
+BERT: dict[str, Any] = {"architecture": "bert"}
 
 
 def load(tmp_path: Path, change: dict[str, Any]) -> Any:
@@ -36,8 +39,27 @@ def test_every_recipe_of_ours_is_sound(path: Path) -> None:
     assert load_recipe(path).name
 
 
+def test_the_schema_for_editors_tells_architectures_apart() -> None:
+    schema = Recipe.model_json_schema()
+    validator = pytest.importorskip("jsonschema").Draft202012Validator({"$defs": schema["$defs"], **schema["properties"]["model"]})
+    recipes = [load_recipe(path).model.__dict__ for path in RECIPES.glob("*.yaml")]
+    for model in ({}, {"layers": 3}, {"architecture": "modernbert"}, BERT, {**BERT, "dropout": 0.0}, *recipes):
+        validator.validate(model)
+    for model in ({**BERT, "window": 64}, {"dropout": 0.1}, {"architecture": "gpt"}):
+        assert not validator.is_valid(model)
+
+
 def test_the_readme_shows_the_recipe_for_own_data_as_it_is() -> None:
     assert (RECIPES / "own-data.yaml").read_text(encoding="utf-8") in (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_for_a_classic_bert_has_the_data_of_the_one_for_own_data_and_a_model_of_its_size() -> None:
+    own, bert = (yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("own-data", "bert"))
+    assert {key for key in own | bert if own.get(key) != bert.get(key)} == {"name", "model"}
+    with torch.device("meta"):
+        models = [masked_lm(load_recipe(RECIPES / f"{name}.yaml").model) for name in ("own-data", "bert")]
+    sizes = [sum(value.numel() for name, value in model.named_parameters() if "embeddings" not in name) for model in models]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
 def test_the_recipe_for_own_data_keeps_text_in_each_language_that_it_allows() -> None:
@@ -65,6 +87,13 @@ def test_defaults_are_modernbert_base(tmp_path: Path) -> None:
     assert (recipe.training.mask_rate, recipe.training.beta2, recipe.near.bands, recipe.near.rows) == (0.3, 0.98, 14, 8)
 
 
+def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path) -> None:
+    assert load(tmp_path, {}).model == ModernBertConfig()
+    assert load(tmp_path, {"model": {"architecture": "modernbert", "layers": 3}}).model == ModernBertConfig(layers=3)
+    phases = [{"name": "only", "tokens": 1000, "length": 512}]
+    assert load(tmp_path, {"model": {**BERT, "layers": 3}, "phases": phases}).model == ClassicBertConfig(layers=3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -90,6 +119,23 @@ def test_defaults_are_modernbert_base(tmp_path: Path) -> None:
         ({"phases": [{"name": "a", "tokens": 10, "length": 9000}]}, "length: 9000 is over model.max_length 8192"),
         ({"sources": LEAST["sources"] * 2}, "two sources are named mine"),
         ({"near": {"thresold": 0.8, "bnads": 3}}, r"\(and 1 more\)"),
+        ({"model": {"architecture": "gpt"}}, r"r\.yaml: model\.architecture: there are 'modernbert', 'bert', not 'gpt'$"),
+        ({"model": {"architecture": ["bert"]}}, r"r\.yaml: model\.architecture: there are 'modernbert', 'bert', not \"\['bert'\]\"$"),
+        ({"model": 7}, r"r\.yaml: model: Input should be a dictionary .*, not 7$"),
+        ({"model": {"layers": "many"}}, r"r\.yaml: model\.layers: Input should be a valid integer.*, not 'many'$"),
+        ({"model": {**BERT, "layer": 3}}, r"r\.yaml: model\.layer: unknown key; did you mean `layers`\?$"),
+        ({"model": {**BERT, "global_every": 3}}, r"r\.yaml: model\.global_every: unknown key; known here: vocab_size, .*, architecture$"),
+        ({"model": {**BERT, "layers": "many"}}, r"r\.yaml: model\.layers: Input should be a valid integer.*, not 'many'$"),
+        ({"model": {**BERT, "heads": 7}}, r"r\.yaml: model: model\.hidden_size 768 is not divisible by model\.heads 7$"),
+        ({"model": BERT}, r"phases\.only\.length: 1024 is over model\.max_length 512$"),
+        (
+            {"model": BERT, "phases": [{"name": "only", "tokens": 1000, "length": 512, "global_theta": 10_000}]},
+            r"phases\.only\.global_theta: a classic BERT has no rotary embedding; leave it out$",
+        ),
+        (
+            {"model": {**BERT, "max_length": 1024}, "training": {"attention": "sdpa"}},
+            r"training\.attention: sdpa is a kernel of ModernBERT's; a classic BERT has its own, leave it out$",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_a_remedy(tmp_path: Path, change: dict[str, Any], message: str) -> None:

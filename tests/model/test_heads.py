@@ -25,6 +25,7 @@ from model import (
     SequenceClassification,
     TokenClassification,
     bridge,
+    masked_lm,
 )
 from model.extension import extend_context, layer_map, tile
 from model.heads import late_interaction_scores, mean_of, pooled
@@ -41,6 +42,15 @@ SMALL: dict[str, Any] = {
     "cls_token_id": 1,
     "sep_token_id": 2,
     "pad_token_id": 0,
+}
+CLASSIC: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "layers": 2,
+    "heads": 4,
+    "intermediate_size": 128,
+    "max_length": 200,
+    "dropout": 0.0,
 }
 LENGTHS = [1, 30, 7, 130]
 
@@ -253,7 +263,7 @@ def test_every_class_is_exported_with_proof_and_comes_back(tmp_path: Path, kind:
     again = bridge.load_as(tmp_path, kind)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
-    assert bridge.ARCHITECTURES[type(bridge.load_any(tmp_path))] == bridge.ARCHITECTURES[kind]
+    assert type(bridge.load_any(tmp_path)) is kind
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["export", "sentence_transformer"])
@@ -266,6 +276,50 @@ def test_an_embedding_comes_back_with_its_settings(tmp_path: Path, whole: bool) 
         torch.testing.assert_close(again(*given), model(*given), rtol=0, atol=0)
     assert isinstance(changed := bridge.load_as(tmp_path, Embedding, HeadConfig(pooling="mean")), Embedding)
     assert (changed.settings.pooling, changed.unit) == ("mean", True)
+
+
+def test_any_model_is_of_the_class_that_the_modules_say(tmp_path: Path) -> None:
+    given = batch(LENGTHS)
+    for model in (Embedding(ModernBertConfig(**SMALL), pooling="cls", unit=False), LateInteraction(ModernBertConfig(**SMALL), size=16)):
+        bridge.save(lively(model).eval(), tmp_path)
+        again = bridge.load_any(tmp_path)
+        assert type(again) is type(model)
+        torch.testing.assert_close(again(*given), model(*given), rtol=0, atol=0)
+    path = tmp_path / "modules.json"
+    modules = json.loads(path.read_text())
+    path.write_text(json.dumps([*modules, {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]))
+    with pytest.raises(ModelError, match=r"modules\.json: late interaction is one Dense, this has Dense, Normalize"):
+        bridge.load_any(tmp_path)
+    path.write_text(json.dumps([*modules, {"path": "2_Pooling", "type": "sentence_transformers.models.Pooling"}]))
+    with pytest.raises(ModelError, match=r"modules\.json: Dense is not supported in an embedding; only Pooling and Normalize"):
+        bridge.load_any(tmp_path)
+    path.write_text(json.dumps(modules[:1]))
+    assert type(bridge.load_any(tmp_path)) is ModernBert
+
+
+@pytest.mark.parametrize("kind", [ModernBert, ModernBertForMaskedLM, SequenceClassification, ClassicBertForMaskedLM])
+def test_a_model_saved_over_an_embedding_leaves_none_of_it_and_all_else(tmp_path: Path, kind: Any) -> None:
+    model = kind(ClassicBertConfig(**CLASSIC) if kind is ClassicBertForMaskedLM else ModernBertConfig(**SMALL))
+    others = [tmp_path / name for name in ("tokenizer.json", "1_Pooling/notes.txt", "3_Dense/config.json")]
+    for before in (Embedding(ModernBertConfig(**SMALL)), LateInteraction(ModernBertConfig(**SMALL), size=16)):
+        bridge.save(before, tmp_path)
+        for other in others:
+            other.parent.mkdir(exist_ok=True)
+            other.write_text("{}")
+        modules = json.loads((tmp_path / "modules.json").read_text())
+        (tmp_path / "modules.json").write_text(json.dumps([*modules, {"path": "3_Dense", "type": "Dense"}]))
+        bridge.save(model, tmp_path)
+        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        assert left == {"config.json", "model.safetensors", "tokenizer.json", "1_Pooling/notes.txt", "3_Dense/config.json"}
+        assert type(bridge.load_any(tmp_path)) is kind
+
+
+def test_a_folder_with_modules_that_cannot_be_read_loses_the_file_that_names_them_alone(tmp_path: Path) -> None:
+    bridge.save(Embedding(ModernBertConfig(**SMALL)), tmp_path)
+    (tmp_path / "modules.json").write_text("{")
+    bridge.save(ModernBert(ModernBertConfig(**SMALL)), tmp_path)
+    assert not (tmp_path / "modules.json").exists()
+    assert (tmp_path / "1_Pooling" / "config.json").exists()
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["export", "sentence_transformer"])
@@ -499,22 +553,11 @@ def test_models_that_do_not_fit_are_not_tiled(change: dict[str, Any], message: s
 # --- the classic BERT ----------------------------------------------------------------------------------------------------
 
 
-def test_the_classic_bert_is_that_of_transformers() -> None:
-    from transformers import BertConfig, BertForMaskedLM
-
-    model = lively(
-        ClassicBertForMaskedLM(
-            ClassicBertConfig(vocab_size=320, hidden_size=64, layers=2, heads=4, intermediate_size=128, max_length=200, dropout=0.0)
-        )
-    )
-    theirs = BertForMaskedLM(
-        BertConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
-                   max_position_embeddings=200, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    ).eval()  # fmt: skip
-    missing, unknown = theirs.load_state_dict(model.state_dict(), strict=False)
-    assert not unknown
-    assert all("decoder" in name or "position_ids" in name for name in missing)
-    theirs.tie_weights()
+def test_the_classic_bert_is_that_of_transformers(tmp_path: Path) -> None:
+    model = lively(masked_lm(ClassicBertConfig(**CLASSIC)))
+    theirs = twin(model, tmp_path)
+    assert type(theirs).__name__ == "BertForMaskedLM"
+    assert sum(parameter.numel() for parameter in model.parameters()) == theirs.num_parameters()
     ids, edges, longest = batch(LENGTHS)
     positions = torch.arange(0, len(ids), 3)
     mask = padded(torch.ones_like(ids), LENGTHS)
@@ -527,6 +570,106 @@ def test_the_classic_bert_is_that_of_transformers() -> None:
     loss.backward()
     other.loss.backward()
     same_gradients(model, theirs, "self.key.bias")
+
+
+def test_the_classic_bert_is_exported_with_proof_and_comes_back(tmp_path: Path) -> None:
+    config = ClassicBertConfig(**{**CLASSIC, "dropout": 0.1, "norm_eps": 1e-6, "cls_token_id": 1, "sep_token_id": 2, "pad_token_id": 0})
+    model = lively(ClassicBertForMaskedLM(config))
+    assert bridge.export(model, tmp_path) < 1e-4
+    for again in (bridge.load(tmp_path), bridge.load_any(tmp_path), bridge.load_as(tmp_path, ClassicBertForMaskedLM)):
+        assert isinstance(again, ClassicBertForMaskedLM)
+        assert again.config == config
+        assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ModelError, match=r"config\.json: model_type is 'bert'; SequenceClassification is made from 'modernbert' alone"):
+        bridge.load_as(tmp_path, SequenceClassification)
+    with pytest.raises(ModelError, match="attention: 'matmul' is a kernel of ModernBERT's"):
+        bridge.load(tmp_path, attention="matmul")
+    bridge.save(ModernBertForMaskedLM(ModernBertConfig(**SMALL)), tmp_path)
+    with pytest.raises(ModelError, match="model_type is 'modernbert'; ClassicBertForMaskedLM is made from 'bert' alone"):
+        bridge.load_as(tmp_path, ClassicBertForMaskedLM)
+
+
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForPreTraining"])
+def test_folders_of_transformers_give_a_classic_bert_without_what_it_has_no_use_of(tmp_path: Path, kind: str) -> None:
+    """As transformers writes them, and as the first folders were: gamma and beta, copies of tied parameters, a buffer."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    config = transformers.BertConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
+    lively(getattr(transformers, kind)(config)).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    model = bridge.load(tmp_path)
+    assert isinstance(model, ClassicBertForMaskedLM)
+    assert bridge.largest_difference(model, tmp_path) < 1e-4
+    old = {name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): value for name, value in load_file(path).items()}
+    old["cls.predictions.decoder.weight"] = old["bert.embeddings.word_embeddings.weight"].clone()
+    old["cls.predictions.decoder.bias"] = old["cls.predictions.bias"].clone()
+    old["bert.embeddings.position_ids"] = torch.arange(512)[None]
+    old["bert.pooler.dense.weight"], old["cls.seq_relationship.bias"] = torch.zeros(64, 64), torch.zeros(2)
+    save_file(old, path, metadata={"format": "pt"})
+    again = bridge.load(tmp_path).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+    save_file({name: value for name, value in old.items() if name != "cls.predictions.bias"} | {"classifier.bias": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match=r"lacks cls\.predictions\.bias \(1 in all\)"):
+        bridge.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'; only 'gelu' is supported"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'; only 'absolute'"),
+        ({"type_vocab_size": 1}, "type_vocab_size is 1; only 2"),
+        ({"is_decoder": True}, "is_decoder is True; only False"),
+        ({"add_cross_attention": True}, "add_cross_attention is True"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings is False; only True"),
+        ({"attention_probs_dropout_prob": 0.2}, r"attention_probs_dropout_prob is 0\.2; only hidden_dropout_prob's 0 is supported"),
+        ({"attention_probs_dropout_prob": "x"}, "attention_probs_dropout_prob is 'x'; give a finite number"),
+        ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'; give a whole number"),
+        ({"layer_norm_eps": None, "num_attention_heads": 5}, r"model\.hidden_size 64 is not divisible by model\.heads 5"),
+        ({"pad_token_id": 320}, "pad_token_id is 320; it must be in the vocabulary, below vocab_size 320"),
+    ],
+)
+def test_what_a_classic_bert_does_not_do_is_named(change: dict[str, Any], message: str) -> None:
+    body = bridge.to_transformers_config(ClassicBertConfig(**CLASSIC))
+    with pytest.raises(ModelError, match=message):
+        bridge.from_transformers_config({**body, **change})
+
+
+def test_a_classic_configuration_of_few_words_has_transformers_defaults() -> None:
+    from transformers import BertConfig
+
+    theirs = BertConfig()
+    ours = bridge.from_transformers_config({"model_type": "bert"})
+    for name, value in bridge.to_transformers_config(ours).items():
+        if not name.endswith("token_id") and name not in ("architectures", "dtype", "position_embedding_type"):
+            assert getattr(theirs, name) == value, name
+
+
+def test_activation_checkpointing_of_the_classic_bert_runs_layers_again_and_changes_no_gradient() -> None:
+    model = lively(ClassicBertForMaskedLM(ClassicBertConfig(**{**CLASSIC, "dropout": 0.1}))).train()
+    runs: list[int] = []
+    model.model.encoder["layer"][0].register_forward_pre_hook(lambda *_: runs.append(1))
+    ids, edges, longest = batch(LENGTHS)
+    gradients = []
+    for flag in (False, True):
+        model.model.activation_checkpointing = flag
+        model.zero_grad()
+        torch.manual_seed(5)
+        model(ids, edges, longest, torch.arange(9), ids[:9]).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert len(runs) == 1 + 2
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_classic_bert_does_not_see_other_segments() -> None:
+    model = lively(ClassicBertForMaskedLM(ClassicBertConfig(**CLASSIC))).eval()
+    ids, edges, longest = batch(LENGTHS)
+    together = model(ids, edges, longest).logits.split(LENGTHS)
+    for piece, logits in zip(ids.split(LENGTHS), together, strict=True):
+        alone = model(piece, torch.tensor([0, len(piece)], dtype=torch.int32), len(piece)).logits
+        torch.testing.assert_close(logits, alone, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

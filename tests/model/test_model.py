@@ -419,7 +419,7 @@ def test_an_older_configuration_is_understood() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"model_type": "roberta"}, "model_type is 'roberta'; only 'modernbert' and 'bert' are supported"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
         (
             {"layer_types": ["sliding_attention", "full_attention"] * 2},

@@ -49,6 +49,17 @@ def write_shards(folder: Path, rows: int, *, seed: int = 0, files: int = 2, info
     return made
 
 
+BERT: dict[str, Any] = {
+    "architecture": "bert",
+    "vocab_size": 2048,
+    "hidden_size": 64,
+    "layers": 3,
+    "heads": 2,
+    "intermediate_size": 96,
+    "max_length": 64,
+}
+
+
 def run_config(folder: Path, **training: Any) -> dict[str, Any]:
     """A RUN.json over shards `stable` and `validation` beside it: two phases, a few steps each."""
     shared = {

@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import load_file
 
 from jobs.launch import launch
-from model import ModernBertForMaskedLM
+from model import ClassicBertForMaskedLM, bridge, masked_lm
 from pipeline.errors import UserError
 from tests.trainer.reference import ReferenceStableAdamW
-from tests.trainer.synthetic import run_config, write_shards
+from tests.trainer.synthetic import BERT, run_config, write_shards
 from trainer.batches import load, share
 from trainer.config import RunConfig
 from trainer.keyed import derive
@@ -38,8 +38,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write(shards: Path, run: Path, **training: Any) -> Path:
+def write(shards: Path, run: Path, *, bert: bool = False, **training: Any) -> Path:
     body = {**run_config(shards, **training), "run": str(run)}
+    if bert:
+        body["model"] = BERT
+        for phase in body["phases"]:
+            phase.pop("global_theta", None)
     run.mkdir(parents=True, exist_ok=True)
     (run / "run.json").write_text(json.dumps(body))
     return run / "run.json"
@@ -55,12 +59,12 @@ def losses(run: Path) -> list[tuple[str, int, float]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """A finished run of two processes under a ZeRO stage, each made once."""
+def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A finished run of two processes under a ZeRO stage, of ModernBERT or a classic BERT, each made once."""
 
     @cache
-    def run(stage: int) -> Path:
-        path = write(shards, tmp_path_factory.mktemp("undisturbed") / "run", zero_stage=stage)
+    def run(stage: int, bert: bool = False) -> Path:
+        path = write(shards, tmp_path_factory.mktemp("undisturbed") / "run", bert=bert, zero_stage=stage)
         launch(path, processes=2)
         return path.parent
 
@@ -68,12 +72,16 @@ def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 
 @pytest.fixture(scope="module")
-def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """The same run in plain torch on one process: weights, and the loss of every step."""
-    config = RunConfig.model_validate_json(write(shards, tmp_path_factory.mktemp("plain")).read_text())
+def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]]:
+    """The same runs in plain torch on one process: weights, and the loss of every step."""
+    return cache(lambda bert: trained_plainly(write(shards, tmp_path_factory.mktemp("plain"), bert=bert)))
+
+
+def trained_plainly(run_json: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
+    config = RunConfig.model_validate_json(run_json.read_text())
     data, plan = open_data(config), schedule(list(config.phases))
     torch.manual_seed(derive(config.seed, "weights"))
-    model = ModernBertForMaskedLM(config.model).train()
+    model = masked_lm(config.model).train()
     optimizer = ReferenceStableAdamW(list(model.parameters()), (0.9, 0.98), 1e-6)
     found = []
     for number in range(plan.steps):
@@ -96,18 +104,20 @@ def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     return {name: value.detach() for name, value in model.named_parameters()}, found
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(("stage", "bert"), [(0, False), (1, False), (2, False), (3, False), (1, True), (3, True)])
 def test_every_zero_stage_trains_as_plain_torch_does(
-    undisturbed: Callable[[int], Path], plain: tuple[dict[str, torch.Tensor], list[float]], stage: int
+    undisturbed: Callable[..., Path], plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], stage: int, bert: bool
 ) -> None:
-    run = undisturbed(stage)
-    expected, expected_losses = plain
+    run = undisturbed(stage, bert)
+    expected, expected_losses = plain(bert)
     found = weights(run)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=2e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
     trained = [loss for kind, _, loss in losses(run) if kind == "train"]
     np.testing.assert_allclose(trained, expected_losses, rtol=1e-4)
+    assert trained[-1] < trained[0]
+    assert isinstance(bridge.load(run / "model"), ClassicBertForMaskedLM) == bert
 
 
 def wait_for(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
@@ -119,10 +129,10 @@ def wait_for(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("training did not get going")
 
 
-@pytest.mark.parametrize("stage", [1, 3])
-def test_a_killed_run_goes_on_bit_for_bit(shards: Path, undisturbed: Callable[[int], Path], tmp_path: Path, stage: int) -> None:
-    whole = undisturbed(stage)
-    again = write(shards, tmp_path / "killed", zero_stage=stage)
+@pytest.mark.parametrize(("stage", "bert"), [(1, False), (3, False), (1, True)])
+def test_a_killed_run_goes_on_bit_for_bit(shards: Path, undisturbed: Callable[..., Path], tmp_path: Path, stage: int, bert: bool) -> None:
+    whole = undisturbed(stage, bert)
+    again = write(shards, tmp_path / "killed", bert=bert, zero_stage=stage)
     code = f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(again)!r}), processes=2)"
     for lines in (4, 8):  # within the first phase before a checkpoint, then after one
         process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
@@ -176,7 +186,7 @@ def test_wrong_shards_are_an_error_before_a_step_is_trained(shards: Path, tmp_pa
         launch(path, processes=1)
 
 
-def test_remote_shards_train_to_the_same_weights(shards: Path, undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
+def test_remote_shards_train_to_the_same_weights(shards: Path, undisturbed: Callable[..., Path], tmp_path: Path) -> None:
     """`file://` stands for a remote store: two ranks share a cache that holds little more than one file."""
     body = json.loads(write(shards, tmp_path / "far", zero_stage=1, cache=str(tmp_path / "cache"), cache_bytes=1 << 20).read_text())
     for phase in body["phases"]:
@@ -200,7 +210,7 @@ def test_a_phase_with_less_data_than_a_batch_is_an_error_before_training(shards:
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
+def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, undisturbed: Callable[..., Path], tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=2\n")
     launch(write(shards, tmp_path / "launched", zero_stage=1), hostfile=hosts, node_rank=0)
