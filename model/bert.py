@@ -67,6 +67,12 @@ class Encoder(nn.Module):
         )
         self.encoder = _group(layer=nn.ModuleList(Layer(config) for _ in range(config.layers)))
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        found = self.encoder["layer"]
+        assert isinstance(found, nn.ModuleList), "made above"
+        return found
+
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """(rows, length) ids, and which of them are real; hidden states (rows, length, hidden size)."""
         tables: Any = self.embeddings
@@ -74,8 +80,7 @@ class Encoder(nn.Module):
         hidden = tables["word_embeddings"](input_ids) + tables["position_embeddings"](places) + tables["token_type_embeddings"].weight[0]
         hidden = F.dropout(tables["LayerNorm"](hidden), self.dropout, self.training)
         mask = real[:, None, None, :]
-        layers: Any = self.encoder["layer"]
-        for layer in layers:
+        for layer in self.layers:
             if self.activation_checkpointing and self.training:
                 hidden = checkpoint(layer, hidden, mask, use_reentrant=False)
             else:

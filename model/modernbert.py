@@ -101,6 +101,16 @@ class Layer(nn.Module):
         return hidden + self.mlp(hidden, self.mlp_norm)  # type: ignore[no-any-return]
 
 
+def compile_layers(layers: nn.ModuleList) -> None:
+    """Let torch.compile make one graph a kind of layer, for all lengths, in place. A graph break is an error.
+
+    Kinds are the first, local and global, the last where not all of its tokens are wanted; in training and not; in every precision.
+    """
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)  # graphs of one function, of which all have theirs
+    for layer in layers:
+        layer.compile(fullgraph=True, dynamic=True)
+
+
 class ModernBert(nn.Module):
     """The encoder: ids to the last hidden states.
 

@@ -94,13 +94,23 @@ class TrainingConfig(BaseModel):
         200_000_000_000, ge=1 << 20, description="Bytes of remote shards that are kept on local disk, at most; shared by a host's ranks."
     )
     cache: str | None = Field(None, description="Folder for them; null: `$XDG_CACHE_HOME/encoder-foundry/shards` (~/.cache by default).")
-    attention: str = Field("auto", description="ModernBERT's attention kernel: auto, flash3, flash2, varlen or sdpa.")
+    attention: str = Field("auto", description="ModernBERT's attention kernel: auto, flash3, flash2, varlen, flex, sdpa or matmul.")
+    compile: bool = Field(
+        False,
+        description="Compile the layers by torch.compile, one graph a kind of layer: for GPUs. Not with ZeRO 3.",
+    )
     activation_checkpointing: bool = Field(False, description="Work activations out again in the backward pass, to save memory.")
     checkpoint_every: int = Field(1000, ge=1, description="Steps between checkpoints; phases end with one too.")
     keep_checkpoints: int = Field(2, ge=1, description="How many of the latest checkpoints are kept.")
     evaluate_every: int = Field(1000, ge=1, description="Steps between evaluations; the run begins and ends with one too.")
     evaluation_rows: int = Field(4096, ge=1, description="Rows of the validation split that are evaluated, at most.")
     log_every: int = Field(10, ge=1, description="Steps between lines of metrics.")
+
+    @model_validator(mode="after")
+    def _compiles(self) -> TrainingConfig:
+        if self.compile and self.zero_stage == 3:
+            raise ValueError("compile: not with zero_stage 3, whose hooks cannot be compiled; take zero_stage 2, or no compile")
+        return self
 
 
 class RunPhase(PhaseConfig):

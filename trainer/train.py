@@ -201,8 +201,9 @@ def train(config: RunConfig, world: World) -> None:
     torch.manual_seed(derive(config.seed, "weights"))
     model = masked_lm(config.model, attention=config.training.attention)
     precision = torch.bfloat16 if config.training.precision == "bfloat16" else torch.float32
-    modern = isinstance(model, ModernBertForMaskedLM)
-    kernel = choose(config.training.attention, world.device, precision) if modern else "sdpa, padded"
+    kernel = "sdpa, padded"
+    if isinstance(config.model, ModernBertConfig):
+        kernel = choose(config.training.attention, world.device, precision, config.model.head_size)
     trainee = build(model, config.training, world)
     done = 0
     if found is not None:

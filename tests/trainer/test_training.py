@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,33 @@ def test_every_zero_stage_trains_as_plain_torch_does(
     np.testing.assert_allclose(trained, expected_losses, rtol=1e-4)
     assert trained[-1] < trained[0]
     assert isinstance(bridge.load(run / "model"), ClassicBertForMaskedLM) == bert
+
+
+@pytest.mark.parametrize(
+    ("stage", "change"), [(1, {"precision": "bfloat16"}), (2, {"precision": "bfloat16", "activation_checkpointing": True})]
+)
+def test_bfloat16_trains_as_float32_does_within_its_rounding(
+    shards: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], tmp_path: Path, stage: int, change: dict[str, Any]
+) -> None:
+    path = write(shards, tmp_path / "run", zero_stage=stage, **change)
+    launch(path, processes=2)
+    expected, expected_losses = plain(False)
+    trained = [loss for kind, _, loss in losses(path.parent) if kind == "train"]
+    np.testing.assert_allclose(trained, expected_losses, rtol=5e-3)
+    for name, value in weights(path.parent).items():
+        assert value.dtype == torch.float32
+        assert float((value - expected[name]).norm() / expected[name].norm()) < 0.05, name
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_layers_train_as_plain_ones_do(
+    shards: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], tmp_path: Path
+) -> None:
+    path = write(shards, tmp_path / "run", zero_stage=1, compile=True)
+    launch(path, processes=2)
+    _, expected_losses = plain(False)
+    trained = [loss for kind, _, loss in losses(path.parent) if kind == "train"]
+    np.testing.assert_allclose(trained, expected_losses, rtol=1e-3)
 
 
 def wait_for(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
