@@ -12,10 +12,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.dataset import Workdir, fingerprint, to_parquet
 from pipeline.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
@@ -30,6 +30,11 @@ _ROW_BYTES = 1 << 10  # of a row in quarantine, beside what it holds
 _KINDS = 100  # of what is passed over that one task counts by name
 
 
+def _switch(value: Any) -> Any:
+    """A plain true or false stands for the defaults or for nothing."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 class IngestConfig(BaseModel):
     """How raw files become documents."""
 
@@ -42,24 +47,20 @@ class IngestConfig(BaseModel):
         le=1 << 30,
         description="Bytes of text in one partition of documents, at most (one document more).",
     )
-    repair: RepairConfig | None = Field(
+    repair: Annotated[RepairConfig | None, BeforeValidator(_switch, json_schema_input_type=RepairConfig | bool | None)] = Field(
         default_factory=RepairConfig, description="Repair text as it is written; true: as by default, false or null: leave it as it is."
     )
-    personal: PersonalDataConfig | None = Field(
-        default_factory=PersonalDataConfig,
-        description="Mask personal data as text is written, so that it is never stored; true: as by default, false or null: do not.",
+    personal: Annotated[PersonalDataConfig | None, BeforeValidator(_switch, json_schema_input_type=PersonalDataConfig | bool | None)] = (
+        Field(
+            default_factory=PersonalDataConfig,
+            description="Mask personal data as text is written, so that it is never stored; true: as by default, false or null: do not.",
+        )
     )
 
-    secrets: SecretsConfig | None = Field(
+    secrets: Annotated[SecretsConfig | None, BeforeValidator(_switch, json_schema_input_type=SecretsConfig | bool | None)] = Field(
         default_factory=SecretsConfig,
         description="Mask keys and passwords in documents of the domain `code`; true: as by default, false or null: do not.",
     )
-
-    @field_validator("repair", "personal", "secrets", mode="before")
-    @classmethod
-    def _switch(cls, value: Any) -> Any:
-        """A plain true or false stands for the defaults or for nothing."""
-        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 Mask = Callable[[str], tuple[str, dict[str, int]]]

@@ -39,6 +39,12 @@ def test_every_recipe_of_ours_is_sound(path: Path) -> None:
     assert load_recipe(path).name
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_schema_for_editors_takes_every_recipe_of_ours(path: Path) -> None:
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(Recipe.model_json_schema())
+    validator.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
 def test_the_schema_for_editors_tells_architectures_apart() -> None:
     schema = Recipe.model_json_schema()
     validator = pytest.importorskip("jsonschema").Draft202012Validator({"$defs": schema["$defs"], **schema["properties"]["model"]})
@@ -136,6 +142,7 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
             {"model": {**BERT, "max_length": 1024}, "training": {"attention": "sdpa"}},
             r"training\.attention: sdpa is a kernel of ModernBERT's; a classic BERT has its own, leave it out$",
         ),
+        ({"training": {"compile": True, "zero_stage": 3}}, r"r\.yaml: training: compile: not with zero_stage 3"),
     ],
 )
 def test_what_is_wrong_is_named_with_a_remedy(tmp_path: Path, change: dict[str, Any], message: str) -> None:
