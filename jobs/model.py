@@ -76,8 +76,9 @@ def check(
         if not out_of_memory(error):
             raise
         raise ModelError(f"the model does not fit into the memory of {where}; free some, or check a smaller one") from error
-    _show_unpadding(unpadding(model, length, max(2, max(counts)), repeats=repeats), length, max(2, max(counts)))
     _show_throughput(throughput(model, length, counts, repeats=repeats), length, counts, tells_memory=where.type == "cuda")
+    most = max(2, *counts)  # last, since a system that ends a process for its memory ends it here
+    _show_unpadding(unpadding(model, length, most, repeats=repeats), length, most)
     console.print(f"\nchecked in {time.perf_counter() - begin:.0f} s")
 
 
