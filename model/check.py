@@ -1,11 +1,16 @@
-"""What to look at before a long run: which keys each layer sees, what unpadding is worth, throughput over batch sizes."""
+"""What to look at before a long run: which keys each layer sees, what unpadding is worth, throughput over batch sizes.
+
+What does not fit into memory is told, where the allocator says so. Linux lends a CPU's process more than there is and ends it when
+that is used; nothing can be told then.
+"""
 
 from __future__ import annotations
 
+import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -16,6 +21,16 @@ from model.attention import attend, choose, prepare
 from model.config import ModernBertConfig
 from model.flops import training_flops
 from model.modernbert import ModernBertForMaskedLM
+
+# What torch says, in a plain RuntimeError, where an allocation outside of CUDA's own allocator fails.
+_NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice: a GPU's, or a CPU's."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def bounds_of(lengths: Sequence[int], device: torch.device) -> Tensor:
@@ -95,6 +110,7 @@ class Timing:
     """A training step over segments: real tokens a second, FLOP/s, and peak memory in bytes where the device tells (else None)."""
 
     lengths: tuple[int, ...]
+    seconds: float
     tokens_per_second: float
     flops_per_second: float
     peak_bytes: int | None
@@ -105,7 +121,10 @@ def _precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *, repeats: int = 3) -> Timing:
-    """Median time of a training step (30 % of the tokens to predict) after one to warm up; `real` tokens count."""
+    """Median time of a training step (30 % of the tokens to predict) after one to warm up; `real` tokens count.
+
+    Raises: what the allocator raises where memory does not suffice; `out_of_memory` knows it.
+    """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
     tokens = sum(lengths)
@@ -134,7 +153,23 @@ def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *
             times.append(time.perf_counter() - begin)
     seconds = statistics.median(times)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return Timing(tuple(lengths), real / seconds, training_flops(model.config, lengths, len(labels)) / seconds, peak)
+    flops = training_flops(model.config, lengths, len(labels))
+    return Timing(tuple(lengths), seconds, real / seconds, flops / seconds, peak)
+
+
+def _fitting(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, repeats: int) -> Timing | None:
+    """`time_step`, or None where memory does not suffice; what it had taken is free again."""
+    try:
+        return time_step(model, lengths, real, repeats=repeats)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    # Only here, past the error, which held the step's tensors, is there something to free.
+    model.zero_grad(set_to_none=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
 
 
 @dataclass(frozen=True)
@@ -160,20 +195,18 @@ def ragged(length: int, count: int) -> list[int]:
     return [max(1, round(length * (0.25 + 0.75 * (number + 1) / count))) for number in range(count)]
 
 
-def unpadding(model: ModernBertForMaskedLM, length: int, count: int, *, repeats: int = 3) -> Unpadding:
-    """What unpadding is worth on `count` segments of up to `length` tokens."""
+def unpadding(model: ModernBertForMaskedLM, length: int, count: int, *, repeats: int = 3) -> Unpadding | None:
+    """What unpadding is worth on `count` segments of up to `length` tokens; None where memory does not suffice for the padded ones."""
     lengths = ragged(length, count)
     real = sum(lengths)
-    return Unpadding(time_step(model, lengths, real, repeats=repeats), time_step(model, [length] * count, real, repeats=repeats))
+    padded = _fitting(model, [length] * count, real, repeats)  # the larger one first: where it does not fit, there is no more to time
+    if padded is None:
+        return None
+    without = _fitting(model, lengths, real, repeats)
+    return None if without is None else Unpadding(without, padded)
 
 
-def throughput(model: ModernBertForMaskedLM, length: int, counts: Sequence[int], *, repeats: int = 3) -> list[Timing | None]:
-    """A training step over batches of so many segments of `length` tokens each; None where memory does not suffice."""
-    found: list[Timing | None] = []
+def throughput(model: ModernBertForMaskedLM, length: int, counts: Sequence[int], *, repeats: int = 3) -> Iterator[Timing | None]:
+    """A training step over batches of so many segments of `length` tokens each, one by one; None where memory does not suffice."""
     for count in counts:
-        try:
-            found.append(time_step(model, [length] * count, length * count, repeats=repeats))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            found.append(None)
-    return found
+        yield _fitting(model, [length] * count, length * count, repeats)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from model import ModernBertConfig, ModernBertForMaskedLM
-from model.check import keys_promised, keys_seen_by_kernel, patterns, picture, ragged, throughput, unpadding
+import model.check
+from jobs.cli import app
+from model import ModelError, ModernBertConfig, ModernBertForMaskedLM
+from model.check import Timing, keys_promised, keys_seen_by_kernel, out_of_memory, patterns, picture, ragged, throughput, unpadding
 
 SMALL: dict[str, Any] = {
     "vocab_size": 320,
@@ -51,6 +55,7 @@ def test_a_mask_is_drawn_small() -> None:
 def test_the_worth_of_unpadding_counts_real_tokens() -> None:
     torch.manual_seed(0)
     found = unpadding(ModernBertForMaskedLM(ModernBertConfig(**SMALL)), 64, 4, repeats=1)
+    assert found is not None
     assert found.without.lengths == (28, 40, 52, 64) == tuple(ragged(64, 4))
     assert found.padded.lengths == (64,) * 4
     assert found.padding == pytest.approx(1 - 184 / 256)
@@ -59,17 +64,106 @@ def test_the_worth_of_unpadding_counts_real_tokens() -> None:
 
 def test_throughput_is_timed_for_every_batch_size() -> None:
     model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
-    timings = throughput(model, 16, [1, 3], repeats=1)
+    timings = list(throughput(model, 16, [1, 3], repeats=1))
     assert [timing.lengths for timing in timings if timing is not None] == [(16,), (16, 16, 16)]
+    assert all(timing.tokens_per_second == sum(timing.lengths) / timing.seconds for timing in timings if timing is not None)
+
+
+MORE_THAN_THERE_IS = 2**46
+
+
+def test_a_memory_that_does_not_suffice_is_known_by_the_allocators_words() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(MORE_THAN_THERE_IS)
+    assert out_of_memory(caught.value)
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not out_of_memory(ValueError("out of memory"))
+
+
+@pytest.fixture
+def small_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModernBertConfig, "base", classmethod(lambda cls: cls(**SMALL)))
+
+
+@pytest.fixture
+def room_for_100_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps over more than 100 tokens ask the allocator for more than there is."""
+    real = model.check.time_step
+
+    def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], *arguments: Any, **named: Any) -> Timing:
+        if sum(lengths) > 100:
+            torch.empty(MORE_THAN_THERE_IS)
+        return real(model, lengths, *arguments, **named)
+
+    monkeypatch.setattr(model.check, "time_step", time_step)
+
+
+@pytest.mark.usefixtures("room_for_100_tokens")
+def test_what_does_not_fit_is_left_out_and_the_rest_is_timed() -> None:
+    model = ModernBertForMaskedLM(ModernBertConfig(**SMALL))
+    assert [timing is None for timing in throughput(model, 50, [1, 3, 2], repeats=1)] == [False, True, False]
+    assert unpadding(model, 50, 3, repeats=1) is None
+    assert unpadding(model, 50, 2, repeats=1) is not None
+
+
+def test_another_error_of_a_step_is_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_step(*_: Any, **__: Any) -> Timing:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(model.check, "time_step", time_step)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        unpadding(ModernBertForMaskedLM(ModernBertConfig(**SMALL)), 50, 2)
+
+
+@pytest.mark.usefixtures("small_base")
+def test_the_command_shows_masks_unpadding_and_throughput() -> None:
+    result = CliRunner().invoke(app, ["model", "check", "--device", "cpu", "--length", "64", "--batches", "1,4", "--repeats", "1"])
+    assert result.exit_code == 0, result.output
+    text = result.output
+    assert "4 layers of 64, 4 heads, 0.2 M parameters; kernel matmul on cpu" in text
+    assert "global: layers 0, 3\n    930 pairs seen, as promised" in text
+    assert "local, 8 tokens to each side: layers 1, 2\n" in text
+    assert len([line for line in text.splitlines() if re.fullmatch(r"  [█·]{32}   [█·]{32}", line)]) == 32
+
+    def numbers(pattern: str) -> list[float]:
+        found = re.search(pattern, text)
+        assert found, (pattern, text)
+        return [float(value.replace(",", "")) for value in found.groups()]
+
+    (without,) = numbers(r"without padding +([\d,]+) real tokens/s")
+    share, padded = numbers(r"filled up, (\d+)% padding +([\d,]+) real tokens/s")
+    (worth,) = numbers(r"worth +([\d.]+) times")
+    assert share == 28  # 28, 40, 52 and 64 tokens of 4 x 64
+    assert worth == pytest.approx(without / padded, rel=0.01)
+    for count in (1, 4):
+        seconds, rate = numbers(rf"\n +{count} +{64 * count} +([\d.]+) +([\d,]+) +[\d.]+ [kMG]\n")
+        assert seconds == pytest.approx(64 * count / rate, abs=1e-3)
+    assert re.search(r"\nchecked in \d+ s\n", text)
+
+
+@pytest.mark.usefixtures("small_base", "room_for_100_tokens")
+def test_the_command_says_what_does_not_fit_and_goes_on() -> None:
+    result = CliRunner().invoke(app, ["model", "check", "--device", "cpu", "--length", "50", "--batches", "3,1", "--repeats", "1"])
+    assert result.exit_code == 0, result.output
+    assert "3 segments of up to 50 tokens do not fit into memory; try a smaller --length or --batches\n" in result.output
+    assert re.search(r"\n +3 +150   out of memory\n +1 +50 +[\d.]+ ", result.output)
+
+
+@pytest.mark.usefixtures("small_base")
+def test_a_model_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModernBertForMaskedLM, "to", lambda *_: torch.empty(MORE_THAN_THERE_IS))
+    result = CliRunner().invoke(app, ["model", "check", "--device", "cpu"])
+    assert isinstance(result.exception, ModelError)
+    assert str(result.exception) == "the model does not fit into the memory of cpu; free some, or check a smaller one"
 
 
 def test_the_command_refuses_what_cannot_be_in_one_line() -> None:
-    from jobs.cli import app
-    from model import ModelError
-
     for arguments, words in (
         (["--size", "huge"], "there are base, large"),
         (["--device", "abacus"], "--device"),
+        (["--device", "meta"], "give cpu, cuda or cuda:N"),
         (["--batches", "1,x"], "--batches"),
         (["--batches", "0"], "at least 1"),
         (["--device", "cpu", "--length", "9000"], "longer than model.max_length 8192"),
