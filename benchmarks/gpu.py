@@ -40,7 +40,8 @@ from model import ModernBertConfig, ModernBertForMaskedLM
 from model.attention import available
 from model.bridge import to_transformers_config
 from model.check import out_of_memory
-from model.flops import forward_flops, training_flops
+from model.flops import encoder_flops, training_flops
+from model.modernbert import compile_layers
 
 # Dense bf16 peak of a device, FLOP/s, from its data sheet; the first that is in the device's name.
 PEAKS = {
@@ -210,14 +211,6 @@ def training_step(model: torch.nn.Module, losses: Sequence[Callable[[], torch.Te
     return step
 
 
-def compile_layers(model: ModernBertForMaskedLM) -> None:
-    """Every layer as one compiled graph for all lengths; layers of one kind share it."""
-    torch._dynamo.reset()
-    torch._dynamo.config.recompile_limit = 64
-    for layer in model.model.layers:
-        layer.compile(fullgraph=True, dynamic=True)
-
-
 @dataclass(frozen=True)
 class Work:
     """One size and length: packed segments, 30 % of whose tokens are predicted."""
@@ -243,7 +236,7 @@ class Work:
     def flops(self, mode: str) -> int:
         """Operations on real tokens; inference is the encoder alone."""
         if mode == "inference":
-            return forward_flops(self.config, self.segments, predicted=0)
+            return encoder_flops(self.config, self.segments)
         return training_flops(self.config, self.segments, int(0.3 * self.tokens))
 
 
@@ -352,7 +345,8 @@ def ours(work: Work, kernel: str, device: torch.device, repeats: int, compiled: 
     batch = make_batch(work.config, list(work.segments), device)
     model = fresh(work, kernel, device)
     if compiled and kernel != "matmul":  # whose inside is not compiled anyway
-        compile_layers(model)
+        torch._dynamo.reset()  # the graphs of the kernel before
+        compile_layers(model.model.layers)
 
     def loss() -> torch.Tensor:
         found: torch.Tensor = model(**batch).loss / len(batch["labels"])
