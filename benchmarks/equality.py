@@ -1,10 +1,11 @@
-"""ModernBERT's logits and gradients beside transformers', at the published sizes: every head, ragged lengths from 1 to 2048; float32.
+"""ModernBERT's logits and gradients beside transformers', every head, float32, on ragged lengths.
 
-    python -m benchmarks.equality [--size base|large]
+    python -m benchmarks.equality [--size small|base|large]
 
-Random weights of the published spread; ours on all segments laid end to end, transformers' sdpa on one segment after another, so
-that nothing is padded. The gradients are those of the logits' product with random numbers. Large takes 12 GB and, on two cores,
-a quarter of an hour. `tests/model` does the same at base size for the masked language model, and at small sizes for all.
+Base and large on segments of 1 to 2048 tokens, four layers of 64 on segments up to 8192. Random weights of the published spread;
+ours on all segments laid end to end, transformers' sdpa on one segment after another, so that nothing is padded. The gradients are
+those of the logits' product with random numbers. Large takes 12 GB and, on two cores, a quarter of an hour. `tests/model` does the same
+at base size for the masked language model, and at small sizes for all.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ HEADS: tuple[type[nn.Module], ...] = (
     QuestionAnswering,
     MultipleChoice,
 )
-LENGTHS = [2048, 1, 700, 129, 64, 2]
+SPECIAL: dict[str, Any] = {"attention_out_dropout": 0.0, "cls_token_id": 1, "sep_token_id": 2, "pad_token_id": 3}
+SIZES = {
+    "small": (ModernBertConfig(hidden_size=64, layers=4, heads=4, intermediate_size=96, vocab_size=1024, **SPECIAL), [8192, 1, 777, 130]),
+    "base": (ModernBertConfig.base(**SPECIAL), [2048, 1, 700, 129, 64, 2]),
+    "large": (ModernBertConfig.large(**SPECIAL), [2048, 1, 700, 129, 64, 2]),
+}
 # Of the masked language model's tokens, every so many-th is predicted: 50,368 logits each would not fit into memory.
 EVERY = 17
 LOGITS, GRADIENTS = 1e-4, 1e-3
@@ -62,7 +68,7 @@ def _theirs(kind: type[nn.Module], theirs: Any, pieces: list[Tensor]) -> list[Te
     return bridge.answers(theirs(input_ids=ids, attention_mask=mask))
 
 
-def compare(kind: type[nn.Module], config: ModernBertConfig, folder: Path) -> tuple[float, float]:
+def compare(kind: type[nn.Module], config: ModernBertConfig, lengths: list[int], folder: Path) -> tuple[float, float]:
     """Largest difference of logits, and largest relative difference of a parameter's gradient."""
     import transformers
 
@@ -74,16 +80,16 @@ def compare(kind: type[nn.Module], config: ModernBertConfig, folder: Path) -> tu
     theirs = getattr(transformers, bridge.ARCHITECTURES[kind]).from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
     theirs.eval()  # there is no dropout; this keeps it from asking for labels
     generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, config.vocab_size, (sum(LENGTHS),), generator=generator)
+    ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=generator)
     ids[ids == config.pad_token_id] = 0  # transformers' embedding of padding has no gradient
-    edges = torch.tensor([0, *torch.tensor(LENGTHS).cumsum(0).tolist()], dtype=torch.int32)
+    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
     found = _ours(model, ids, edges)
     slopes = [torch.randn(answer.shape, generator=generator) for answer in found]
     torch.autograd.backward(found, slopes)
     mine = [answer.detach() for answer in found]
     del found
     worst, begin, taken = 0.0, 0, 0
-    pieces = list(torch.split(ids, LENGTHS))
+    pieces = list(torch.split(ids, lengths))
     groups = [pieces[at : at + 2] for at in range(0, len(pieces), 2)] if kind is MultipleChoice else [[piece] for piece in pieces]
     for group in groups:
         if kind is ModernBertForMaskedLM:
@@ -112,18 +118,16 @@ def compare(kind: type[nn.Module], config: ModernBertConfig, folder: Path) -> tu
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=["base", "large", "both"], default="both")
+    parser.add_argument("--size", choices=[*SIZES, "all"], default="all")
     parser.add_argument("--out", type=Path, help="where to write the JSON (default: benchmarks/results/equality.json)")
     options = parser.parse_args(arguments)
     prepare_process()
     rows: list[Row] = []
-    for size in ("base", "large") if options.size == "both" else (options.size,):
-        make = {"base": ModernBertConfig.base, "large": ModernBertConfig.large}[size]
-        config = make(attention_out_dropout=0.0, cls_token_id=50281, sep_token_id=50282, pad_token_id=50283)
+    for size in SIZES if options.size == "all" else (options.size,):
         for kind in HEADS:
             with tempfile.TemporaryDirectory() as folder:
-                logits, gradients = compare(kind, config, Path(folder))
-            name = f"{size}, {bridge.ARCHITECTURES[kind]}"
+                logits, gradients = compare(kind, *SIZES[size], Path(folder))
+            name = f"{size}, up to {max(SIZES[size][1])}, {bridge.ARCHITECTURES[kind]}"
             rows.append(Row(f"{name}: largest difference of logits", "absolute", logits, goal=LOGITS, at_most=True))
             rows.append(Row(f"{name}: largest difference of a gradient", "relative", gradients, goal=GRADIENTS, at_most=True))
             print(f"{name}: {logits:.2g}, {gradients:.2g}", file=sys.stderr)

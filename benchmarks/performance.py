@@ -75,7 +75,7 @@ ABOUT = {
     ),
     "equality": (
         "Model: equality",
-        "Random weights, float32, ragged segments of 1 to 2048 tokens; transformers' sdpa beside ours. A gradient's difference is that "
+        "Random weights, float32, ragged segments from 1 token up; transformers' sdpa beside ours. A gradient's difference is that "
         "of the parameter with the largest, relative to its norm.",
         None,
         None,
