@@ -466,13 +466,11 @@ def test_sentence_transformers_loads_an_embedding_with_equal_vectors(tmp_path: P
 
 
 def test_pylate_loads_late_interaction_with_equal_vectors(tmp_path: Path) -> None:
-    library = pytest.importorskip("pylate")
+    models = pytest.importorskip("pylate.models")
     model = lively(LateInteraction(ModernBertConfig(**SMALL), size=16)).eval()
     bridge.save_sentence_transformer(model, tmp_path)
     word_tokenizer(tmp_path)
-    theirs = library.models.ColBERT(str(tmp_path), device="cpu", document_prefix="", query_prefix="").encode(
-        ["all that glitters"], is_query=False
-    )
+    theirs = models.ColBERT(str(tmp_path), device="cpu", document_prefix="", query_prefix="").encode(["all that glitters"], is_query=False)
     with torch.no_grad():
         ours = model(torch.tensor([1, 5, 6, 7, 2]), torch.tensor([0, 5], dtype=torch.int32), 5)
     torch.testing.assert_close(torch.as_tensor(theirs[0]), ours, rtol=0, atol=1e-5)
