@@ -65,7 +65,7 @@ WINDOWS = st.sampled_from([None, 2, 16, 32, 128, 256])
 
 
 def _up_to(tokens: int) -> st.SearchStrategy[list[int]]:
-    """Segments of every magnitude: each at most half as long again as what is left of `tokens` allows, in any order."""
+    """Lengths of every magnitude, from 1 to 8192, and of at most `tokens` in all."""
     lengths = st.lists(st.integers(0, 13).flatmap(lambda bits: st.integers(1 << bits >> 1 or 1, 1 << bits)), min_size=1, max_size=8)
     return lengths.filter(lambda found: sum(found) <= tokens)
 
