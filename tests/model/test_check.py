@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -27,6 +27,13 @@ SMALL: dict[str, Any] = {
     "max_length": 512,
 }
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """The command flushes denormals in its process, which is that of all other tests here."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @settings(max_examples=25, deadline=None)
