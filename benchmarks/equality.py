@@ -29,6 +29,7 @@ from model import (
     TokenClassification,
     bridge,
 )
+from model.check import bounds_of
 from model.cpu import prepare_process
 
 HEADS: tuple[type[nn.Module], ...] = (
@@ -82,7 +83,7 @@ def compare(kind: type[nn.Module], config: ModernBertConfig, lengths: list[int],
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=generator)
     ids[ids == config.pad_token_id] = 0  # transformers' embedding of padding has no gradient
-    edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    edges = bounds_of(lengths, ids.device)
     found = _ours(model, ids, edges)
     slopes = [torch.randn(answer.shape, generator=generator) for answer in found]
     torch.autograd.backward(found, slopes)

@@ -61,7 +61,7 @@ def check(
         raise ModelError(f"--length {length}: longer than model.max_length {config.max_length}")
     if where.type == "cpu":
         prepare_process()
-    kernel = choose(attention, where, torch.bfloat16 if where.type == "cuda" else torch.float32)
+    kernel = choose(attention, where, torch.bfloat16 if where.type == "cuda" else torch.float32, config.head_size)
     console.print(
         f"{config.layers} layers of {config.hidden_size}, {config.heads} heads, {parameters(config) / 1e6:.1f} M parameters; "
         f"kernel {kernel} on {torch.cuda.get_device_name(where) if where.type == 'cuda' else where}"

@@ -116,7 +116,7 @@ class ClassicBertForMaskedLM(nn.Module):
         self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None, labels: Tensor | None = None
     ) -> MaskedLMOutput:
         """Predict tokens. Arguments, result and errors are those of `ModernBertForMaskedLM.forward`."""
-        check_bounds("model", self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
+        check_bounds(self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
         lengths = cu_seqlens.diff()
         real = torch.arange(max_seqlen, device=input_ids.device)[None] < lengths[:, None]
         rows = input_ids.new_zeros(real.shape).masked_scatter(real, input_ids)

@@ -91,7 +91,7 @@ class Pattern:
 def patterns(config: ModernBertConfig, device: torch.device, *, attention: str = "auto") -> list[Pattern]:
     """The alternating pattern, as the kernel really computes it."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    kernel = choose(attention, device, dtype)
+    kernel = choose(attention, device, dtype, config.head_size)
     half = config.window // 2
     lengths = tuple(min(length, config.max_length) for length in (3 * half, 1, half, 2 * half + 1))
     found = []

@@ -140,7 +140,7 @@ class ModernBert(nn.Module):
         look costs nothing, for empty segments, bounds that do not fit the ids, ids past the vocabulary, and places past the end.
         """
         config = self.config
-        check_bounds("model", config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
+        check_bounds(config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
         check_positions(positions, len(input_ids))
         hidden = self.embeddings(input_ids)
         device = hidden.device
@@ -159,10 +159,10 @@ class ModernBert(nn.Module):
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
 
-def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
-    """Refuse a batch that cannot be right. Raises `ModelError` naming the argument; `what` is the model's section, for its words."""
+def check_bounds(vocab_size: int, max_length: int, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
+    """Refuse a batch that cannot be right. Raises `ModelError` naming the argument."""
     if max_seqlen > max_length:
-        raise ModelError(f"max_seqlen: a segment of {max_seqlen} tokens is longer than {what}.max_length {max_length}")
+        raise ModelError(f"max_seqlen: a segment of {max_seqlen} tokens is longer than model.max_length {max_length}")
     if input_ids.dim() != 1 or input_ids.dtype not in (torch.int64, torch.int32):
         raise ModelError(f"input_ids: {input_ids.dtype} {tuple(input_ids.shape)}; give int64 (tokens,), all segments end to end")
     if cu_seqlens.dim() != 1 or len(cu_seqlens) < 2 or cu_seqlens.dtype != torch.int32:
@@ -181,7 +181,7 @@ def check_bounds(what: str, vocab_size: int, max_length: int, input_ids: Tensor,
         raise ModelError(f"max_seqlen: is {max_seqlen}, the longest segment has {int(lengths.max())} tokens")
     low, high = int(input_ids.min()), int(input_ids.max())
     if low < 0 or high >= vocab_size:
-        raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; {what}.vocab_size is {vocab_size}")
+        raise ModelError(f"input_ids: {low if low < 0 else high} is not in the vocabulary; model.vocab_size is {vocab_size}")
 
 
 def check_positions(positions: Tensor | None, tokens: int) -> None:

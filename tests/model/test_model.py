@@ -541,9 +541,9 @@ def test_shapes_and_dtypes_of_a_batch_are_checked_on_every_device(device: str) -
     ids, edges = torch.zeros(4, dtype=torch.int64, device=device), torch.zeros(2, dtype=torch.int32, device=device)
     for wrong in (ids[None], ids.float()):
         with pytest.raises(ModelError, match="input_ids: torch"):
-            check_bounds("model", 8, 8, wrong, edges, 4)
+            check_bounds(8, 8, wrong, edges, 4)
     for bad in (edges[None], edges[:1], edges.long()):
         with pytest.raises(ModelError, match="cu_seqlens: torch"):
-            check_bounds("model", 8, 8, ids, bad, 4)
+            check_bounds(8, 8, ids, bad, 4)
     if device == "meta":
-        check_bounds("model", 8, 8, ids, edges, 4)
+        check_bounds(8, 8, ids, edges, 4)
