@@ -22,7 +22,7 @@ from pipeline.text import code, lines, science, statistics
 from pipeline.text.statistics import character_classes, measure
 from pipeline.text.utf8 import mathematical_symbols, utf8_view
 
-VERSION = 3
+VERSION = 4
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
 CARRIED = ("domain", "source", "license", "url")
 # What is a column besides, in words.

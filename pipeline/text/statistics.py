@@ -221,7 +221,8 @@ def _measure(
                 key = seed
                 has_letter = False
                 only_letters = True
-                stopped = False  # with a full stop of its own
+                stopped = False  # with a full stop of its own, or another mark that ends a sentence
+                trails_off = False  # an address with an ellipsis at its end
                 if kind == IDEOGRAPH:
                     key = (key ^ np.uint64(code)) * prime
                     characters += 1
@@ -294,9 +295,17 @@ def _measure(
                                     key = (key ^ np.uint64(code)) * prime
                                     characters += 1
                                     kind = classes[code]
-                                    letters += kind == LETTER or kind == IDEOGRAPH
+                                    if kind == LETTER or kind == IDEOGRAPH:
+                                        letters += 1
+                                        has_letter = True
                                     alphanumeric += kind == LETTER or kind == NUMBER or kind == IDEOGRAPH
                                     number_signs += code == 0x23
+                                    if kind & 7 == PUNCTUATION:
+                                        stopped = (kind & TERMINAL) != 0
+                                    elif kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
+                                        stopped = False
+                                    trails_off = code == 0x2026
+                                    ellipses += trails_off
                                     at = following
                                 only_letters = False
                                 break
@@ -371,7 +380,7 @@ def _measure(
                         code, following = decode(data, at)
                         kind = classes[code]
                     stop_mask = _mark_stop(packed, characters - begin_characters, stop_mask)
-                last_terminal, ends_in_ellipsis = stopped, False
+                last_terminal, ends_in_ellipsis = stopped, trails_off
                 if tokens < most_tokens:
                     token_keys[tokens] = key
                     token_sizes[tokens] = characters - begin_characters
