@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -14,6 +14,7 @@ from jobs.console import console, number
 if TYPE_CHECKING:
     from model import ModernBertConfig
     from model.check import Pattern, Timing, Unpadding
+    from trainer.config import TrainingConfig
 
 app = typer.Typer(help="Look at a model before a long run.", no_args_is_help=True)
 
@@ -28,7 +29,10 @@ def check(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe, whose model is checked; without one, --size.")] = None,
     size: Annotated[str, typer.Option(help="base or large, without a recipe.")] = "base",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if there is one.")] = "",
-    attention: Annotated[str, typer.Option(help="The attention kernel; auto: the fastest that can run.")] = "auto",
+    attention: Annotated[str, typer.Option(help="The attention kernel; default: the recipe's, or auto, the fastest that can run.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="float32 or bfloat16; default: the recipe's, or bfloat16 on a GPU and float32 on a CPU.")
+    ] = "",
     length: Annotated[int, typer.Option(min=1, help="Tokens of the longest segment.")] = 512,
     batches: Annotated[str, typer.Option(help="Batch sizes to time, in segments.")] = "1,2,4,8",
     repeats: Annotated[int, typer.Option(min=1, help="Timed steps of each; the median counts.")] = 3,
@@ -42,8 +46,9 @@ def check(
     from model.check import out_of_memory, patterns, throughput, unpadding
     from model.cpu import prepare_process
     from model.flops import parameters
+    from trainer.config import TrainingConfig
 
-    config = _config(recipe, size)
+    config, settings = _wanted(recipe, size)
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         counts = [int(count) for count in batches.split(",")]
@@ -61,13 +66,18 @@ def check(
         raise ModelError(f"--length {length}: longer than model.max_length {config.max_length}")
     if where.type == "cpu":
         prepare_process()
-    kernel = choose(attention, where, torch.bfloat16 if where.type == "cuda" else torch.float32, config.head_size)
+    attention = attention or (settings.attention if settings else "auto")
+    precision = precision or (settings.precision if settings else "bfloat16" if where.type == "cuda" else "float32")
+    if precision not in (names := get_args(TrainingConfig.model_fields["precision"].annotation)):
+        raise ModelError(f"--precision {precision}: there are {', '.join(names)}")
+    dtype: torch.dtype = getattr(torch, precision)
+    kernel = choose(attention, where, dtype, config.head_size)
     console.print(
         f"{config.layers} layers of {config.hidden_size}, {config.heads} heads, {parameters(config) / 1e6:.1f} M parameters; "
-        f"kernel {kernel} on {torch.cuda.get_device_name(where) if where.type == 'cuda' else where}"
+        f"{precision}, kernel {kernel} on {torch.cuda.get_device_name(where) if where.type == 'cuda' else where}"
     )
     try:
-        found = patterns(config, where, attention=attention)
+        found = patterns(config, where, attention=attention, dtype=dtype)
         _show_patterns(found)
         if not all(pattern.right for pattern in found):
             raise ModelError(f"kernel {kernel} does not see the keys it should; choose another with --attention and report this")
@@ -76,9 +86,9 @@ def check(
         if not out_of_memory(error):
             raise
         raise ModelError(f"the model does not fit into the memory of {where}; free some, or check a smaller one") from error
-    _show_throughput(throughput(model, length, counts, repeats=repeats), length, counts, tells_memory=where.type == "cuda")
+    _show_throughput(throughput(model, length, counts, repeats=repeats, dtype=dtype), length, counts, tells_memory=where.type == "cuda")
     most = max(2, *counts)  # last, since a system that ends a process for its memory ends it here
-    _show_unpadding(unpadding(model, length, most, repeats=repeats), length, most)
+    _show_unpadding(unpadding(model, length, most, repeats=repeats, dtype=dtype), length, most)
     console.print(f"\nchecked in {time.perf_counter() - begin:.0f} s")
 
 
@@ -128,18 +138,20 @@ def _show_throughput(found: Iterable[Timing | None], length: int, counts: list[i
         console.print(f"{line}  {timing.seconds:>8.3f}  {speed}{peak}")
 
 
-def _config(recipe: Path | None, size: str) -> ModernBertConfig:
+def _wanted(recipe: Path | None, size: str) -> tuple[ModernBertConfig, TrainingConfig | None]:
+    """The model to look at, and how its recipe trains it where one is given."""
     from model import ModelError
     from model import ModernBertConfig as Config
 
     if recipe is not None:
         from jobs.recipe import load_recipe
 
-        config = load_recipe(recipe, None).model
+        read = load_recipe(recipe, None)
+        config = read.model
         if not isinstance(config, Config):
             raise ModelError(f"{recipe}: model.architecture is {config.architecture}; `model check` looks at ModernBERT alone")
-        return config
+        return config, read.training
     sizes = {"base": Config.base, "large": Config.large}
     if size not in sizes:
         raise ModelError(f"--size {size}: there are {', '.join(sizes)}; or give a recipe")
-    return sizes[size]()
+    return sizes[size](), None

@@ -88,9 +88,10 @@ class Pattern:
     right: bool
 
 
-def patterns(config: ModernBertConfig, device: torch.device, *, attention: str = "auto") -> list[Pattern]:
-    """The alternating pattern, as the kernel really computes it."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+def patterns(
+    config: ModernBertConfig, device: torch.device, *, attention: str = "auto", dtype: torch.dtype = torch.float32
+) -> list[Pattern]:
+    """The alternating pattern, as the kernel really computes it on projections of `dtype`."""
     kernel = choose(attention, device, dtype, config.head_size)
     half = config.window // 2
     lengths = tuple(min(length, config.max_length) for length in (3 * half, 1, half, 2 * half + 1))
@@ -116,12 +117,16 @@ class Timing:
     peak_bytes: int | None
 
 
-def _precision(device: torch.device) -> AbstractContextManager[object]:
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+def _precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
-def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *, repeats: int = 3) -> Timing:
+def time_step(
+    model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *, repeats: int = 3, dtype: torch.dtype = torch.float32
+) -> Timing:
     """Median time of a training step (30 % of the tokens to predict) after one to warm up; `real` tokens count.
+
+    `dtype` is float32, or what autocast computes in over float32 weights.
 
     Raises: what the allocator raises where memory does not suffice; `out_of_memory` knows it.
     """
@@ -135,7 +140,7 @@ def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        with _precision(device):
+        with _precision(device, dtype):
             loss = model(ids, bounds, max(lengths), positions, labels).loss
         assert loss is not None, "labels were given"
         (loss / len(labels)).backward()
@@ -157,10 +162,10 @@ def time_step(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, *
     return Timing(tuple(lengths), seconds, real / seconds, flops / seconds, peak)
 
 
-def _fitting(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, repeats: int) -> Timing | None:
+def _fitting(model: ModernBertForMaskedLM, lengths: Sequence[int], real: int, repeats: int, dtype: torch.dtype) -> Timing | None:
     """`time_step`, or None where memory does not suffice; what it had taken is free again."""
     try:
-        return time_step(model, lengths, real, repeats=repeats)
+        return time_step(model, lengths, real, repeats=repeats, dtype=dtype)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -195,18 +200,24 @@ def ragged(length: int, count: int) -> list[int]:
     return [max(1, round(length * (0.25 + 0.75 * (number + 1) / count))) for number in range(count)]
 
 
-def unpadding(model: ModernBertForMaskedLM, length: int, count: int, *, repeats: int = 3) -> Unpadding | None:
+def unpadding(
+    model: ModernBertForMaskedLM, length: int, count: int, *, repeats: int = 3, dtype: torch.dtype = torch.float32
+) -> Unpadding | None:
     """What unpadding is worth on `count` segments of up to `length` tokens; None where memory does not suffice for the padded ones."""
     lengths = ragged(length, count)
     real = sum(lengths)
-    padded = _fitting(model, [length] * count, real, repeats)  # the larger one first: where it does not fit, there is no more to time
+    padded = _fitting(
+        model, [length] * count, real, repeats, dtype
+    )  # the larger one first: where it does not fit, there is no more to time
     if padded is None:
         return None
-    without = _fitting(model, lengths, real, repeats)
+    without = _fitting(model, lengths, real, repeats, dtype)
     return None if without is None else Unpadding(without, padded)
 
 
-def throughput(model: ModernBertForMaskedLM, length: int, counts: Sequence[int], *, repeats: int = 3) -> Iterator[Timing | None]:
+def throughput(
+    model: ModernBertForMaskedLM, length: int, counts: Sequence[int], *, repeats: int = 3, dtype: torch.dtype = torch.float32
+) -> Iterator[Timing | None]:
     """A training step over batches of so many segments of `length` tokens each, one by one; None where memory does not suffice."""
     for count in counts:
-        yield _fitting(model, [length] * count, length * count, repeats)
+        yield _fitting(model, [length] * count, length * count, repeats, dtype)

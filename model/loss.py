@@ -50,15 +50,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if needs_gradient else None
         d_weight = torch.empty(weight.shape, dtype=torch.float32, device=weight.device) if needs_gradient and len(hidden) else None
         d_bias = torch.zeros(bias.shape, dtype=torch.float32, device=bias.device) if needs_gradient else None
+        on_cpu = hidden.device.type == "cpu"
         room = hidden.new_empty(min(rows, len(hidden)), weight.shape[0])  # the same memory for every chunk
+        full = room if exact or not on_cpu or not needs_gradient else torch.empty_like(room, dtype=torch.float32)
         for begin in range(0, len(hidden), rows):
             part, wanted = hidden[begin : begin + rows], labels[begin : begin + rows, None]
             logits = torch.addmm(compute_bias, part, compute.T, out=room[: len(part)])
             if d_hidden is None or d_weight is None or d_bias is None:
                 loss += _losses(logits, wanted).sum()
                 continue
-            if exact and logits.device.type == "cpu":  # as few passes over the logits as there can be
-                slope = torch.softmax(logits, 1, out=logits)
+            if on_cpu:  # as few passes over the logits as there can be
+                slope = full[: len(part)] if exact else full[: len(part)].copy_(logits)
+                torch.softmax(slope, 1, out=slope)
                 found = slope.gather(1, wanted)
                 losses = found.log().neg_()
                 if len(tiny := (found < TINY).nonzero()[:, 0]):

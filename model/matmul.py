@@ -8,8 +8,9 @@ around it are plain overlapping views, and one batched product serves all blocks
 - **dense**: a segment's queries see the whole segment, by torch's flash attention for CPUs (Dao et al. 2022, arXiv 2205.14135),
   called for each segment.
 
-Scores are never kept: the backward pass works them out again, a few megabytes at a time, so that they stay in the cache. All
-arithmetic is float32, whatever the dtype of the projections.
+Scores are never kept: the backward pass works them out again, a few megabytes at a time, so that they stay in the cache.
+Arithmetic is float32, whatever the dtype of the projections; but the dense way multiplies bfloat16 projections as such, as the
+kernels of GPUs do, since CPUs with units for bfloat16 do that several times as fast; softmax and sums are float32 there too.
 """
 
 from __future__ import annotations
@@ -156,12 +157,17 @@ def _band_backward(slope: _Stream, query: _Stream, key: _Stream, value: _Stream,
             d_key.shifted(first, count, block, at).baddbmm_(d_scores[:, :, columns].mT, queries[here])
 
 
-def _dense_forward(operands: list[Tensor], bounds: list[int]) -> tuple[Tensor, Tensor]:
-    """Output (tokens, heads, size) and log-sum-exp (tokens, heads) of queries, keys and values (heads, tokens, size)."""
+def _multiplied_as(dtype: torch.dtype) -> torch.dtype:
+    """What the dense way multiplies projections of `dtype` as."""
+    return dtype if dtype == torch.bfloat16 else torch.float32
+
+
+def _dense_forward(operands: list[Tensor], bounds: list[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Output (tokens, heads, size) of `dtype` and log-sum-exp float32 (tokens, heads) of queries, keys and values (heads, tokens, size)."""
     heads, tokens, size = operands[0].shape
-    output, norms = operands[0].new_empty(tokens, heads, size), operands[0].new_empty(tokens, heads)
+    output, norms = operands[0].new_empty(tokens, heads, size, dtype=dtype), operands[0].new_empty(tokens, heads)
     for begin, end in itertools.pairwise(bounds):
-        parts = (part[None, :, begin:end] for part in operands)
+        parts = (part[None, :, begin:end].to(dtype) for part in operands)
         mixed, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, scale=1.0)
         output[begin:end] = mixed[0].transpose(0, 1)
         norms[begin:end] = norm[0].transpose(0, 1)
@@ -169,9 +175,9 @@ def _dense_forward(operands: list[Tensor], bounds: list[int]) -> tuple[Tensor, T
 
 
 def _dense_backward(slope: Tensor, operands: list[Tensor], output: Tensor, norms: Tensor, bounds: list[int], slopes: list[Tensor]) -> None:
-    """Fills `slopes`, three of (heads, tokens, size); `slope` and `output` are (tokens, heads, size)."""
+    """Fills `slopes`, three of (heads, tokens, size); `slope` and `output` are (tokens, heads, size) of the dtype that is multiplied."""
     for begin, end in itertools.pairwise(bounds):
-        parts = (part[None, :, begin:end] for part in operands)
+        parts = (part[None, :, begin:end].to(slope.dtype) for part in operands)
         over, mixed, norm = (part[begin:end].transpose(0, 1).unsqueeze(0) for part in (slope, output, norms))
         found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(over, *parts, mixed, norm, 0.0, False, scale=1.0)
         for target, part in zip(slopes, found, strict=True):
@@ -204,7 +210,7 @@ def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, 
         query, key, value = (_Stream(flat, heads, reach) for flat in laid)
         if dense := _is_dense(whole, cu_seqlens):
             rotated = [stream.inner[:, :tokens] for stream in (query, key, value)]
-            mixed, norms = _dense_forward(rotated, cu_seqlens.tolist())
+            mixed, norms = _dense_forward(rotated, cu_seqlens.tolist(), _multiplied_as(qkv.dtype))
         else:
             mixed, norms = _band_forward(query, key, value, mask)[:, :tokens].transpose(0, 1), laid.new_empty(tokens, heads)
         return mixed.to(qkv.dtype, memory_format=torch.contiguous_format, copy=not dense), laid, norms
@@ -239,7 +245,8 @@ def matmul_attention_backward(
         d_query, d_key, d_value = (stream.inner[:, :tokens] for stream in slopes)
         if _is_dense(whole, cu_seqlens):
             rotated = [stream.inner[:, :tokens] for stream in (query, key, value)]
-            _dense_backward(slope.float(), rotated, output.float(), norms, cu_seqlens.tolist(), [d_query, d_key, d_value])
+            given = [part.to(_multiplied_as(slope.dtype)) for part in (slope, output)]
+            _dense_backward(given[0], rotated, given[1], norms, cu_seqlens.tolist(), [d_query, d_key, d_value])
         else:
             (d_output,) = _streams(torch.empty_like(laid[:1]), heads, tokens, reach)
             d_output.inner[:, :tokens].copy_(slope.transpose(0, 1))

@@ -74,7 +74,9 @@ class TrainingConfig(BaseModel):
         description="Tokens that go through the model at once on one rank, at least one sequence; the rest is accumulated.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="Autocast to bfloat16 over float32 weights (paper), or all in float32 (quicker on CPUs)."
+        "bfloat16",
+        description="Autocast to bfloat16 over float32 weights (paper), or all in float32 (quicker on CPUs without units for "
+        "bfloat16, such as AMX; `foundry model check --precision` tells).",
     )
     beta1: float = Field(0.9, ge=0, lt=1, description="StableAdamW's first beta (paper: 0.9).")
     beta2: float = Field(0.98, ge=0, lt=1, description="StableAdamW's second beta (paper: 0.98).")

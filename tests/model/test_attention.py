@@ -131,9 +131,14 @@ def test_working_in_small_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch
         compare("matmul", [100, 29], window, "cpu", torch.float32, 2e-5)
 
 
-def test_half_precision_on_a_cpu_is_within_its_rounding() -> None:
-    for window in (None, 16):
-        compare("matmul", [90, 3, 65], window, "cpu", torch.bfloat16, 3e-2)
+@pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
+@settings(max_examples=40, deadline=None)
+@given(LENGTHS, WINDOWS, st.sampled_from([torch.bfloat16, torch.float16]))
+@example([8192], None, torch.bfloat16)
+@example([1, 4000, 130], None, torch.bfloat16)
+@example([1, 4000, 130], 128, torch.bfloat16)
+def test_half_precision_on_a_cpu_is_within_its_rounding(kernel: str, lengths: list[int], window: int | None, dtype: torch.dtype) -> None:
+    compare(kernel, lengths, window, "cpu", dtype, 3e-2)
 
 
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
@@ -263,10 +268,11 @@ def test_the_operators_are_registered_rightly() -> None:
     from model.matmul import matmul_attention
 
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    qkv = torch.randn(140, 3, 2, 8, requires_grad=True)
     edges = torch.tensor([0, 10, 140], dtype=torch.int32)
-    segments = prepare("matmul", edges, 130, 140, 16, torch.float32)
-    cos, sin = rotary_tables(segments.position, 8, 10_000.0)
-    for whole in (False, True):
-        torch.library.opcheck(matmul_attention, (qkv, cos, sin, edges, segments.near, whole), test_utils=checks)
-    torch.library.opcheck(segment_attention, (*qkv.unbind(1), edges), test_utils=checks)
+    for dtype in (torch.float32, torch.bfloat16):
+        qkv = torch.randn(140, 3, 2, 8, dtype=dtype, requires_grad=True)
+        segments = prepare("matmul", edges, 130, 140, 16, dtype)
+        cos, sin = rotary_tables(segments.position, 8, 10_000.0)
+        for whole in (False, True):
+            torch.library.opcheck(matmul_attention, (qkv, cos, sin, edges, segments.near, whole), test_utils=checks)
+        torch.library.opcheck(segment_attention, (*qkv.unbind(1), edges), test_utils=checks)

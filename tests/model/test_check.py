@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -27,6 +29,7 @@ SMALL: dict[str, Any] = {
     "max_length": 512,
 }
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +132,7 @@ def test_the_command_shows_masks_unpadding_and_throughput() -> None:
     result = CliRunner().invoke(app, ["model", "check", "--device", "cpu", "--length", "64", "--batches", "1,4", "--repeats", "1"])
     assert result.exit_code == 0, result.output
     text = result.output
-    assert "4 layers of 64, 4 heads, 0.2 M parameters; kernel matmul on cpu" in text
+    assert "4 layers of 64, 4 heads, 0.2 M parameters; float32, kernel matmul on cpu" in text
     assert "global: layers 0, 3\n    930 pairs seen, as promised" in text
     assert "local, 8 tokens to each side: layers 1, 2\n" in text
     assert len([line for line in text.splitlines() if re.fullmatch(r"  [█·]{32}   [█·]{32}", line)]) == 32
@@ -148,6 +151,34 @@ def test_the_command_shows_masks_unpadding_and_throughput() -> None:
         seconds, rate = numbers(rf"\n +{count} +{64 * count} +([\d.]+) +([\d,]+) +[\d.]+ [kMG]\n")
         assert seconds == pytest.approx(64 * count / rate, abs=1e-3)
     assert re.search(r"\nchecked in \d+ s\n", text)
+
+
+@pytest.mark.usefixtures("small_base")
+def test_the_command_checks_what_the_recipe_would_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its precision and kernel, unless others are asked for."""
+    recipe = tmp_path / "recipe.yaml"
+    body = yaml.safe_load((ROOT / "recipes" / "demo.yaml").read_text(encoding="utf-8"))
+    body["model"] = {**SMALL, "vocab_size": body["model"]["vocab_size"], "max_length": body["model"].get("max_length", 8192)}
+    body["training"] = {**body["training"], "precision": "bfloat16", "attention": "sdpa"}
+    recipe.write_text(yaml.safe_dump(body), encoding="utf-8")
+    dtypes = []
+    real = ModernBertForMaskedLM.forward
+
+    def forward(self: ModernBertForMaskedLM, *arguments: Any) -> Any:
+        dtypes.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(ModernBertForMaskedLM, "forward", forward)
+    command = ["model", "check", str(recipe), "--device", "cpu", "--length", "20", "--batches", "1", "--repeats", "1"]
+    for more, words, dtype in (
+        ([], "bfloat16, kernel sdpa on cpu", torch.bfloat16),
+        (["--precision", "float32", "--attention", "auto"], "float32, kernel matmul on cpu", torch.float32),
+    ):
+        dtypes.clear()
+        result = CliRunner().invoke(app, [*command, *more])
+        assert result.exit_code == 0, result.output
+        assert words in result.output
+        assert set(dtypes) == {dtype}
 
 
 @pytest.mark.usefixtures("small_base", "room_for_100_tokens")
@@ -173,6 +204,7 @@ def test_the_command_refuses_what_cannot_be_in_one_line() -> None:
         (["--device", "meta"], "give cpu, cuda or cuda:N"),
         (["--batches", "1,x"], "--batches"),
         (["--batches", "0"], "at least 1"),
+        (["--precision", "float16"], "--precision float16: there are float32, bfloat16"),
         (["--device", "cpu", "--length", "9000"], "longer than model.max_length 8192"),
     ):
         result = CliRunner().invoke(app, ["model", "check", *arguments])
