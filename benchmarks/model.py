@@ -69,7 +69,7 @@ class _Peak:
         self._thread.join()
 
 
-def matmul_rate(dtype: torch.dtype = torch.float32) -> float:
+def matmul_rate(dtype: torch.dtype) -> float:
     """FLOP/s of a product of two 2048 x 2048 matrices of `dtype`, the best of three."""
     a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
     best = float("inf")
@@ -119,7 +119,7 @@ def _worker(who: str, size: str, lengths: list[int], dtype: torch.dtype, pipe: C
         pipe.send((seconds, max(rate, matmul_rate(dtype)), loss))
 
 
-def measure(size: str, length: int, tokens: int, repeats: int, dtype: torch.dtype = torch.float32) -> list[Row]:
+def measure(size: str, length: int, tokens: int, repeats: int, dtype: torch.dtype) -> list[Row]:
     """Rows for one size, length and precision: speed, memory, and share of the machine's matrix product."""
     lengths = ragged(length, tokens)
     context = multiprocessing.get_context("spawn")
@@ -147,7 +147,8 @@ def measure(size: str, length: int, tokens: int, repeats: int, dtype: torch.dtyp
     for worker in workers:
         worker.join()
     ours, theirs = found["ours"], found["transformers"]
-    if abs(ours[0][2] - theirs[0][2]) > (1e-3 if dtype == torch.float32 else 1e-2):
+    exact = dtype == torch.float32
+    if abs(ours[0][2] - theirs[0][2]) > (1e-3 if exact else 1e-2):
         raise SystemExit(f"benchmarks.model: the losses differ, {ours[0][2]} and {theirs[0][2]}; nothing was measured")
     real = sum(lengths)
     rates = {who: real / statistics.median(answer[0] for answer in answers) for who, answers in found.items()}
@@ -155,22 +156,21 @@ def measure(size: str, length: int, tokens: int, repeats: int, dtype: torch.dtyp
     flops = training_flops(SIZES[size], lengths, int(0.3 * real))
     shares = [flops / answer[0] / answer[1] for answer in ours]
     name = f"{size}, {len(lengths)} x about {length}" if len(lengths) > 1 else f"{size}, 1 x {length}"
-    goals: dict[int, float] = GOALS if dtype == torch.float32 else {}
-    if not goals:
+    if not exact:
         name += ", bfloat16"
     kept = rates.get("transformers, memory kept")
     both_keep = Row(f"{name}: training step, memory kept by both", "tokens/s", rates["ours"], Peer("transformers sdpa", version, kept or 0))
-    step = f"{name}: training step"
+    peer = Peer("transformers sdpa", version, rates["transformers"])
     return [
-        Row(step, "tokens/s", rates["ours"], Peer("transformers sdpa", version, rates["transformers"]), goals.get(length)),
+        Row(f"{name}: training step", "tokens/s", rates["ours"], peer, GOALS[length] if exact else None),
         *([both_keep] if kept else []),
         Row(
             f"{name}: peak memory of a step", "MB", memory["ours"],
-            Peer("transformers sdpa", version, memory["transformers"]), 2.0 if goals else None, at_most=True,
+            Peer("transformers sdpa", version, memory["transformers"]), 2.0 if exact else None, at_most=True,
         ),
         Row(
             f"{name}: share of the matrix product's rate", "share", statistics.median(shares),
-            None, 0.6 if goals and length == 512 else None,
+            None, 0.6 if exact and length == 512 else None,
         ),
         Row(f"{name}: matrix product", "GFLOP/s", statistics.median(answer[1] for answers in found.values() for answer in answers) / 1e9),
     ]  # fmt: skip

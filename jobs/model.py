@@ -46,7 +46,7 @@ def check(
     from model.check import out_of_memory, patterns, throughput, unpadding
     from model.cpu import prepare_process
     from model.flops import parameters
-    from trainer.config import TrainingConfig
+    from trainer.config import Precision
 
     config, settings = _wanted(recipe, size)
     try:
@@ -68,7 +68,7 @@ def check(
         prepare_process()
     attention = attention or (settings.attention if settings else "auto")
     precision = precision or (settings.precision if settings else "bfloat16" if where.type == "cuda" else "float32")
-    if precision not in (names := get_args(TrainingConfig.model_fields["precision"].annotation)):
+    if precision not in (names := get_args(Precision)):
         raise ModelError(f"--precision {precision}: there are {', '.join(names)}")
     dtype: torch.dtype = getattr(torch, precision)
     kernel = choose(attention, where, dtype, config.head_size)
