@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from benchmarks.dedup import PATCH, cut, median_seconds
 from benchmarks.planted import Base, read_texts
 from benchmarks.results_file import Peer, Row, show, versions, write
-from pipeline.text.ngrams import NgramSet, find_ngrams, ngram_hashes
+from pipeline.contamination.ngrams import NgramSet, find_ngrams, ngram_hashes
 
 NGRAM = 13
 ITEM_WORDS = 62  # 50 13-grams each

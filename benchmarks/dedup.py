@@ -28,10 +28,10 @@ import regex
 from benchmarks.memory import PeakMemory
 from benchmarks.planted import Base, Planted, read_texts, write_corpus
 from benchmarks.results_file import RESULTS, Peer, Row, show, versions, write
-from pipeline.dataset import Manifest, Workdir
 from pipeline.dedup.near import NearConfig, near_deduplicate
-from pipeline.engine import Engine
-from pipeline.text.shingles import signatures
+from pipeline.dedup.shingles import signatures
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import Engine
 
 WORD = regex.compile(r"(?V1)[\p{Han}\p{Hiragana}\p{Katakana}]|[[\p{L}\p{M}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}]]+")
 CONFIG = NearConfig()  # 5-grams of words, 14 bands of 8, threshold 0.75

@@ -22,14 +22,14 @@ import pyarrow as pa
 from benchmarks.dedup import PATCH, cut, median_seconds
 from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Peer, Row, show, versions, write
-from pipeline.filters import C4Rules, FineWebRules, GopherQuality, GopherRepetition
+from kernel.utf8 import utf8_view
 from pipeline.filters.check import Family, decide
-from pipeline.language import MAX_CHARACTERS, detect
-from pipeline.measure import measure_text
-from pipeline.text.lines import measure_lines
-from pipeline.text.repair import RepairConfig, repair
-from pipeline.text.statistics import character_classes, measure
-from pipeline.text.utf8 import utf8_view
+from pipeline.filters.stage import C4Rules, FineWebRules, GopherQuality, GopherRepetition
+from pipeline.ingest.repair import RepairConfig, repair
+from pipeline.measure.language import MAX_CHARACTERS, detect
+from pipeline.measure.lines import measure_lines
+from pipeline.measure.stage import measure_text
+from pipeline.measure.statistics import character_classes, measure
 
 FAMILIES: dict[str, tuple[str, Family]] = {
     "Gopher quality": ("GopherQualityFilter", GopherQuality()),

@@ -26,10 +26,10 @@ import tokenizer
 from benchmarks.packing import prepare, run_here
 from benchmarks.planted import demo_texts
 from benchmarks.results_file import Peer, Row, show, write
-from pipeline.dataset import Workdir
-from pipeline.packing import PackConfig, pack_stage
+from pipeline.mix.tokens import TOKENIZER, tokenize_stage
+from pipeline.pack.stage import PackConfig, pack_stage
 from pipeline.shards import ShardInfo, Shards
-from pipeline.tokens import TOKENIZER, tokenize_stage
+from pipeline.workdir.dataset import Workdir
 from trainer.batches import Source
 from trainer.order import rows_of
 

@@ -24,13 +24,13 @@ import xxhash
 import tokenizer
 from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Row, show, write
-from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
-from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS
-from pipeline.engine import Stage, execute_task
-from pipeline.mixing import PLAN, SPLIT
-from pipeline.packing import PackConfig, pack_stage
+from pipeline.mix.mixing import PLAN, SPLIT
+from pipeline.mix.tokens import TOKENIZER, tokenize_stage
+from pipeline.pack.stage import PackConfig, pack_stage
 from pipeline.shards import ShardInfo
-from pipeline.tokens import TOKENIZER, tokenize_stage
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
+from pipeline.workdir.documents import DOCUMENT_SCHEMA, DOCUMENTS
+from pipeline.workdir.engine import Stage, execute_task
 from tokenizer import TokenizerConfig
 
 PART_BYTES = 32_000_000

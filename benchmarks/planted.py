@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
-from pipeline.documents import DOCUMENT_SCHEMA, DOCUMENTS, STATISTICS
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
+from pipeline.workdir.documents import DOCUMENT_SCHEMA, DOCUMENTS, STATISTICS
 
 EDITS = (0.0, 0.01, 0.05, 0.10, 0.20, 0.40)
 ORIGINALS, STRANGERS = 0.6, 0.04  # shares of documents; the rest are copies, as many of each edit
@@ -45,8 +45,8 @@ def demo_texts(*, code: bool = False, formats: tuple[str, ...] = ()) -> list[str
     """Documents of the demo corpus, fetched if need be: of all its prose, with `code` of its programs too, or of some formats."""
     from jobs.corpus import fetch
     from jobs.recipe import load_recipe
+    from kernel.cache import cache_folder
     from pipeline.readers import Record, list_files, read_file
-    from tokenizer.cache import cache_folder
 
     folder = cache_folder() / "demo-corpus"
     fetch(folder, report=print)

@@ -27,11 +27,11 @@ import tokenizer
 from benchmarks.memory import PeakMemory
 from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Peer, Row, show, versions, write
-from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
-from pipeline.documents import DOCUMENT_SCHEMA
-from pipeline.engine import Engine
-from pipeline.mixing import MixConfig, PhaseMix
-from pipeline.vocabulary import make_tokenizer
+from pipeline.mix.mixing import MixConfig, PhaseMix
+from pipeline.mix.vocabulary import make_tokenizer
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
+from pipeline.workdir.documents import DOCUMENT_SCHEMA
+from pipeline.workdir.engine import Engine
 from tokenizer import Encoder, TokenizerConfig
 from tokenizer.engines import slow_encode
 from tokenizer.folder import text_only
@@ -173,7 +173,7 @@ class EngineOf(Engine):
     """An engine that runs each task here, without Ray."""
 
     def _execute(self, stage, tasks):  # type: ignore[no-untyped-def]
-        from pipeline.engine import execute_task
+        from pipeline.workdir.engine import execute_task
 
         return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
 

@@ -32,13 +32,13 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
 from benchmarks.memory import PeakMemory
 from benchmarks.results_file import Peer, Row, show, versions, write
-from pipeline.dataset import Workdir
-from pipeline.engine import Engine
-from pipeline.ingest import IngestConfig, ingest_stage
-from pipeline.measure import measure_stage
+from pipeline.ingest.stage import IngestConfig, ingest_stage
+from pipeline.measure.stage import measure_stage
 from pipeline.readers import Record, SourceConfig, list_files, read_file
 from pipeline.readers.files import members, read_all
 from pipeline.readers.html import to_page
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.engine import Engine
 
 PEER = "FastWARC + resiliparse"
 
@@ -47,8 +47,8 @@ def demo_archive(target: Path) -> None:
     """The demo corpus's pages as an archive of responses."""
     from jobs.corpus import fetch
     from jobs.recipe import load_recipe
+    from kernel.cache import cache_folder
     from pipeline.readers import Unreadable
-    from tokenizer.cache import cache_folder
 
     folder = cache_folder() / "demo-corpus"
     fetch(folder, report=print)

@@ -45,7 +45,7 @@ def _recipe(path: Path, workdir: str | None) -> Recipe:
 def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
     from jobs import run as stages
     from jobs.summary import examples, local_run, show
-    from pipeline.report import write_report
+    from pipeline.report.page import write_report
 
     recipe = _recipe(path, workdir)
     engine = stages.open_engine(recipe, address=address, workers=workers)
@@ -123,9 +123,9 @@ def tokenizer_report(
     """Compare tokenizers on held-out documents: a table, JSON, and a page with plots and coloured tokens."""
     from jobs import tokenizers as judged
     from jobs.recipe import resolve_workdir
-    from pipeline.dataset import Workdir
-    from pipeline.errors import UserError
-    from pipeline.tokens import TOKENIZER, local_folder
+    from pipeline.mix.tokens import TOKENIZER, local_folder
+    from pipeline.workdir.dataset import Workdir
+    from pipeline.workdir.errors import UserError
 
     paths = [*(beside or []), *(judged.installed() if packages else [])]
     opened = None
@@ -197,7 +197,7 @@ def pretrain(
     """Train on shards that are there, or go on training."""
     from jobs import run as stages
     from jobs.recipe import resolve_workdir
-    from pipeline.dataset import Workdir
+    from pipeline.workdir.dataset import Workdir
 
     loaded = _recipe(recipe, workdir)
     summary = stages.pretrain(loaded, Workdir(resolve_workdir(loaded.workdir)), hostfile=hostfile, node_rank=node_rank)
@@ -211,7 +211,7 @@ def export(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     """Write the trained model as a transformers folder, proved by equal logits."""
     from jobs import run as stages
     from jobs.recipe import resolve_workdir
-    from pipeline.dataset import Workdir
+    from pipeline.workdir.dataset import Workdir
 
     loaded = _recipe(recipe, workdir)
     stages.export(loaded, Workdir(resolve_workdir(loaded.workdir)))
@@ -222,8 +222,8 @@ def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     """Write report.html for what a workdir holds, and show the summary."""
     from jobs.recipe import resolve_workdir
     from jobs.summary import local_run, show
-    from pipeline.dataset import Workdir
-    from pipeline.report import write_report
+    from pipeline.report.page import write_report
+    from pipeline.workdir.dataset import Workdir
 
     loaded = _recipe(recipe, workdir)
     opened = Workdir(resolve_workdir(loaded.workdir))
@@ -265,9 +265,9 @@ def train_classifier(
     """Train a linear quality classifier, to be named under `classifiers` in a recipe; print how it does on held-out documents."""
     from typing import cast, get_args
 
-    from pipeline.classifiers.training import train as fit
-    from pipeline.errors import UserError
+    from pipeline.measure.classifiers.training import train as fit
     from pipeline.readers.config import Format
+    from pipeline.workdir.errors import UserError
 
     if form is not None and form not in get_args(Format):
         raise UserError(f"--format {form}: no such format; there are: {', '.join(get_args(Format))}")
@@ -287,8 +287,8 @@ def main() -> None:
     from pydantic import ValidationError
 
     from model.errors import ModelError
-    from pipeline.errors import UserError
     from pipeline.shards import ShardError
+    from pipeline.workdir.errors import UserError
     from tokenizer.errors import TokenizerError
     from trainer.errors import TrainerError
 

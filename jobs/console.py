@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.engine import StageResult
+from pipeline.workdir.engine import StageResult
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 

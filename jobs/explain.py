@@ -14,13 +14,13 @@ from rich.text import Text
 
 from jobs.console import console, size
 from jobs.recipe import resolve_workdir
-from pipeline.dataset import Manifest, Partition, Workdir
-from pipeline.documents import DOCUMENTS, STATISTICS
-from pipeline.errors import UserError
-from pipeline.measure import CARRIED
-from pipeline.mixing import PLAN, SPLIT, TOKENS, phase_column
-from pipeline.packing import shards_dataset
-from pipeline.verdicts import ORDER, verdict_dataset
+from pipeline.measure.stage import CARRIED
+from pipeline.mix.mixing import PLAN, SPLIT, TOKENS, phase_column
+from pipeline.pack.stage import shards_dataset
+from pipeline.workdir.dataset import Manifest, Partition, Workdir
+from pipeline.workdir.documents import DOCUMENTS, STATISTICS
+from pipeline.workdir.errors import UserError
+from pipeline.workdir.verdicts import ORDER, verdict_dataset
 
 SHOWN_CHARACTERS = 600
 SHOWN_CUTS = 5

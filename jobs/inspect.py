@@ -13,9 +13,9 @@ import pyarrow as pa
 import tokenizer
 from jobs.console import console, number, size
 from jobs.recipe import resolve_workdir
-from pipeline.dataset import MANIFEST, TASKS, Manifest, Workdir
-from pipeline.errors import CorruptData, UserError
 from pipeline.shards import METADATA_KEY, ShardInfo
+from pipeline.workdir.dataset import MANIFEST, TASKS, Manifest, Workdir
+from pipeline.workdir.errors import CorruptData, UserError
 
 if TYPE_CHECKING:
     from model import ModernBertConfig

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.workdir.errors import UserError
 from trainer.watch import LAUNCHER, launcher_name
 
 

@@ -14,17 +14,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
 from model import ClassicBertConfig, ModernBertConfig
-from pipeline.classifiers import ClassifierConfig
-from pipeline.dedup.contamination import ContaminationConfig
+from pipeline.contamination.stage import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
 from pipeline.dedup.near import NearConfig
 from pipeline.dedup.substrings import SubstringsConfig
-from pipeline.errors import UserError
-from pipeline.filters import Rules
-from pipeline.ingest import IngestConfig
-from pipeline.mixing import MixConfig, PhaseMix
-from pipeline.packing import PackConfig
+from pipeline.filters.stage import Rules
+from pipeline.ingest.stage import IngestConfig
+from pipeline.measure.classifiers import ClassifierConfig
+from pipeline.mix.mixing import MixConfig, PhaseMix
+from pipeline.pack.stage import PackConfig
 from pipeline.readers import SourceConfig, names_differ
+from pipeline.workdir.errors import UserError
 from tokenizer import TokenizerConfig
 from trainer.config import ModelConfig, PhaseConfig, TrainingConfig
 

@@ -21,26 +21,26 @@ from jobs.console import StageProgress, console, shown
 from jobs.launch import launch
 from jobs.recipe import Recipe, resolve_workdir
 from jobs.summary import local_run
-from pipeline.dataset import MANIFEST, Manifest, Workdir, fingerprint
-from pipeline.dedup.contamination import decontaminate
+from kernel.cache import cache_folder
+from pipeline.contamination.stage import decontaminate
 from pipeline.dedup.exact import exact_deduplicate
 from pipeline.dedup.lines import repeated_lines_as_cuts
 from pipeline.dedup.near import near_deduplicate
 from pipeline.dedup.substrings import repeated_substrings_as_cuts
-from pipeline.documents import QUARANTINE
-from pipeline.engine import Engine
-from pipeline.errors import UserError
-from pipeline.filters import filter_stage
-from pipeline.funnel import warnings
-from pipeline.ingest import ingest_stage
-from pipeline.measure import measure_stage
-from pipeline.mixing import make_plan, plan_phase, split_stage, trainable
-from pipeline.packing import pack_stage, shards_dataset
+from pipeline.filters.stage import filter_stage
+from pipeline.ingest.stage import ingest_stage
+from pipeline.measure.stage import measure_stage
+from pipeline.mix.mixing import make_plan, plan_phase, split_stage, trainable
+from pipeline.mix.tokens import TOKENIZER, local_folder, tokenize_stage
+from pipeline.mix.vocabulary import make_tokenizer
+from pipeline.pack.stage import pack_stage, shards_dataset
+from pipeline.report.funnel import warnings
 from pipeline.shards import ShardInfo
-from pipeline.tokens import TOKENIZER, local_folder, tokenize_stage
-from pipeline.verdicts import ORDER, verdict_dataset
-from pipeline.vocabulary import make_tokenizer
-from tokenizer.cache import cache_folder
+from pipeline.workdir.dataset import MANIFEST, Manifest, Workdir, fingerprint
+from pipeline.workdir.documents import QUARANTINE
+from pipeline.workdir.engine import Engine
+from pipeline.workdir.errors import UserError
+from pipeline.workdir.verdicts import ORDER, verdict_dataset
 from tokenizer.folder import dump
 
 VALIDATION = "validation"

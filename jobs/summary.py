@@ -11,11 +11,11 @@ from rich import box
 from rich.table import Table
 
 from jobs.console import console, number, size
-from pipeline.dataset import Workdir
-from pipeline.documents import DOCUMENTS
-from pipeline.funnel import Funnel, funnel
-from pipeline.verdicts import ORDER, verdict_dataset
-from tokenizer.cache import cache_folder
+from kernel.cache import cache_folder
+from pipeline.report.funnel import Funnel, funnel
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.documents import DOCUMENTS
+from pipeline.workdir.verdicts import ORDER, verdict_dataset
 
 # Sentences of the kind that the demo's corpus has, for a first look at what a model has learnt.
 SENTENCES = (

@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.console import console, number
-from pipeline.dataset import Workdir
-from pipeline.documents import DOCUMENTS
-from pipeline.errors import UserError
-from pipeline.mixing import SPLIT, VALIDATION
-from pipeline.tokens import cut_texts
+from pipeline.mix.mixing import SPLIT, VALIDATION
+from pipeline.mix.tokens import cut_texts
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.documents import DOCUMENTS
+from pipeline.workdir.errors import UserError
 from tokenizer import Encoder
 from tokenizer.judge import ALL, Judged, judge, page, shown
 

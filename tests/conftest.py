@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline.dataset import Workdir
-from pipeline.engine import Engine
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.engine import Engine
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -52,14 +52,14 @@ class HereEngine(Engine):
     """An engine that runs every task in this process, one after the other, without Ray."""
 
     def _execute(self, stage: Any, tasks: list[Any]) -> dict[str, Any]:
-        from pipeline.engine import execute_task
+        from pipeline.workdir.engine import execute_task
 
         return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
 
 
 def run_task(workdir: Workdir, stage: Any) -> dict[str, Any]:
     """All tasks of a stage in this process, then its manifests: what the engine does, without Ray."""
-    from pipeline.engine import execute_task
+    from pipeline.workdir.engine import execute_task
 
     records = {task.name: execute_task(workdir, stage.datasets[0], stage.function, task) for task in stage.tasks}
     return Engine(workdir)._commit(stage, records)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"pipeline", "tokenizer", "model", "trainer", "jobs", "benchmarks", "tests"}
+OURS = {"kernel", "pipeline", "tokenizer", "model", "trainer", "jobs", "benchmarks", "tests"}
 ALLOWED = {
+    "kernel": {"kernel"},
     "model": {"model"},
-    "tokenizer": {"tokenizer"},
-    "pipeline": {"pipeline", "tokenizer"},
-    "trainer": {"trainer", "model", "pipeline.shards"},
-    "jobs": {"jobs", "pipeline", "tokenizer", "model", "trainer"},
+    "tokenizer": {"tokenizer", "kernel"},
+    "pipeline": {"pipeline", "tokenizer", "kernel"},
+    "trainer": {"trainer", "model", "pipeline.shards", "kernel"},
+    "jobs": {"jobs", "pipeline", "tokenizer", "model", "trainer", "kernel"},
 }
 
 
@@ -51,7 +52,7 @@ def test_shards_import_pyarrow_and_numpy_only() -> None:
 
 @pytest.mark.parametrize(
     ("library", "places"),
-    [("ray", ("pipeline/engine.py", "jobs/")), ("deepspeed", ("trainer/",))],
+    [("ray", ("pipeline/workdir/engine.py", "jobs/")), ("deepspeed", ("trainer/",))],
 )
 def test_heavy_libraries_are_imported_in_their_places_alone(library: str, places: tuple[str, ...]) -> None:
     for package in ALLOWED:

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import normalizers
 
+from kernel.compile import kernel, leaf, load64, prefetch
 from tokenizer.classes import ASK, LETTER, MARK, OTHER, classes, composition
 from tokenizer.config import TokenizerConfig
 from tokenizer.errors import TokenizerError
-from tokenizer.kernels import kernel, leaf, load64, prefetch
 from tokenizer.layout import PLACEHOLDERS
 from tokenizer.scan import buffers
 from tokenizer.splits import GPT2, LEFT, MODERN, ONE, RIGHT, in_normal_form, piece_end, pre_token_end, removed_end, segment_end

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernel.compile import kernel, leaf, prefetch
 from tokenizer.alphabet import visible_bytes
 from tokenizer.count import hash_bytes
 from tokenizer.errors import TokenizerError
-from tokenizer.kernels import kernel, leaf, prefetch
 
 Array = npt.NDArray[Any]
 _EMPTY = np.int64(-1)

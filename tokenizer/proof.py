@@ -28,8 +28,8 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders
 
+from kernel.cache import cache_folder
 from tokenizer.alphabet import visible_bytes
-from tokenizer.cache import cache_folder
 from tokenizer.engines import FastEngine, fast_encode, fast_engine, slow_encode, versions
 from tokenizer.scan import CODE_POINTS, Flags
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tokenizer.kernels import leaf
+from kernel.compile import leaf
 
 CODE_POINTS = 0x110000
 Flags = npt.NDArray[np.bool_]

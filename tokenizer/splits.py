@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kernel.compile import leaf
 from tokenizer.classes import LETTER, NUMBER, OTHER, SPACE
-from tokenizer.kernels import leaf
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from kernel.compile import kernel
 from tokenizer.alphabet import visible_bytes
 from tokenizer.classes import classes
 from tokenizer.config import TokenizerConfig
 from tokenizer.count import Counter, checked, merge_counts, normalised
 from tokenizer.errors import TokenizerError
-from tokenizer.kernels import kernel
 from tokenizer.layout import PLACEHOLDERS, learned_size
 from tokenizer.merges import learn, prune
 from tokenizer.scan import buffers

@@ -19,18 +19,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from kernel.compile import kernel
+from kernel.utf8 import Offsets
 from pipeline.dedup.index import Prior
+from pipeline.dedup.shingles import U32, shingle_sets
 from pipeline.dedup.shuffle import MOST_BUCKETS, bucket_of, gather, hash_ordinals, scatter
 from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
 from pipeline.dedup.verdict import group_columns, scatter_groups
-from pipeline.documents import DOCUMENTS, STATISTICS
-from pipeline.engine import File, Stage, Summary, Task
-from pipeline.errors import UserError
-from pipeline.text.shingles import U32, shingle_sets
-from pipeline.text.utf8 import Offsets
-from pipeline.verdicts import VerdictEntry, checksums, entries, remaining
-from tokenizer.kernels import kernel
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.workdir.documents import DOCUMENTS, STATISTICS
+from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.errors import UserError
+from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, remaining
 
 VERSION = 2
 MEMBERS = "dedup/near-members"

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset import Manifest, Workdir, fingerprint, to_ipc
 from pipeline.dedup.index import Index
 from pipeline.dedup.shuffle import bucket_of, gather
-from pipeline.engine import File, Stage, Summary, Task
+from pipeline.workdir.dataset import Manifest, Workdir, fingerprint, to_ipc
+from pipeline.workdir.engine import File, Stage, Summary, Task
 
 VERSION = 2
 PAIRS = "dedup/near-pairs"

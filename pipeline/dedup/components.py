@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from kernel.compile import kernel
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, hash_ordinals, scatter, scatter_by_ordinal
-from pipeline.engine import Engine, File, Stage, Summary, Task
-from pipeline.errors import CorruptData
-from tokenizer.kernels import kernel
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
+from pipeline.workdir.errors import CorruptData
 
 VERSION = 1
 COMPONENTS = "dedup/near-components"

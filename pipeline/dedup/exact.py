@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from kernel.compile import kernel
+from kernel.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns, scatter_groups
-from pipeline.engine import Engine, File, Stage, Summary, Task
-from pipeline.text.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
-from pipeline.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
-from tokenizer.kernels import kernel
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
+from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
 
 VERSION = 2
 HASHES = "dedup/exact-hashes"

@@ -21,15 +21,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, to_parquet
+from kernel.compile import kernel
+from kernel.hashing import fmix64
+from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
-from pipeline.documents import DOCUMENTS, STATISTICS
-from pipeline.engine import File, Stage, Summary, Task
-from pipeline.errors import UserError
-from pipeline.text.shingles import mix, shingle_sets
-from pipeline.verdicts import VerdictEntry, checksums, entries, kept, remaining, tally, verdict_dataset, verdict_table
-from tokenizer.kernels import kernel
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, to_parquet
+from pipeline.workdir.documents import DOCUMENTS, STATISTICS
+from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.errors import UserError
+from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, kept, remaining, tally, verdict_dataset, verdict_table
 
 VERSION = 1
 INDEX = "index/near"
@@ -159,7 +160,7 @@ def index_stage(signing: Signing, signed: Manifest, documents: Manifest, verdict
 def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
     mask = np.uint64(len(bits) * 64 - 1)
     for value in hashes:
-        step = mix(value) | np.uint64(1)
+        step = fmix64(value) | np.uint64(1)
         at = value
         for _ in range(functions):
             bits[(at & mask) >> np.uint64(6)] |= np.uint64(1) << (at & np.uint64(63))
@@ -172,7 +173,7 @@ def _has(
 ) -> None:  # pragma: no cover
     mask = np.uint64(len(bits) * 64 - 1)
     for index in range(len(hashes)):
-        step = mix(hashes[index]) | np.uint64(1)
+        step = fmix64(hashes[index]) | np.uint64(1)
         at = hashes[index]
         found = True
         for _ in range(functions):

@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipeline.cuts import original
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from kernel.compile import kernel
+from kernel.hashing import FNV_OFFSET, FNV_PRIME, fmix64
+from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
-from pipeline.engine import Engine, File, Stage, Summary, Task
-from pipeline.text.shingles import mix
-from pipeline.text.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
-from pipeline.verdicts import VerdictEntry, checksums, entries, verdict_dataset
-from tokenizer.kernels import kernel
+from pipeline.workdir.cuts import original
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
+from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, verdict_dataset
 
 VERSION = 1
 HASHES = "dedup/line-hashes"
@@ -53,7 +53,7 @@ def _lines(
     end: Offsets,
 ) -> int:  # pragma: no cover - compiled
     """Hash and place of each line of at least `least` words; returns how many. `end` is past the line end."""
-    prime, basis = np.uint64(0x100000001B3), np.uint64(0xCBF29CE484222325)
+    prime, basis = FNV_PRIME, FNV_OFFSET
     count = 0
     for index in range(len(offsets) - 1):
         at, stop = offsets[index], offsets[index + 1]
@@ -68,7 +68,7 @@ def _lines(
             in_word = kind == LETTER or kind == NUMBER or kind == MARK
             if paragraphs and ended and kind != SPACE:  # the next paragraph begins
                 if words >= least:
-                    hashes[count], document[count] = mix(value), index
+                    hashes[count], document[count] = fmix64(value), index
                     begin[count], end[count] = start - offsets[index], at - offsets[index]
                     count += 1
                 start, words, value, ended = at, 0, basis, False
@@ -91,7 +91,7 @@ def _lines(
                     ended |= at >= stop
                 if not paragraphs or at >= stop:
                     if words >= least:
-                        hashes[count], document[count] = mix(value), index
+                        hashes[count], document[count] = fmix64(value), index
                         begin[count], end[count] = start - offsets[index], min(following, stop) - offsets[index]
                         count += 1
                     start, words, value = following, 0, basis

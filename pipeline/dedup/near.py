@@ -17,13 +17,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.dataset import Manifest
 from pipeline.dedup import anchor, candidates, index, sign
 from pipeline.dedup.components import Layout, find_components
+from pipeline.dedup.shingles import Unit
 from pipeline.dedup.verdict import duplicate_verdict_stage
-from pipeline.engine import Engine
-from pipeline.text.shingles import Unit
-from pipeline.verdicts import verdict_dataset
+from pipeline.workdir.dataset import Manifest
+from pipeline.workdir.engine import Engine
+from pipeline.workdir.verdicts import verdict_dataset
 
 # (width, bands, rows) where the recipe names neither these nor a threshold.
 PRESETS: dict[Unit, tuple[int, int, int]] = {

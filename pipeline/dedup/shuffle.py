@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipeline.dataset import Manifest, Workdir, to_ipc
-from pipeline.errors import CorruptData
+from pipeline.workdir.dataset import Manifest, Workdir, to_ipc
+from pipeline.workdir.errors import CorruptData
 
 Columns = Mapping[str, npt.NDArray[Any] | pa.Array | pa.ChunkedArray]
 

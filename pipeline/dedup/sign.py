@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
+from pipeline.dedup.shingles import Unit
+from pipeline.dedup.shingles import signatures as minhash
 from pipeline.dedup.shuffle import bucket_of, buckets_for, scatter
-from pipeline.engine import File, Stage, Summary, Task
-from pipeline.text.shingles import Unit
-from pipeline.text.shingles import signatures as minhash
-from pipeline.verdicts import VerdictEntry, checksums, entries, remaining
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
+from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, remaining
 
 if TYPE_CHECKING:
     from pipeline.dedup.index import Seen

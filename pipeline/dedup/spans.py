@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.cuts import Cuts, unite
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from kernel.utf8 import Bytes, Offsets, utf8_view
 from pipeline.dedup.shuffle import gather
 from pipeline.dedup.verdict import scatter_groups
-from pipeline.documents import STATISTICS
-from pipeline.engine import File, Stage, Summary, Task
-from pipeline.text.utf8 import Bytes, Offsets, utf8_view
-from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
+from pipeline.workdir.cuts import Cuts, unite
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.documents import STATISTICS
+from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
 
 VERSION = 1
 Ordinals = npt.NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Substrings that occur elsewhere in the corpus, as cuts (Lee et al. 2022, arXiv 2107.06499: "exact substring", 50 tokens).
 
-Tokens here are words (see `pipeline.text.shingles`): what is cut does not depend on a tokenizer that is yet to be trained.
+Tokens here are words (see `pipeline.dedup.shingles`): what is cut does not depend on a tokenizer that is yet to be trained.
 Where Lee et al. build a suffix array of the whole corpus, ours finds the same repeats by hashes, in two rounds over hash
 partitions, so that memory is bounded by the partition:
 
@@ -19,16 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipeline.cuts import original
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint
+from kernel.compile import kernel
+from kernel.utf8 import Bytes, Offsets, tables
+from pipeline.dedup.shingles import most_units, shingles_of, word_spans, word_units
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, Texts, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.dedup.verdict import scatter_groups
-from pipeline.engine import Engine, File, Stage, Summary, Task
-from pipeline.text.shingles import most_units, shingles_of, word_spans, word_units
-from pipeline.text.utf8 import Bytes, Offsets, tables
-from pipeline.verdicts import VerdictEntry, checksums, entries, verdict_dataset
-from tokenizer.kernels import kernel
+from pipeline.workdir.cuts import original
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
+from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, verdict_dataset
 
 VERSION = 1
 CHOSEN = "dedup/substring-chosen"

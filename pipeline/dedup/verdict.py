@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
 from pipeline.dedup.index import Prior
 from pipeline.dedup.shuffle import gather, scatter_by_ordinal
-from pipeline.documents import STATISTICS
-from pipeline.engine import File, Stage, Summary, Task
-from pipeline.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_table
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.documents import STATISTICS
+from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_table
 
 VERSION = 3
 _NONE = np.zeros(0, np.int64)

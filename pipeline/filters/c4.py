@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.cuts import Cuts, unite
+from kernel.compile import kernel
 from pipeline.filters.check import Family, Judged, Judgement
 from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
-from pipeline.text.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
-from tokenizer.kernels import kernel
+from pipeline.measure.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
+from pipeline.workdir.cuts import Cuts, unite
 
 _REASONS = ("", "with too long a word", "without terminal punctuation", "of too few words", "with javascript", "about policies")
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.cuts import Cuts, all_of
-from pipeline.dataset import fingerprint
-from pipeline.errors import UserError
-from pipeline.verdicts import verdict_table
+from pipeline.workdir.cuts import Cuts, all_of
+from pipeline.workdir.dataset import fingerprint
+from pipeline.workdir.errors import UserError
+from pipeline.workdir.verdicts import verdict_table
 
 Booleans = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 The language and its probability are those of fastText's model for 176 languages (Joulin et al. 2016, arXiv 1607.01759 and
 1612.03651), `lid.176.ftz`: the compressed form of the model that CCNet, RefinedWeb and FineWeb use. Departure: the first 20,000
-characters are classified (`pipeline.language.MAX_CHARACTERS`), the peers' whole documents.
+characters are classified (`pipeline.measure.language.MAX_CHARACTERS`), the peers' whole documents.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.cuts import Cuts
-from tokenizer.kernels import kernel
+from kernel.compile import kernel
+from pipeline.workdir.cuts import Cuts
 
 Integers = npt.NDArray[np.int64]
 

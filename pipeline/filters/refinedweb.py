@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pipeline.filters.check import Family, Judged, Judgement
 from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
-from pipeline.text.lines import COUNTER, IN_CART, NUMERIC, READ_MORE, SIGN_IN
+from pipeline.measure.lines import COUNTER, IN_CART, NUMERIC, READ_MORE, SIGN_IN
 
 _REASONS = ("", "in upper case", "of numbers", "that count something", "of too few words", "to sign in, read more or buy")
 

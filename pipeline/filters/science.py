@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.cuts import unite
 from pipeline.filters.check import Check, Family, Judged
+from pipeline.workdir.cuts import unite
 
 
 class ScienceRules(Family):

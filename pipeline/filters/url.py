@@ -40,12 +40,12 @@ import xxhash
 import zstandard
 from pydantic import Field
 
-from pipeline.dataset import fingerprint
-from pipeline.errors import UserError
+from kernel.compile import kernel
+from kernel.hashing import FNV_OFFSET, FNV_PRIME, fmix64
+from kernel.utf8 import Bytes, Offsets, utf8_view
 from pipeline.filters.check import Family, Judged, Judgement
-from pipeline.text.shingles import mix
-from pipeline.text.utf8 import Bytes, Offsets, utf8_view
-from tokenizer.kernels import kernel
+from pipeline.workdir.dataset import fingerprint
+from pipeline.workdir.errors import UserError
 
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
@@ -53,8 +53,6 @@ I32 = npt.NDArray[np.int32]
 RULES = ("url_domain", "url_list", "url_hard_word", "url_soft_words", "url_subword")
 _NONE, _DOMAIN, _URL, _HARD, _SOFT, _SUBWORD, _OTHER_HOST = range(7)
 
-_FNV_OFFSET = 0xCBF29CE484222325
-_FNV_PRIME = 0x100000001B3
 _MOST_SOFT = 32  # soft words are counted up to this
 
 
@@ -329,12 +327,12 @@ def _fill(hashes: U64, values: I32, slots: U64, kept: I32) -> None:  # pragma: n
 
 @kernel(inline="always")
 def _step(value: np.uint64, byte: int) -> np.uint64:  # pragma: no cover - compiled
-    return (value ^ np.uint64(byte)) * np.uint64(_FNV_PRIME)
+    return (value ^ np.uint64(byte)) * FNV_PRIME
 
 
 @kernel(inline="always")
 def _key(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
-    key: np.uint64 = mix(value) | np.uint64(1)  # 0 is an empty slot
+    key: np.uint64 = fmix64(value) | np.uint64(1)  # 0 is an empty slot
     return key
 
 
@@ -366,7 +364,7 @@ def _percent(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compi
 
 @kernel
 def _word_hash(word: Bytes) -> np.uint64:  # pragma: no cover - compiled
-    value = np.uint64(_FNV_OFFSET)
+    value = FNV_OFFSET
     for byte in word:
         value = _step(value, np.int64(byte))
     key: np.uint64 = _key(value)
@@ -414,7 +412,7 @@ def _parts(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:  # pragma
 @kernel
 def _host_hash(data: Bytes, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
     """From the end, so that every domain above it is hashed on the way."""
-    value: np.uint64 = np.uint64(_FNV_OFFSET)
+    value: np.uint64 = FNV_OFFSET
     for at in range(end - 1, begin - 1, -1):
         value = _step(value, _lower(np.int64(data[at])))
     return value
@@ -533,7 +531,7 @@ def _judge_all(
             rule[row] = 6
             continue
         found, free = 0, False
-        total = np.uint64(_FNV_OFFSET)
+        total = FNV_OFFSET
         for at in range(host_end - 1, host - 1, -1):
             total = _step(total, _lower(np.int64(data[at])))
             if at == host or data[at - 1] == 46:
@@ -560,7 +558,7 @@ def _judge_all(
             rule[row], value[row] = found, 1
             continue
         hard, soft, state, subword = 0, 0, 0, -1
-        total, at, word = np.uint64(_FNV_OFFSET), begin, -1
+        total, at, word = FNV_OFFSET, begin, -1
         while at <= end:
             byte, following = 0, at + 1
             if at < end:
@@ -571,7 +569,7 @@ def _judge_all(
                 byte = _lower(byte)
             if 48 <= byte <= 57 or 97 <= byte <= 122:
                 if word < 0:
-                    word, total = at, np.uint64(_FNV_OFFSET)
+                    word, total = at, FNV_OFFSET
                 total = _step(total, byte)
                 state = moves[state, byte - 48 if byte <= 57 else byte - 87]
                 if subword < 0:

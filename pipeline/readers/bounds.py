@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenizer.kernels import kernel
+from kernel.compile import kernel
 
 
 class Bounds(NamedTuple):

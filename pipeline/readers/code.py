@@ -15,8 +15,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.dataset import fingerprint
-from pipeline.errors import UserError
 from pipeline.readers import files, notebooks, repositories
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode, describe_bytes
@@ -26,6 +24,8 @@ from pipeline.readers.joined import File, pieces
 from pipeline.readers.languages import is_binary, language_of
 from pipeline.readers.licenses import MAX_TEXT, Found, governed, is_license_file, is_metadata_file, license_of, of_directories
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.workdir.dataset import fingerprint
+from pipeline.workdir.errors import UserError
 
 BUNDLE = ".bundle"
 JOIN_WINDOW = 256 << 20  # bytes of one repository's files that are held, and so ordered, at once

@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.fs
 import zstandard
 
-from pipeline.dataset import fingerprint
-from pipeline.errors import UserError
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.gzip_members import GzipMembers
 from pipeline.readers.record import Unreadable
 from pipeline.readers.window import Window
+from pipeline.workdir.dataset import fingerprint
+from pipeline.workdir.errors import UserError
 
 # What a damaged stream raises as it is read.
 STREAM_ERRORS = (

@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import UserError
 from pipeline.readers import csv_records, json_records, parquet, text
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.files import InputFile, Member, glob_pattern, open_input
 from pipeline.readers.record import PassedOver, Record, Unreadable
+from pipeline.workdir.errors import UserError
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
 _READERS: dict[str, Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]] = {

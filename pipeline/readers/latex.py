@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from pipeline.dataset import fingerprint
-from pipeline.errors import UserError
 from pipeline.readers import files, tex
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, describe, is_included, read_all, rejoin
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.workdir.dataset import fingerprint
+from pipeline.workdir.errors import UserError
 
 _ENDINGS = (".tex", ".ltx", ".latex", ".sty", ".cls", ".def", ".texi", ".txt")
 _TEXTS = (".tex", ".ltx", ".latex")

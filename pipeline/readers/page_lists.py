@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenizer.kernels import kernel
+from kernel.compile import kernel
 
 LINKED = 0.5  # share of a list's characters that are links, over which it is navigation
 _LISTS = 2_000  # put deeper in one page, at most: each costs five elements

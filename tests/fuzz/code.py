@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["pipeline.readers", "detect_secrets.plu
 
     from pipeline.readers import generated, joined, languages, licenses, notebooks
 
-from pipeline.text import secrets  # its kernel is compiled, and cannot be instrumented
+from pipeline.ingest import secrets  # its kernel is compiled, and cannot be instrumented
 
 SEEDS = (
     b"a.h\n#include <vector>\nclass A { public: int x; };\n@interface B\n@end\n",

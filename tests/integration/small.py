@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from jobs import corpus
-from pipeline.errors import UserError
-from tokenizer.cache import cache_folder
+from kernel.cache import cache_folder
+from pipeline.workdir.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mako-1.4.3.tar.gz", "alembic-1.20.1.tar.gz", "aclsum-0.1.2-py3-none-any.whl", "newspaper4k-0.9.6.tar.gz")

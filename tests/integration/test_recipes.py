@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.dataset import Workdir
-from pipeline.histograms import histograms
+from kernel.cache import cache_folder
+from pipeline.report.histograms import histograms
+from pipeline.workdir.dataset import Workdir
 from tests.integration.small import ROOT, files_of, foundry, small_recipe
-from tokenizer.cache import cache_folder
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ import yaml
 
 from jobs import corpus
 from jobs.corpus import DEMO, Package, fetch
-from pipeline.errors import UserError
+from pipeline.workdir.errors import UserError
 
 
 @pytest.fixture

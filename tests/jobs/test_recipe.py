@@ -12,11 +12,11 @@ import yaml
 
 from jobs.recipe import Recipe, load_recipe, resolve_workdir
 from model import ClassicBertConfig, ModernBertConfig, masked_lm
-from pipeline.errors import UserError
 from pipeline.filters.check import decide
 from pipeline.filters.gopher import GopherQuality
-from pipeline.language import detect
-from pipeline.measure import measure_text
+from pipeline.measure.language import detect
+from pipeline.measure.stage import measure_text
+from pipeline.workdir.errors import UserError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LEAST: dict[str, Any] = {

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from jobs import tokenizers
 from jobs.tokenizers import compare, from_files, held_out, installed, table
-from pipeline.dataset import Workdir
-from pipeline.errors import UserError
-from pipeline.filters import filter_stage
-from pipeline.measure import measure_stage
-from pipeline.mixing import MixConfig, split_stage
+from pipeline.filters.stage import filter_stage
+from pipeline.measure.stage import measure_stage
+from pipeline.mix.mixing import MixConfig, split_stage
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.errors import UserError
 from tests.conftest import HereEngine
 from tests.integration.small import foundry
 from tests.pipeline.corpus import write_documents

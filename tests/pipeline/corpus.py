@@ -10,8 +10,8 @@ import pyarrow as pa
 import xxhash
 import zstandard
 
-from pipeline.dataset import Manifest, Partition, Workdir, to_parquet
-from pipeline.documents import DOCUMENT_SCHEMA
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
+from pipeline.workdir.documents import DOCUMENT_SCHEMA
 
 
 def write_documents(

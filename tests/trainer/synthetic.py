@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from pipeline.dataset import Manifest, Partition, to_ipc
 from pipeline.shards import Row, ShardInfo, record_batch, schema
+from pipeline.workdir.dataset import Manifest, Partition, to_ipc
 
 INFO = ShardInfo(64, 256, 251, 252, 253, 254, (0, 250), ("web", "code"), "tokenizer", "plan")
 

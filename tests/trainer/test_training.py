@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import load_file
 
 from jobs.launch import launch
+from kernel.random import derive
 from model import ClassicBertForMaskedLM, bridge, masked_lm
-from pipeline.errors import UserError
+from pipeline.workdir.errors import UserError
 from tests.trainer.reference import ReferenceStableAdamW
 from tests.trainer.synthetic import BERT, run_config, write_shards
 from trainer.batches import load, share
 from trainer.config import RunConfig
-from trainer.keyed import derive
 from trainer.schedule import schedule
 from trainer.train import micro_rows, open_data, set_phase
 

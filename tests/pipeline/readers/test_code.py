@@ -19,7 +19,6 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
 from pipeline.filters.licenses import PERMISSIVE, is_allowed
 from pipeline.readers import (
     Record,
@@ -36,6 +35,7 @@ from pipeline.readers import (
     repositories,
 )
 from pipeline.readers.languages import by_content, language_of
+from pipeline.workdir.errors import UserError
 
 
 def source(path: Path | str, **settings: Any) -> SourceConfig:

@@ -27,13 +27,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset import Workdir
-from pipeline.errors import UserError
-from pipeline.ingest import IngestConfig, ingest_stage
+from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
 from pipeline.readers.files import glob_pattern
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
 
 

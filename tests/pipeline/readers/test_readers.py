@@ -20,8 +20,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
 from pipeline.readers import READERS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.workdir.errors import UserError
 
 
 def source(path: Path | str, format: str, **settings: Any) -> SourceConfig:

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from lxml import etree
 from pydantic import ValidationError
 
-from pipeline.errors import UserError
 from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, wikitext
 from pipeline.readers.elements import split
+from pipeline.workdir.errors import UserError
 
 
 def source(path: Path | str, format: str, **settings: Any) -> SourceConfig:

@@ -1,0 +1,207 @@
+"""N-grams of words, looked up in a set of them as text goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kernel.compile import kernel
+from kernel.hashing import fmix64
+from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
+from pipeline.dedup.shingles import BASE, most_units, power, shingles_of, word_spans, word_units
+
+U64 = npt.NDArray[np.uint64]
+
+
+def ngram_hashes(text: str, length: int) -> U64:
+    """64-bit hashes of the runs of `length` words of one text, in order; one of all its words where it has fewer."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    units = np.empty(len(data) // 2 + 2, np.uint64)
+    count = word_units(data, 0, len(data), *tables(), units)
+    out = np.empty(max(1, count), np.uint64)
+    hashes: U64 = out[: shingles_of(units, count, length, out)].copy()
+    return hashes
+
+
+def count_words(text: str) -> int:
+    """Words of a text."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    count: int = word_units(data, 0, len(data), *tables(), np.empty(len(data) // 2 + 2, np.uint64))
+    return count
+
+
+@kernel
+def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> int:  # pragma: no cover - compiled
+    """For each word (as `word_units` has them) whether it has a letter; returns how many."""
+    count, at, inside = 0, 0, False
+    out[0] = False
+    while at < len(data):
+        code, at = decode(data, at)
+        kind = classes[code]
+        if kind == LETTER or kind == NUMBER or kind == MARK:
+            inside = True
+            out[count] |= kind == LETTER
+        else:
+            if inside:
+                count += 1
+                out[count] = False
+                inside = False
+            if kind == IDEOGRAPH:
+                out[count] = True
+                count += 1
+                out[count] = False
+    return count + inside
+
+
+def ngrams_with_letters(text: str, length: int) -> npt.NDArray[np.bool_]:
+    """For each of `ngram_hashes` whether any of its words has a letter: counting to 15 is in many texts, and copied from none."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    flags = np.empty(len(data) // 2 + 3, bool)
+    count = _word_letters(data, tables()[0], flags)
+    span = min(length, count)
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags[:count])])
+    some: npt.NDArray[np.bool_] = total[span:] > total[: len(total) - span] if count else np.zeros(0, bool)
+    return some
+
+
+@dataclass(frozen=True)
+class NgramSet:
+    """A hash table of n-grams: `slots` uint64 (a power of two of them), `number` int32 of the n-gram in each slot, -1 if none.
+
+    `sieve` uint64 is a bitmap over some of the hash's bits that fits a core's cache: most words of most texts end there.
+    """
+
+    slots: U64
+    number: npt.NDArray[np.int32]
+    sieve: U64
+    lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, hashes: U64, lengths: npt.NDArray[np.int64]) -> NgramSet:
+        """The set of these n-grams (each once); n-gram `i` is number `i`. `lengths`: those that occur, in words."""
+        size = 1 << max(4, int(2 * len(hashes)).bit_length())
+        slots, number = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+        bits = 1 << min(23, max(9, int(8 * len(hashes)).bit_length()))
+        sieve = np.zeros(bits // 64, np.uint64)
+        _fill(hashes, slots, number, sieve)
+        return cls(slots, number, sieve, np.sort(lengths))
+
+
+@kernel
+def _fill(hashes: U64, slots: U64, number: npt.NDArray[np.int32], sieve: U64) -> None:  # pragma: no cover - compiled
+    mask, bits = np.uint64(len(slots) - 1), np.uint64(len(sieve) * 64 - 1)
+    for index in range(len(hashes)):
+        value = hashes[index]
+        bit = (value >> np.uint64(40)) & bits
+        sieve[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+        slot = value & mask
+        while number[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot], number[slot] = value, index
+
+
+@kernel
+def _find(
+    offsets: Offsets,
+    data: Bytes,
+    classes: Bytes,
+    lower: npt.NDArray[np.uint32],
+    lengths: Offsets,
+    slots: U64,
+    number: npt.NDArray[np.int32],
+    sieve: U64,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Offsets, Offsets]:  # pragma: no cover - compiled
+    room = most_units(offsets, True)
+    units, begin, end = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
+    powers = np.empty(len(lengths), np.uint64)
+    for index in range(len(lengths)):
+        powers[index] = power(lengths[index])
+    mask, bits = np.uint64(len(slots) - 1), np.uint64(len(sieve) * 64 - 1)
+    documents, found = np.empty(256, np.int32), np.empty(256, np.int32)
+    begins, ends = np.empty(256, np.int64), np.empty(256, np.int64)
+    size = 0
+    for document in range(len(offsets) - 1):
+        count = word_spans(data, offsets[document], offsets[document + 1], classes, lower, units, begin, end)
+        for index in range(len(lengths)):
+            length = lengths[index]
+            value = np.uint64(0)
+            for word in range(count):
+                value = value * np.uint64(BASE) + units[word]
+                if word >= length:
+                    value -= units[word - length] * powers[index]
+                if word < length - 1:
+                    continue
+                key = fmix64(value)
+                bit = (key >> np.uint64(40)) & bits
+                if not (sieve[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
+                    continue
+                slot = key & mask
+                while number[slot] >= 0 and slots[slot] != key:
+                    slot = (slot + np.uint64(1)) & mask
+                if number[slot] < 0:
+                    continue
+                if size == len(found):
+                    documents, found = np.append(documents, documents), np.append(found, found)
+                    begins, ends = np.append(begins, begins), np.append(ends, ends)
+                documents[size], found[size] = document, number[slot]
+                begins[size], ends[size] = begin[word - length + 1], end[word]
+                size += 1
+    return documents[:size].copy(), found[:size].copy(), begins[:size].copy(), ends[:size].copy()
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Where n-grams of a set occur: the document, the n-gram's number, and its bytes there."""
+
+    document: npt.NDArray[np.int32]
+    ngram: npt.NDArray[np.int32]
+    begin: Offsets
+    end: Offsets
+
+
+def find_ngrams(texts: pa.Array | pa.ChunkedArray, ngrams: NgramSet) -> Matches:
+    """Every occurrence in the texts of an n-gram of the set, by document, then length, then place."""
+    offsets, data = utf8_view(texts)
+    return Matches(*_find(offsets, data, *tables(), ngrams.lengths, ngrams.slots, ngrams.number, ngrams.sieve))
+
+
+@kernel
+def _lines_around(
+    offsets: Offsets,
+    data: Bytes,
+    classes: Bytes,
+    lower: npt.NDArray[np.uint32],
+    length: int,
+    document: npt.NDArray[np.int32],
+    begin: Offsets,
+    line_begin: Offsets,
+    line_end: Offsets,
+    runs: Offsets,
+) -> None:  # pragma: no cover - compiled
+    units = np.empty(most_units(offsets, True), np.uint64)
+    for index in range(len(document)):
+        start, stop = offsets[document[index]], offsets[document[index] + 1]
+        at = start + begin[index]
+        if index and document[index] == document[index - 1] and line_begin[index - 1] <= begin[index] < line_end[index - 1]:
+            line_begin[index], line_end[index], runs[index] = line_begin[index - 1], line_end[index - 1], runs[index - 1]
+            continue
+        first = at
+        while first > start and data[first - 1] != 10:
+            first -= 1
+        last = at
+        while last < stop and data[last] != 10:
+            last += 1
+        last = min(stop, last + 1)
+        count = word_units(data, first, last, classes, lower, units)
+        line_begin[index], line_end[index], runs[index] = first - start, last - start, max(1, count - length + 1)
+
+
+def lines_around(texts: pa.Array | pa.ChunkedArray, matches: Matches, length: int) -> tuple[Offsets, Offsets, Offsets]:
+    """The line in which each match begins: its bytes (the line end included), and how many runs of `length` words it has."""
+    offsets, data = utf8_view(texts)
+    line_begin, line_end, runs = (np.empty(len(matches.begin), np.int64) for _ in range(3))
+    _lines_around(offsets, data, *tables(), length, matches.document, matches.begin, line_begin, line_end, runs)
+    return line_begin, line_end, runs

@@ -1,0 +1,107 @@
+"""Filter: rules that look at one document, decided from `statistics/` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.filters.c4 import C4Rules
+from pipeline.filters.check import Family, decide
+from pipeline.filters.code import CodeRules
+from pipeline.filters.fineweb import FineWebRules
+from pipeline.filters.gopher import GopherQuality
+from pipeline.filters.language import LanguageRules
+from pipeline.filters.length import LengthRules
+from pipeline.filters.license import LicenseRules
+from pipeline.filters.limits import Bounds, Limits
+from pipeline.filters.refinedweb import RefinedWebLines
+from pipeline.filters.repetition import GopherRepetition
+from pipeline.filters.science import ScienceRules
+from pipeline.filters.url import UrlRules
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.documents import STATISTICS, VERDICT_SCHEMA
+from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.verdicts import tally, verdict_dataset
+
+VERSION = 2
+FILTER = verdict_dataset("filter")
+
+
+class Rules(BaseModel):
+    """The rules of a domain or a source, tried in this order (FineWeb's); a family that is not named is not applied."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: UrlRules | None = Field(None, description="Block lists of domains, URLs and words.")
+    license: LicenseRules | None = Field(None, description="Licences to keep.")
+    length: LengthRules | None = Field(None, description="Length bounds.")
+    language: LanguageRules | None = Field(None, description="Natural language.")
+    gopher_repetition: GopherRepetition | None = Field(None, description="Gopher's repetition rules.")
+    gopher_quality: GopherQuality | None = Field(None, description="Gopher's quality rules.")
+    c4: C4Rules | None = Field(None, description="C4's rules; its line rules cut.")
+    fineweb: FineWebRules | None = Field(None, description="FineWeb's own rules.")
+    refinedweb: RefinedWebLines | None = Field(None, description="RefinedWeb's line rules, which cut.")
+    code: CodeRules | None = Field(None, description="Rules for source code.")
+    science: ScienceRules | None = Field(None, description="Rules for papers; references are cut.")
+    limits: dict[str, Bounds] = Field(
+        default_factory=dict, description="Bounds of any statistic by its name, such as a classifier's score (`classifier_NAME`)."
+    )
+
+    def families(self) -> tuple[Family, ...]:
+        """The families that are named, in order."""
+        named = [getattr(self, name) for name in type(self).model_fields if name != "limits"]
+        return (*(family for family in named if family is not None), *([Limits(bounds=self.limits)] if self.limits else []))
+
+    @property
+    def needs_lines(self) -> bool:
+        """Whether any of the rules looks at lines."""
+        return any(family.needs_lines for family in self.families())
+
+
+@dataclass(frozen=True)
+class _Work:
+    partition: Partition
+    families: Mapping[str, tuple[Family, ...]]  # by domain or source
+
+
+def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+    """One task: the verdicts of one partition, row for row. A domain or source without rules keeps everything."""
+    statistics = workdir.read_table(STATISTICS, work.partition)
+    verdict = decide(statistics, ())
+    groups = sorted(set(zip(statistics["domain"].to_pylist(), statistics["source"].to_pylist(), strict=True)))
+    for domain, source in groups:
+        families = work.families.get(source, work.families.get(domain))  # a source that is named follows its own rules
+        if families is None:
+            continue
+        chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
+        rows = np.flatnonzero(np.asarray(chosen))
+        everything = len(rows) == statistics.num_rows
+        decided = decide(statistics if everything else statistics.take(rows), families)
+        if everything:
+            verdict = decided
+        else:
+            order = np.arange(statistics.num_rows)
+            order[rows] = statistics.num_rows + np.arange(len(rows))
+            verdict = pa.concat_tables([verdict, decided]).take(order)
+    verdict = verdict.cast(VERDICT_SCHEMA).combine_chunks()
+    yield File(FILTER, work.partition.name, to_parquet(verdict), verdict.num_rows)
+    return tally(verdict, statistics)
+
+
+def filter_stage(rules: Mapping[str, Rules], statistics: Manifest, base: Path | None = None) -> Stage:
+    """The stage over all partitions of `statistics/`. Paths of lists are relative to `base` (default: the current folder)."""
+    configuration = {name: rules[name].model_dump(mode="json") for name in sorted(rules)}
+    place = base or Path.cwd()
+    families = {name: tuple(family.resolved(place) for family in rules[name].families()) for name in sorted(rules)}
+    key = fingerprint(VERSION, {name: [family.fingerprint() for family in of_name] for name, of_name in families.items()})
+    tasks = tuple(
+        Task(partition.name, fingerprint(key, partition.checksum), _Work(partition, families), partition.rows)
+        for partition in statistics.partitions
+    )
+    return Stage("filter", (FILTER,), filter_partition, tasks, configuration, memory=512 << 20, unit="documents")

@@ -1,0 +1,318 @@
+"""What rules for source code look at: comments, encoded data, markup and the text in it.
+
+Li et al. 2023 (StarCoder, arXiv 2305.06161, section 3) and Lozhkov et al. 2024 (StarCoder 2 and The Stack v2, arXiv 2402.19173,
+section 2). Comments are found by the tokens that begin and end them in a language, strings skipped; no file is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kernel.compile import kernel
+from kernel.utf8 import Bytes, Offsets
+
+COLUMNS = {
+    "comments": "characters in comments and doc strings / characters",
+    "encoded": "characters in base64, hex and \\u escapes in runs / characters",
+    "longest_encoded": "characters of the longest such run",
+    "xml": "1 where an XML declaration stands in the first 100 characters, else 0",
+    "markup_text": "characters outside of tags, scripts and styles / characters (of HTML; else 1)",
+    "markup_text_characters": "those characters (of HTML; else all)",
+    "total_lines": "lines, blank ones too",
+}
+_INTEGERS = ("longest_encoded", "xml", "markup_text_characters", "total_lines")
+
+# Tokens: up to two that begin a comment to the end of the line, and one pair around a comment; quotes of strings.
+_STYLES = {
+    "c": (("//",), ("/*", "*/"), "\"'`"),
+    "css": ((), ("/*", "*/"), "\"'"),
+    "hash": (("#",), ("", ""), "\"'"),
+    "python": (("#",), ('"""', '"""'), "\"'"),
+    "php": (("//", "#"), ("/*", "*/"), "\"'"),
+    "sql": (("--",), ("/*", "*/"), "\"'"),
+    "haskell": (("--",), ("{-", "-}"), '"'),
+    "lua": (("--",), ("--[[", "]]"), "\"'"),
+    "dash": (("--",), ("", ""), '"'),
+    "percent": (("%",), ("", ""), ""),
+    "semicolon": ((";",), ("", ""), '"'),
+    "fortran": (("!",), ("", ""), "\"'"),
+    "markup": ((), ("<!--", "-->"), ""),
+    "ml": ((), ("(*", "*)"), '"'),
+    "none": ((), ("", ""), ""),
+}
+_NAMES = list(_STYLES)
+_LANGUAGES = {
+    "c": "C, C++, C#, Java, JavaScript, TypeScript, TSX, JSX, Go, Rust, Swift, Kotlin, Scala, Dart, SCSS, Less, Objective-C, "
+    "Objective-C++, Cuda, Solidity, Verilog, SystemVerilog, Groovy, Zig, GLSL, HLSL, D, Jsonnet, Thrift, Vala, Haxe, "
+    "ActionScript, OpenCL, QML, Stylus, JSON5, Protocol Buffer, JSON with Comments, V, Odin, Move, ShaderLab, WebAssembly",
+    "css": "CSS",
+    "php": "PHP, Hack",
+    "lua": "Lua, Luau, MoonScript",
+    "sql": "SQL, PLSQL, PLpgSQL, TSQL",
+    "haskell": "Haskell, Elm, PureScript, Agda, Idris, Dhall",
+    "dash": "Ada, VHDL, Eiffel, AppleScript",
+    "python": "Python, Cython, Starlark, Julia, Elixir",
+    "hash": "Ruby, Shell, Perl, Raku, R, YAML, TOML, Makefile, Dockerfile, CMake, PowerShell, Nim, Tcl, Awk, Crystal, GraphQL, "
+    "CoffeeScript, Fish, fish, Nix, Puppet, HCL, Gnuplot, Meson, Just, sed, Snakemake, Mako",
+    "semicolon": "Emacs Lisp, Common Lisp, Clojure, Scheme, Racket, Assembly, INI, LLVM, AutoHotkey, NewLisp",
+    "percent": "TeX, Erlang, MATLAB, Prolog, BibTeX, Mercury, PostScript",
+    "fortran": "Fortran, Fortran Free Form",
+    "markup": "HTML, XML, XSLT, SVG, Vue, Svelte, Markdown",
+    "ml": "OCaml, Coq, Rocq Prover, F#, Pascal, Mathematica, Standard ML, Isabelle",
+}
+_OF_LANGUAGE = {language: style for style, languages in _LANGUAGES.items() for language in languages.split(", ")}
+
+
+def _style_table() -> tuple[Bytes, npt.NDArray[np.bool_]]:
+    """For each style four tokens of up to four bytes (two of lines, begin, end): uint8 (styles, 4, 5), the size last; its quotes."""
+    tokens, quotes = np.zeros((len(_STYLES), 4, 5), np.uint8), np.zeros((len(_STYLES), 256), bool)
+    for style, (lines, (begin, end), quoted) in enumerate(_STYLES.values()):
+        for place, token in enumerate([*lines, *[""] * (2 - len(lines)), begin, end]):
+            tokens[style, place, : len(token)] = list(token.encode())
+            tokens[style, place, 4] = len(token)
+        quotes[style, list(quoted.encode())] = True
+    return tokens, quotes
+
+
+_TOKENS, _QUOTES = _style_table()
+_PYTHON = _NAMES.index("python")
+
+
+@kernel(inline="always")
+def _is_at(data: Bytes, at: int, end: int, token: Bytes) -> bool:  # pragma: no cover - compiled
+    size = int(token[4])
+    if size == 0 or at + size > end:
+        return False
+    for index in range(size):  # noqa: SIM110 - numba compiles loops, not generators
+        if data[at + index] != token[index]:
+            return False
+    return True
+
+
+@kernel
+def _comment_characters(data: Bytes, start: int, end: int, style: int) -> int:  # pragma: no cover - compiled
+    """Characters in comments: from their first mark to their end, line ends left out."""
+    tokens, quotes = _TOKENS[style], _QUOTES[style]
+    total = 0
+    at = start
+    first_on_line = True
+    while at < end:
+        byte = data[at]
+        if byte == 10:
+            first_on_line = True
+            at += 1
+            continue
+        block = _is_at(data, at, end, tokens[2])
+        docstring = style == _PYTHON and (block or (byte == 0x27 and at + 2 < end and data[at + 1] == 0x27 and data[at + 2] == 0x27))
+        if docstring:
+            counts = first_on_line  # a string that stands alone; others are data
+            quote = byte
+            begin = at
+            at += 3
+            while at < end and not (data[at] == quote and at + 2 < end and data[at + 1] == quote and data[at + 2] == quote):
+                at += 2 if data[at] == 0x5C else 1
+            at = min(at + 3, end)
+            if counts:
+                for place in range(begin, at):
+                    total += (data[place] & 0xC0) != 0x80 and data[place] != 10
+            first_on_line = False
+            continue
+        if block:
+            begin = at
+            at += int(tokens[2, 4])
+            while at < end and not _is_at(data, at, end, tokens[3]):
+                at += 1
+            at = min(at + int(tokens[3, 4]), end)
+            for place in range(begin, at):
+                total += (data[place] & 0xC0) != 0x80 and data[place] != 10
+            continue
+        if _is_at(data, at, end, tokens[0]) or _is_at(data, at, end, tokens[1]):
+            while at < end and data[at] != 10:
+                total += (data[at] & 0xC0) != 0x80
+                at += 1
+            continue
+        if byte != 0x20 and byte != 9:
+            first_on_line = False
+        if quotes[byte]:
+            at += 1
+            while at < end and data[at] != byte and (data[at] != 10 or byte == 0x60):
+                at += 2 if data[at] == 0x5C and at + 1 < end and data[at + 1] != 10 else 1
+            if at < end and data[at] == byte:
+                at += 1
+            continue
+        at += 1
+    return total
+
+
+@kernel(inline="always")
+def _is_hex(byte: int) -> bool:  # pragma: no cover - compiled
+    return 0x30 <= byte <= 0x39 or 0x61 <= (byte | 0x20) <= 0x66
+
+
+@kernel(inline="always")
+def _is_alphanumeric(byte: int) -> bool:  # pragma: no cover - compiled
+    return 0x30 <= byte <= 0x39 or 0x61 <= (byte | 0x20) <= 0x7A or byte == 0x5F or byte >= 0x80
+
+
+@kernel
+def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> None:  # pragma: no cover - compiled
+    """`out` = (characters in runs of encoded data, the longest run). Runs are ASCII, so bytes are characters.
+
+    base64: 64 and more of letters, digits, +, /, = and line ends. hex: 8 and more bytes of two digits, each with 0x or \\x before
+    it or not, with commas and white space between them, or none before a further \\x. Escapes: 8 and more \\uXXXX.
+    """
+    total = longest = 0
+    at = start
+    while at < end:
+        # base64
+        stop = at
+        while stop < end and (
+            (0x30 <= data[stop] <= 0x39) or (0x61 <= (data[stop] | 0x20) <= 0x7A) or data[stop] in (0x2B, 0x2F, 0x3D, 10)
+        ):
+            stop += 1
+        if stop - at >= 64:
+            total += stop - at
+            longest = max(longest, stop - at)
+            at = stop
+            continue
+        base64_stop = stop
+        begins = at == start or not _is_alphanumeric(data[at - 1])
+        # hex bytes and \\u escapes, which begin where no word goes on
+        place = at
+        items = 0
+        last = at
+        while begins and place < end:
+            item = place
+            if item + 1 < end and (data[item] == 0x30 or data[item] == 0x5C) and data[item + 1] == 0x78:
+                item += 2
+            if item + 1 >= end or not _is_hex(data[item]) or not _is_hex(data[item + 1]):
+                break
+            item += 2
+            if item < end and _is_alphanumeric(data[item]):
+                break
+            items += 1
+            last = item
+            place = item
+            while place < end and (data[place] == 0x2C or data[place] == 0x20 or data[place] == 9 or data[place] == 10):
+                place += 1
+            if place == item and not (item < end and data[item] == 0x5C):
+                break
+        if items >= 8:
+            total += last - at
+            longest = max(longest, last - at)
+            at = max(place, last)
+            continue
+        place = at
+        items = 0
+        while place + 5 < end and data[place] == 0x5C and data[place + 1] == 0x75:
+            if not (_is_hex(data[place + 2]) and _is_hex(data[place + 3]) and _is_hex(data[place + 4]) and _is_hex(data[place + 5])):
+                break
+            items += 1
+            place += 6
+        if items >= 8:
+            total += place - at
+            longest = max(longest, place - at)
+            at = place
+            continue
+        # go on behind the word that begins here, so that every byte is looked at a bounded number of times
+        is_word = _is_alphanumeric(data[at])
+        at += 1
+        while is_word and at < base64_stop and _is_alphanumeric(data[at]):
+            at += 1
+    out[0], out[1] = total, longest
+
+
+@kernel
+def _opens(data: Bytes, at: int, end: int, name: Bytes) -> bool:  # pragma: no cover - compiled
+    if at + len(name) > end:
+        return False
+    for index in range(len(name)):  # noqa: SIM110 - numba compiles loops, not generators
+        if (data[at + index] | 0x20) != name[index]:
+            return False
+    return True
+
+
+_SCRIPT, _STYLE = np.frombuffer(b"script", np.uint8), np.frombuffer(b"style", np.uint8)
+
+
+@kernel
+def _visible_characters(data: Bytes, start: int, end: int) -> int:  # pragma: no cover - compiled
+    """Characters of a page outside of tags, comments, scripts and styles; runs of white space count as one."""
+    total = 0
+    at = start
+    space = True
+    while at < end:
+        byte = data[at]
+        if byte == 0x3C:
+            hidden = 0  # 1 script, 2 style
+            if _opens(data, at + 1, end, _SCRIPT):
+                hidden = 1
+            elif _opens(data, at + 1, end, _STYLE):
+                hidden = 2
+            comment = at + 3 < end and data[at + 1] == 0x21 and data[at + 2] == 0x2D and data[at + 3] == 0x2D
+            while at < end and not (data[at] == 0x3E and (not comment or (data[at - 1] == 0x2D and data[at - 2] == 0x2D))):
+                at += 1
+            at += 1
+            if hidden:
+                while at < end and not (
+                    data[at] == 0x3C
+                    and at + 1 < end
+                    and data[at + 1] == 0x2F
+                    and _opens(data, at + 2, end, _SCRIPT if hidden == 1 else _STYLE)
+                ):
+                    at += 1
+            continue
+        blank = byte == 0x20 or (9 <= byte <= 13)
+        if not (blank and space):
+            total += (byte & 0xC0) != 0x80
+        space = blank
+        at += 1
+    return total
+
+
+_XML = np.frombuffer(b"<?xml version=", np.uint8)
+
+
+@kernel
+def _code(
+    offsets: Offsets, data: Bytes, styles: npt.NDArray[np.int64], is_page: npt.NDArray[np.bool_], out: npt.NDArray[np.float64]
+) -> None:  # pragma: no cover - compiled
+    encoded = np.zeros(2, np.int64)
+    for document in range(len(offsets) - 1):
+        start, end = offsets[document], offsets[document + 1]
+        if styles[document] < 0:
+            continue
+        characters = lines = 0
+        for at in range(start, end):
+            characters += (data[at] & 0xC0) != 0x80
+            lines += data[at] == 10
+        row = out[document]
+        row[0] = _comment_characters(data, start, end, styles[document]) / max(1, characters)
+        _encoded(data, start, end, encoded)
+        row[1] = encoded[0] / max(1, characters)
+        row[2] = encoded[1]
+        row[3] = 0
+        for at in range(start, min(end, start + 100)):
+            if _opens(data, at, end, _XML):
+                row[3] = 1
+                break
+        visible = _visible_characters(data, start, end) if is_page[document] else characters
+        row[4] = visible / max(1, characters)
+        row[5] = visible
+        row[6] = lines + (end > start and data[end - 1] != 10)
+
+
+def measure_code(offsets: Offsets, data: Bytes, languages: Sequence[str | None], wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+    """The columns of `COLUMNS` for documents as kernels see them; null where not `wanted`. `languages`: as linguist names them."""
+    styles = np.array([_NAMES.index(_OF_LANGUAGE.get(language or "", "none")) for language in languages], np.int64)
+    is_page = np.array([language in ("HTML", "Vue", "Svelte") for language in languages], bool)
+    out = np.zeros((len(offsets) - 1, len(COLUMNS)), np.float64)
+    _code(offsets, data, np.where(wanted, styles, -1), is_page, out)
+    return {
+        name: pa.array(out[:, index].astype(np.int64 if name in _INTEGERS else np.float64), mask=~wanted)
+        for index, name in enumerate(COLUMNS)
+    }

@@ -1,0 +1,238 @@
+"""What rules for papers look at: citations, mathematics, damage by optical character recognition, where the references begin.
+
+The ideas are peS2o's (Soldaini and Lo 2023) and S2ORC's; how each is found here stands beside its column.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kernel.compile import kernel
+from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode
+
+COLUMNS = {
+    "citations_per_word": "[12], [3, 4-6], (Name et al., 2010) / words",
+    "mathematics": "characters in $...$, $$...$$, \\(...\\), \\[...\\], and mathematical symbols / characters",
+    "spaced_letters": "runs of four and more single letters with a space between (s p a c e d)",
+    "single_letters": "words of one letter, a and I left out / words",
+    "replacement_characters": "U+FFFD / characters",
+    "broken_lines": "lines that end in a letter and a hyphen / lines that are not blank",
+    "references_begin": "byte where a section of references begins, its heading included; -1 where there is none",
+    "references_end": "byte where it ends: at an appendix, or the end; -1",
+}
+_INTEGERS = ("spaced_letters", "references_begin", "references_end")
+
+MATHEMATICS_LIMIT = 2000  # bytes that a formula may have; a dollar sign without a second one is a price
+
+_HEADINGS = (
+    "references",
+    "bibliography",
+    "works cited",
+    "literature cited",
+    "literature",
+    "references and notes",
+    "reference list",
+    "cited references",
+)
+_AFTER = ("appendix", "appendices", "supplementary", "supplemental", "supporting information", "annex")
+
+
+def _word_table(words: tuple[str, ...]) -> tuple[Bytes, npt.NDArray[np.int64]]:
+    return np.frombuffer("".join(words).encode(), np.uint8), np.cumsum([0, *(len(word) for word in words)])
+
+
+_HEADING_TEXT, _HEADING_STARTS = _word_table(_HEADINGS)
+_AFTER_TEXT, _AFTER_STARTS = _word_table(_AFTER)
+
+
+@kernel
+def _heading(
+    data: Bytes, at: int, end: int, text: Bytes, starts: npt.NDArray[np.int64], whole: bool
+) -> bool:  # pragma: no cover - compiled
+    """Whether a line is one of the headings, in any case, behind a number or hash signs, and with `whole` nothing after it."""
+    while at < end and (data[at] in (0x20, 9, 0x23, 0x2A, 0x2E) or 0x30 <= data[at] <= 0x39):
+        at += 1
+    for word in range(len(starts) - 1):
+        size = starts[word + 1] - starts[word]
+        if at + size > end:
+            continue
+        same = True
+        for index in range(size):
+            if (data[at + index] | 0x20) != (text[starts[word] + index] | 0x20):
+                same = False
+                break
+        if not same:
+            continue
+        rest = at + size
+        if not whole:
+            return bool(rest >= end or not 0x61 <= (data[rest] | 0x20) <= 0x7A)
+        while rest < end and data[rest] in (0x20, 9, 0x3A, 0x2E, 0x2A, 0x23):
+            rest += 1
+        if rest == end:
+            return True
+    return False
+
+
+@kernel
+def _bracket_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
+    """[12], [3, 4], [5-7], [5–7]: within 40 bytes."""
+    place, digits = at + 1, 0
+    stop = min(end, at + 40)
+    while place < stop:
+        byte = data[place]
+        if 0x30 <= byte <= 0x39:
+            digits += 1
+        elif byte == 0x5D:
+            return digits > 0
+        elif byte not in (0x2C, 0x20, 0x2D, 0x3B, 0xE2, 0x80, 0x93):
+            return False
+        place += 1
+    return False
+
+
+@kernel
+def _author_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
+    """(Name, 2010), (see Name et al. 1999a; Other 2001): a year of 1800 to 2099 in parentheses with a letter before it, or alone."""
+    place = at + 1
+    stop = min(end - 3, at + 160)
+    while place < stop:
+        byte = data[place]
+        if byte == 0x29 or byte == 0x28 or byte == 10:
+            return False
+        year = (byte == 0x31 and data[place + 1] in (0x38, 0x39)) or (byte == 0x32 and data[place + 1] == 0x30)
+        if year and 0x30 <= data[place + 2] <= 0x39 and 0x30 <= data[place + 3] <= 0x39 and not 0x30 <= data[place - 1] <= 0x39:
+            after = data[place + 4] if place + 4 < end else 0x29
+            return bool(after == 0x29 or after == 0x3B or after == 0x2C or after == 0x3A or (0x61 <= after <= 0x66))
+        place += 1
+    return False
+
+
+@kernel
+def _formula_end(data: Bytes, start: int, at: int, end: int, closed: npt.NDArray[np.int64]) -> int:  # pragma: no cover - compiled
+    """Where a formula that begins at `at` ends, or -1: $...$ (no blank line, no space inside its dollars), $$...$$, and brackets."""
+    stop = min(end, at + MATHEMATICS_LIMIT)
+    if data[at] == 0x24:
+        if at > start and data[at - 1] == 0x5C:
+            return -1
+        if at + 1 < end and data[at + 1] == 0x24:
+            place = at + 2
+            while place + 1 < stop:
+                if data[place] == 0x24 and data[place + 1] == 0x24:
+                    return place + 2
+                place += 1
+            return -1
+        place = at + 1
+        if place >= end or data[place] in (0x20, 10):
+            return -1
+        while place < stop:
+            if data[place] == 0x24 and data[place - 1] != 0x5C:
+                price = place + 1 < end and 0x30 <= data[place + 1] <= 0x39
+                return -1 if data[place - 1] == 0x20 or price else place + 1
+            if data[place] == 10 and data[place - 1] == 10:
+                return -1
+            place += 1
+        return -1
+    if at + 1 >= end or (data[at + 1] != 0x28 and data[at + 1] != 0x5B):
+        return -1
+    kind = 0 if data[at + 1] == 0x28 else 1
+    close = 0x29 if kind == 0 else 0x5D
+    place = max(at + 2, closed[kind])  # where the next end is, is looked for once, however many beginnings there are
+    while place + 1 < end and not (data[place] == 0x5C and data[place + 1] == close):
+        place += 1
+    closed[kind] = place
+    return place + 2 if place + 1 < end and place < at + MATHEMATICS_LIMIT else -1
+
+
+@kernel
+def _science(
+    offsets: Offsets, data: Bytes, classes: Bytes, symbols: Bytes, wanted: npt.NDArray[np.bool_], out: npt.NDArray[np.float64]
+) -> None:  # pragma: no cover - compiled
+    closed = np.zeros(2, np.int64)
+    for document in range(len(offsets) - 1):
+        if not wanted[document]:
+            continue
+        start, end = offsets[document], offsets[document + 1]
+        closed[:] = start
+        characters = words = citations = mathematics = spaced = singles = replaced = lines = broken = 0
+        references, references_end = -1, -1
+        length = letters = run = 0  # of the current word; single letters before it
+        line = start
+        formula = start  # where the last formula ends
+        at = start
+        while at <= end:
+            if at < end:
+                code, following = decode(data, at)
+                kind = classes[code] & 7
+            else:
+                code, following, kind = 10, at + 1, SPACE
+            if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
+                length += 1
+                letters += kind == LETTER
+            elif length:
+                words += 1
+                if length == 1 and letters == 1:
+                    last = data[at - 1]
+                    singles += last != 0x61 and last != 0x41 and last != 0x49
+                    run += 1
+                    spaced += run == 4
+                else:
+                    run = 0
+                length = letters = 0
+            if kind != SPACE and kind != LETTER:
+                run = 0
+            if code == 10:
+                run = 0
+                visible = at
+                while visible > line and data[visible - 1] in (0x20, 9, 13):
+                    visible -= 1
+                if visible > line:
+                    lines += 1
+                    broken += data[visible - 1] == 0x2D and visible - 2 >= line and 0x61 <= (data[visible - 2] | 0x20) <= 0x7A
+                    if visible - line <= 80:
+                        if _heading(data, line, visible, _HEADING_TEXT, _HEADING_STARTS, True):
+                            references, references_end = line - start, end - start
+                        elif (
+                            references >= 0
+                            and references_end == end - start
+                            and _heading(data, line, visible, _AFTER_TEXT, _AFTER_STARTS, False)
+                        ):
+                            references_end = line - start
+                line = following
+            elif code == 0x5B:
+                citations += _bracket_citation(data, at, end)
+            elif code == 0x28:
+                citations += _author_citation(data, at, end)
+            if code == 0xFFFD:
+                replaced += 1
+            if at < end:
+                characters += 1
+                if at >= formula and (code == 0x24 or code == 0x5C):
+                    stop = _formula_end(data, start, at, end, closed)
+                    if stop > 0:
+                        formula = stop
+                mathematics += at < formula or symbols[code] != 0
+            at = following
+        row = out[document]
+        row[0] = citations / max(1, words)
+        row[1] = mathematics / max(1, characters)
+        row[2] = spaced
+        row[3] = singles / max(1, words)
+        row[4] = replaced / max(1, characters)
+        row[5] = broken / max(1, lines)
+        row[6] = references
+        row[7] = references_end
+
+
+def measure_science(offsets: Offsets, data: Bytes, classes: Bytes, symbols: Bytes, wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+    """The columns of `COLUMNS` for documents as kernels see them; null where not `wanted`.
+
+    `symbols`: 1 for Unicode's mathematical symbols, as `utf8.mathematical_symbols()` gives them.
+    """
+    out = np.zeros((len(offsets) - 1, len(COLUMNS)), np.float64)
+    _science(offsets, data, classes, symbols, wanted, out)
+    return {
+        name: pa.array(out[:, index].astype(np.int64 if name in _INTEGERS else np.float64), mask=~wanted)
+        for index, name in enumerate(COLUMNS)
+    }

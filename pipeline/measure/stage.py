@@ -1,0 +1,146 @@
+"""Measure: every number that a rule may look at, once, so that a new threshold never reads text again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kernel.utf8 import mathematical_symbols, utf8_view
+from pipeline.measure import code, lines, science, statistics
+from pipeline.measure.classifiers import ClassifierConfig
+from pipeline.measure.classifiers import scores as classify
+from pipeline.measure.language import detect
+from pipeline.measure.statistics import character_classes, measure
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.documents import CODE, DOCUMENTS, STATISTICS, source_of
+from pipeline.workdir.engine import File, Stage, Summary, Task
+
+VERSION = 4
+# Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
+CARRIED = ("domain", "source", "license", "url")
+# What is a column besides, in words.
+OTHERS = {
+    "language": "natural language, as fastText names it",
+    "language_score": "its probability",
+    "declared_language": "language as the source says it: en, de; Python, C",
+    "year": "of publication",
+    "generated": "why a file is taken for a generated one",
+    "vendored": "why a file is taken for a copy of another project's",
+}
+# Numbers that a report draws, in their groups.
+FAMILIES: dict[str, Mapping[str, str]] = {"text": statistics.COLUMNS, "code": code.COLUMNS, "science": science.COLUMNS}
+
+_YEAR = re.compile(r"(?<!\d)(1[5-9]\d\d|20\d\d)(?!\d)")
+
+
+def measure_text(
+    texts: pa.Array | pa.ChunkedArray,
+    is_code: npt.NDArray[np.bool_] | None = None,
+    languages: Sequence[str | None] | None = None,
+    with_lines: npt.NDArray[np.bool_] | None = None,
+) -> pa.Table:
+    """All that kernels measure of some documents, one row each: the columns of `statistics`, `code`, `science` and `lines`.
+
+    `is_code`: which are programs (default: none); `languages`: theirs, as linguist names them; `with_lines`: of which the lines
+    are measured (default: all). What is not measured of a document is null.
+    """
+    table = measure(texts)
+    rows = table.num_rows
+    offsets, data = utf8_view(texts)
+    classes, upper = character_classes()
+    programs = np.zeros(rows, bool) if is_code is None else is_code
+    more = {
+        **code.measure_code(offsets, data, languages or [None] * rows, programs),
+        **science.measure_science(offsets, data, classes, mathematical_symbols(), ~programs),
+        **lines.measure_lines(offsets, data, classes, upper, np.ones(rows, bool) if with_lines is None else with_lines),
+    }
+    return pa.Table.from_arrays([*table.columns, *more.values()], names=[*table.column_names, *more])
+
+
+@dataclass(frozen=True)
+class _Work:
+    partition: Partition
+    lines: Mapping[str, bool] = field(default_factory=dict)  # by domain or source: whether its rules look at lines
+    classifiers: tuple[ClassifierConfig, ...] = ()
+
+
+def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+    """One task: the statistics of one partition of documents, row for row."""
+    documents = workdir.read_table(DOCUMENTS, work.partition, ["text", "language", "date", "meta", *CARRIED])
+    domains, sources = documents["domain"].to_pylist(), documents["source"].to_pylist()
+    is_code = np.array([domain == CODE for domain in domains], bool)
+    wanted = np.array([work.lines.get(s, work.lines.get(d, False)) for d, s in zip(domains, sources, strict=True)], bool)
+    table = measure_text(documents["text"], is_code, documents["language"].to_pylist(), wanted)
+    more: dict[str, pa.Array] = {}
+    # the natural language of source code is no property of the code
+    languages, scores = detect(pc.if_else(pa.array(is_code), pa.scalar("", documents["text"].type), documents["text"]))
+    more["language"], more["language_score"] = pa.array(languages, pa.string()), pa.array(scores)
+    more["declared_language"] = documents["language"]
+    more["year"] = pa.array([_year(date) for date in documents["date"].to_pylist()], pa.int64())
+    marks = [json.loads(meta) if meta and ('"generated"' in meta or '"vendored"' in meta) else {} for meta in documents["meta"].to_pylist()]
+    for name in ("generated", "vendored"):
+        more[name] = pa.array([_reason(mark.get(name)) for mark in marks], pa.string())
+    for classifier in work.classifiers:
+        among = np.array([classifier.domains is None or domain in classifier.domains for domain in domains], bool)
+        score = np.full(len(domains), np.nan)
+        score[among] = classify(documents["text"].filter(pa.array(among)), classifier)
+        more[classifier.column] = pa.array(score, mask=~among)
+    for name in CARRIED:
+        more[name] = documents[name]
+    for name, column in more.items():
+        table = table.append_column(name, column)
+    yield File(STATISTICS, work.partition.name, to_parquet(table), table.num_rows)
+    return {}
+
+
+def _year(date: str | None) -> int | None:
+    found = _YEAR.search(date[:64]) if date else None
+    return int(found.group()) if found else None
+
+
+def _reason(mark: object) -> str | None:
+    return (mark if isinstance(mark, str) else "said so by its source") if mark else None
+
+
+def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = None, classifiers: Sequence[ClassifierConfig] = ()) -> Stage:
+    """The stage over all partitions of `documents/`.
+
+    `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. Raises `UserError`
+    where one cannot be read.
+    """
+    wanted = dict(sorted((line_rules or {}).items()))
+    domains = {source["name"]: source["domain"] for source in documents.configuration.get("sources", [])}
+    models = [classifier.fingerprint() for classifier in classifiers]
+
+    def needed(partition: Partition) -> dict[str, bool]:
+        """Of `wanted` what the partition's own source says: the rules of another are no reason to measure it again."""
+        source = source_of(partition.name)
+        if source in domains:
+            lines = wanted.get(source, wanted.get(domains[source], False))
+            return {source: True} if lines else {}
+        return wanted if any(wanted.values()) else {}
+
+    tasks = tuple(
+        Task(
+            partition.name,
+            fingerprint(VERSION, partition.checksum, needed(partition), models),
+            _Work(partition, needed(partition), tuple(classifiers)),
+            partition.bytes,
+        )
+        for partition in documents.partitions
+    )
+    return Stage(
+        "measure",
+        (STATISTICS,),
+        measure_partition,
+        tasks,
+        {"line_rules": wanted, "classifiers": [classifier.name for classifier in classifiers]},
+        memory=1 << 30,
+    )

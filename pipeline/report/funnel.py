@@ -1,0 +1,224 @@
+"""What came in, what went out and why: the numbers of a workdir, from its manifests alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.contamination.stage import NGRAMS
+from pipeline.dedup.anchor import GROUPS
+from pipeline.mix.mixing import PLAN, SPLIT, TOKENS
+from pipeline.mix.tokens import TOKENIZER
+from pipeline.pack.stage import shards_dataset
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.documents import DOCUMENTS
+from pipeline.workdir.verdicts import ORDER, totals, verdict_dataset
+
+
+@dataclass(frozen=True)
+class Count:
+    """Documents, and bytes of their text."""
+
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """How one phase was packed."""
+
+    phase: str
+    length: int
+    rows: int
+    segments: int
+    tokens: int
+    slots: int
+    domains: dict[str, int]  # ids, special tokens left out
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the slots that are tokens."""
+        return self.tokens / self.slots if self.slots else 0.0
+
+
+@dataclass(frozen=True)
+class Contaminated:
+    """What was found of one evaluation set."""
+
+    name: str
+    items: int
+    too_short: int  # of them, to be looked for
+    unreadable: int
+    ngrams: int
+    documents: int  # of the corpus, that have some of it
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What a phase asks of a group, what there is, and what that means in one pass over the mix."""
+
+    domain: str
+    share: float
+    available: int  # tokens
+    epochs: float
+    documents: int  # that are seen
+    repeated: int  # times that one is seen again
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """The stages in order, each with what it left of each domain; and all that there is to say about drops, tokens, packing."""
+
+    domains: tuple[str, ...]
+    stages: tuple[tuple[str, dict[str, Count]], ...]
+    reasons: tuple[tuple[str, str, dict[str, int]], ...]  # stage, rule, documents by domain
+    sources: dict[str, tuple[str, Count, Count]]  # source -> domain, in, out
+    quarantined: int
+    cuts: tuple[tuple[str, dict[str, Count]], ...]  # stage, and by domain the documents and bytes that it cut
+    contamination: tuple[Contaminated, ...]
+    warnings: tuple[str, ...]
+    split: dict[str, dict[str, Count]]  # domain -> train, validation
+    mix: dict[str, dict[str, Mixed]]  # phase -> group
+    tokenizer: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, dict[str, int]] = field(default_factory=dict)  # domain -> documents, tokens, bytes
+    packed: tuple[Packed, ...] = ()
+
+
+def funnel(workdir: Workdir) -> Funnel:
+    """Read the manifests of a workdir. What has not been made yet is empty. Raises `UserError` where nothing was ingested."""
+    documents = workdir.require(DOCUMENTS)
+    ingested = {
+        domain: Count(counts["documents"], counts["bytes"]) for domain, counts in sorted(documents.summary.get("domains", {}).items())
+    }
+    stages: list[tuple[str, dict[str, Count]]] = [("ingest", ingested)]
+    reasons: list[tuple[str, str, dict[str, int]]] = []
+    cuts: list[tuple[str, dict[str, Count]]] = []
+    final: Manifest | None = None
+    for name in ORDER:
+        manifest = workdir.manifest(verdict_dataset(name))
+        if manifest is None:
+            continue
+        final = manifest
+        sums = totals(manifest.summary)
+        stages.append((name, {domain: Count(sums[domain]["kept"], sums[domain]["kept_bytes"]) for domain in sorted(sums)}))
+        cut = {domain: Count(sums[domain]["cut"], sums[domain]["cut_bytes"]) for domain in sorted(sums) if sums[domain]["cut"]}
+        if cut:
+            cuts.append((name, cut))
+        rules = sorted({rule for counts in sums.values() for rule in counts["rules"]})
+        for rule in rules:
+            by_domain = {domain: counts["rules"][rule] for domain, counts in sorted(sums.items()) if rule in counts["rules"]}
+            reasons.append((name, rule, by_domain))
+    split = workdir.manifest(SPLIT)
+    plan = workdir.manifest(PLAN)
+    tokenizer = workdir.manifest(TOKENIZER)
+    tokens = workdir.manifest(TOKENS)
+    return Funnel(
+        domains=tuple(ingested),
+        stages=tuple(stages),
+        reasons=tuple(reasons),
+        sources=_sources(documents, final),
+        quarantined=sum(counts["quarantined"] for counts in documents.summary.get("sources", {}).values()),
+        cuts=tuple(cuts),
+        contamination=_contamination(workdir),
+        warnings=tuple(warnings(workdir)),
+        split=_split(split),
+        mix=_mix(plan),
+        tokenizer=tokenizer.summary if tokenizer else {},
+        tokens=tokens.summary.get("domains", {}) if tokens else {},
+        packed=_packed(workdir),
+    )
+
+
+LEAST_DOCUMENTS = 20  # of a source, for its losses to be called unusual
+
+
+def warnings(workdir: Workdir, alarm_share: float | None = None) -> list[str]:
+    """What near deduplication did that deserves a look: sources that lose an unusual share, comparisons left out.
+
+    `alarm_share`: of a source's documents; by default the one that the run was made with.
+    """
+    manifest = workdir.manifest(verdict_dataset("near"))
+    if manifest is None:
+        return []
+    limit = alarm_share if alarm_share is not None else manifest.configuration.get("alarm_share", 0.5)
+    found = []
+    for name, counts in sorted(totals(manifest.summary, by="source").items()):
+        looked_at = counts["kept"] + counts["dropped"]
+        if looked_at >= LEAST_DOCUMENTS and counts["dropped"] > limit * looked_at:
+            found.append(
+                f"near deduplication drops {counts['dropped']:,} of {looked_at:,} documents of source {name} "
+                f"({counts['dropped'] / looked_at:.0%}, over near.alarm_share = {limit:g}); look at some with `foundry explain`"
+            )
+    groups = workdir.manifest(GROUPS)
+    left_out = groups.summary.get("left_out", 0) if groups is not None else 0
+    if left_out:
+        found.append(
+            f"near deduplication: {left_out:,} documents that stay share a band with more than near.compare others that stay, and "
+            "were not all compared with what came after; raise near.compare to compare them"
+        )
+    return found
+
+
+def _contamination(workdir: Workdir) -> tuple[Contaminated, ...]:
+    index, verdict = workdir.manifest(NGRAMS), workdir.manifest(verdict_dataset("contamination"))
+    if index is None or verdict is None:
+        return ()
+    hits = verdict.summary.get("sets", {})
+    return tuple(
+        Contaminated(name, s["items"], s["too_short"], s["unreadable"], s["ngrams"], hits.get(name, {}).get("documents", 0))
+        for name, s in sorted(index.summary["sets"].items())
+    )
+
+
+def _sources(documents: Manifest, final: Manifest | None) -> dict[str, tuple[str, Count, Count]]:
+    """For each source its domain, what came in and what was kept of it."""
+    domain_of: dict[str, str] = {source["name"]: source["domain"] for source in documents.configuration.get("sources", [])}
+    left = totals(final.summary, by="source") if final else {}
+    result = {}
+    for name, counts in sorted(documents.summary.get("sources", {}).items()):
+        kept = left.get(name, {"kept": 0, "kept_bytes": 0})
+        came = Count(counts["documents"], counts["bytes"])
+        result[name] = (domain_of.get(name, ""), came, Count(kept["kept"], kept["kept_bytes"]))
+    return result
+
+
+def _split(split: Manifest | None) -> dict[str, dict[str, Count]]:
+    found: dict[str, dict[str, Count]] = {}
+    for domain, sources in sorted((split.summary if split else {}).get("sources", {}).items()):
+        for parts in sources.values():
+            for name, counts in parts.items():
+                before = found.setdefault(domain, {}).get(name, Count(0, 0))
+                found[domain][name] = Count(before.documents + counts["documents"], before.bytes + counts["bytes"])
+    return found
+
+
+def _mix(plan: Manifest | None) -> dict[str, dict[str, Mixed]]:
+    found: dict[str, dict[str, Mixed]] = {}
+    for phase in plan.configuration.get("phases", []) if plan else []:
+        counts = plan.summary.get("phases", {}).get(phase["name"], {}) if plan else {}
+        groups = found.setdefault(phase["name"], {})
+        for group in phase["groups"]:
+            made = counts.get(group["group"], {"documents": 0, "repeated": 0, "tokens": 0})
+            groups[group["group"]] = Mixed(
+                group["domain"],
+                group["share"],
+                group["available"],
+                group["epochs"],
+                made["documents"],
+                made["repeated"],
+                made["tokens"],
+            )
+    return found
+
+
+def _packed(workdir: Workdir) -> tuple[Packed, ...]:
+    plan = workdir.manifest(PLAN)
+    phases = [phase["name"] for phase in plan.configuration.get("phases", [])] if plan else []
+    found = []
+    for phase in [*phases, "validation"]:
+        manifest = workdir.manifest(shards_dataset(phase))
+        if manifest is not None and manifest.summary:
+            s = manifest.summary
+            length = manifest.configuration["length"]
+            found.append(Packed(phase, length, s["rows"], s["segments"], s["tokens"], s["slots"], s["domains"]))
+    return tuple(found)

@@ -1,0 +1,358 @@
+"""`report.html`: what came in, what went out and why, with plots, in one self-contained file."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
+
+from pipeline.contamination.stage import REPORT
+from pipeline.report.funnel import Count, Funnel, funnel
+from pipeline.report.histograms import Histogram, by_group, draw, histograms
+from pipeline.report.samples import Sample, samples
+from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.documents import STATISTICS
+from pipeline.workdir.verdicts import ORDER, entries, kept, verdict_dataset
+
+# Colours that stay apart for the colour-blind too (Okabe and Ito 2008), in the order of the domains.
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c")
+_SOFT = "#5d6b7c"
+
+
+def write_report(workdir: Workdir, run: Path) -> str:
+    """Write `report.html` into the workdir; returns its path. Raises `UserError` where nothing was ingested.
+
+    `run`: the folder of a training run, whose metrics are shown where there are any; its name is the report's title.
+    """
+    numbers = funnel(workdir)
+    colours = {domain: PALETTE[index % len(PALETTE)] for index, domain in enumerate(numbers.domains)}
+    template = Environment(autoescape=True).from_string(files("pipeline.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    metrics = _metrics(run)
+    html = template.render(
+        name=run.name,
+        workdir=workdir.uri,
+        colours=colours,
+        domains=numbers.domains,
+        tiles=_tiles(numbers, metrics),
+        funnel=_funnel(numbers),
+        reasons=_reasons(numbers),
+        quarantined=f"{numbers.quarantined:,}" if numbers.quarantined else "",
+        sources=_sources(numbers),
+        warnings=numbers.warnings,
+        cuts=[
+            {
+                "stage": stage,
+                "cells": [f"{_size(counts[d].bytes)} of {counts[d].documents:,}" if d in counts else "" for d in numbers.domains],
+                "total": _size(sum(count.bytes for count in counts.values())),
+            }
+            for stage, counts in numbers.cuts
+        ],
+        contamination=[
+            (found.name, *(f"{n:,}" for n in (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)))
+            for found in numbers.contamination
+        ],
+        contaminated=_contaminated(workdir),
+        histograms=[
+            {
+                "group": group,
+                "domain": domain,
+                "limited": [_plot(histogram, colours[domain]) for histogram in limited],
+                "others": [_plot(histogram, colours[domain]) for histogram in others],
+            }
+            for group, domain, limited, others in by_group(histograms(workdir))
+        ],
+        samples=_samples(samples(workdir)),
+        lengths=_lengths(workdir, numbers.domains, colours),
+        mix=_mix(numbers),
+        packed=[
+            {
+                "phase": packed.phase,
+                "length": f"{packed.length:,}",
+                "rows": f"{packed.rows:,}",
+                "segments": f"{packed.segments:,}",
+                "tokens": f"{packed.tokens:,}",
+                "efficiency": f"{packed.efficiency:.2%}",
+            }
+            for packed in numbers.packed
+        ],
+        training=_training(metrics) if metrics else None,
+    )
+    workdir.write(html.encode(), "report.html")
+    return workdir.path("report.html")
+
+
+def _plot(histogram: Histogram, colour: str) -> dict[str, str]:
+    return {"name": histogram.statistic, "words": histogram.description, "svg": draw(histogram, colour)}
+
+
+def _samples(found: list[Sample]) -> list[dict[str, Any]]:
+    """Samples by rule and domain, for the template."""
+    keys = list(dict.fromkeys((sample.rule, sample.domain) for sample in found))
+    rows = []
+    for rule, domain in keys:
+        of_key = [sample for sample in found if (sample.rule, sample.domain) == (rule, domain)]
+        shown = [
+            {
+                "document": sample.document,
+                "value": sample.detail
+                or (f"{sample.value:.3g}, limit {sample.limit:.3g}" if sample.value is not None and sample.limit is not None else ""),
+                "text": sample.cut if rule == "" else sample.text,
+            }
+            for sample in of_key
+        ]
+        rows.append({"rule": rule, "domain": domain, "samples": shown})
+    return rows
+
+
+SHOWN_CONTAMINATED = 8
+
+
+def _contaminated(workdir: Workdir) -> list[dict[str, str]]:
+    """The first documents of the contamination report, with the matched spans."""
+    if workdir.manifest(REPORT) is None or workdir.manifest(verdict_dataset("contamination")) is None:
+        return []
+    rows: list[dict[str, str]] = []
+    for _, table in workdir.tables(REPORT):
+        rows += table.slice(0, SHOWN_CONTAMINATED - len(rows)).to_pylist()
+        if len(rows) >= SHOWN_CONTAMINATED:
+            break
+    return rows
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _count(count: float) -> str:
+    for unit in ("", " k", " M", " G"):
+        if count < 1000:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g} T"
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def _tiles(numbers: Funnel, metrics: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    first, last = numbers.stages[0][1], numbers.stages[-1][1]
+    tiles = [
+        (_count(sum(count.documents for count in first.values())), "documents in"),
+        (_count(sum(count.documents for count in last.values())), "documents kept"),
+        (_size(sum(count.bytes for count in last.values())), "text kept"),
+    ]
+    if numbers.tokens:
+        tokens = sum(counts["tokens"] for counts in numbers.tokens.values())
+        size = sum(counts["bytes"] for counts in numbers.tokens.values())
+        tiles.append((_count(tokens), f"tokens, {size / max(1, tokens):.2f} bytes each"))
+    validation = [line for line in metrics if line["kind"] == "validation"]
+    if validation:
+        tiles.append((f"{validation[-1]['loss']:.2f}", f"validation loss, from {validation[0]['loss']:.2f}"))
+    rates = [line["tokens_per_second"] for line in metrics if line["kind"] == "train"]
+    if rates:
+        tiles.append((_count(float(np.median(rates))), "tokens/s in training"))
+    return tiles
+
+
+def _bars(values: Iterable[tuple[str, float, str]], most: float) -> list[tuple[str, str, str]]:
+    return [(domain, f"{100 * value / most:.3f}" if most else "0", title) for domain, value, title in values]
+
+
+def _funnel(numbers: Funnel) -> list[dict[str, Any]]:
+    most = max(sum(count.bytes for count in counts.values()) for _, counts in numbers.stages)
+    rows = []
+    for stage, counts in numbers.stages:
+        shown = [(domain, counts.get(domain, Count(0, 0))) for domain in numbers.domains]
+        rows.append(
+            {
+                "stage": stage,
+                "bars": _bars(((d, c.bytes, f"{d}: {c.documents:,} documents, {_size(c.bytes)}") for d, c in shown), most),
+                "documents": f"{sum(count.documents for count in counts.values()):,}",
+                "bytes": _size(sum(count.bytes for count in counts.values())),
+            }
+        )
+    return rows
+
+
+def _reasons(numbers: Funnel) -> list[dict[str, Any]]:
+    ordered = sorted(numbers.reasons, key=lambda reason: -sum(reason[2].values()))
+    most = max((sum(counts.values()) for _, _, counts in ordered), default=0)
+    return [
+        {
+            "rule": rule,
+            "bars": _bars(((domain, counts.get(domain, 0), f"{domain}: {counts.get(domain, 0):,}") for domain in numbers.domains), most),
+            "cells": [f"{counts[domain]:,}" if domain in counts else "" for domain in numbers.domains],
+            "total": f"{sum(counts.values()):,}",
+        }
+        for _, rule, counts in ordered
+    ]
+
+
+def _sources(numbers: Funnel) -> list[dict[str, str]]:
+    return [
+        {
+            "name": name,
+            "domain": domain,
+            "came": f"{came.documents:,}",
+            "kept": f"{left.documents:,}",
+            "bytes": _size(left.bytes),
+            "share": f"{left.documents / came.documents:.0%}" if came.documents else "",
+        }
+        for name, (domain, came, left) in sorted(numbers.sources.items(), key=lambda item: (item[1][0], -item[1][2].bytes))
+    ]
+
+
+def _mix(numbers: Funnel) -> list[dict[str, Any]]:
+    rows = []
+    for phase, groups in numbers.mix.items():
+        bars = [(group.domain, f"{100 * group.share:.3f}", f"{name}: {group.share:.1%}") for name, group in groups.items()]
+        for number, (name, group) in enumerate(groups.items()):
+            rows.append(
+                {
+                    "phase": phase if number == 0 else "",
+                    "bars": bars if number == 0 else [],
+                    "cells": [
+                        name,
+                        f"{group.share:.1%}",
+                        _count(group.available),
+                        f"{group.epochs:.2f} x",
+                        f"{group.documents:,}",
+                        f"{group.repeated:,}",
+                        _count(group.tokens),
+                    ],
+                }
+            )
+    return rows
+
+
+# --- plots -----------------------------------------------------------------------------------------------------------
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: selectable, and in the page's own font
+    "svg.hashsalt": "foundry",  # the same figure gives the same bytes
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "axes.edgecolor": "#c9d1da",
+    "axes.labelcolor": _SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "legend.frameon": False,
+}
+
+
+def _svg(figure: Figure) -> str:
+    sink = io.StringIO()
+    figure.savefig(sink, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    text = sink.getvalue()
+    return text[text.index("<svg") :].replace("font: 10.5px 'sans-serif'", "font: 10.5px system-ui, sans-serif")
+
+
+def _lengths(workdir: Workdir, domains: tuple[str, ...], colours: dict[str, str]) -> str:
+    """Histograms of words, kept and dropped, on a logarithmic axis."""
+    edges = np.logspace(0, 6, 61)
+    counts = {(domain, keep): np.zeros(60) for domain in domains for keep in (True, False)}
+    manifests = [manifest for name in ORDER if (manifest := workdir.manifest(verdict_dataset(name))) is not None]
+    for partition, table in workdir.tables(STATISTICS, ["domain", "words"]):
+        keep = kept(workdir, entries(manifests, partition.name), table.num_rows)
+        names = np.array(table["domain"].to_pylist(), object)
+        words = np.maximum(1, table["words"].to_numpy())
+        for domain in domains:
+            for which in (True, False):
+                chosen = words[(names == domain) & (keep == which)]
+                counts[domain, which] += np.histogram(chosen, edges)[0]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10.2, 2.7))
+        for index, domain in enumerate(domains):
+            axes = figure.add_subplot(1, len(domains), index + 1)
+            axes.stairs(counts[domain, True], edges, fill=True, color=colours[domain], alpha=0.9, label="kept")
+            axes.stairs(counts[domain, False], edges, color="#333333", linewidth=1.1, label="dropped")
+            axes.set_xscale("log")
+            used = np.flatnonzero(counts[domain, True] + counts[domain, False])
+            if len(used):
+                axes.set_xlim(edges[max(0, used[0] - 1)], edges[min(60, used[-1] + 2)])
+            axes.set_title(domain)
+            axes.set_xlabel("words")
+            if index == 0:
+                axes.set_ylabel("documents")
+            axes.legend(loc="best", fontsize=9)
+        figure.tight_layout()
+        return _svg(figure)
+
+
+def _training(metrics: list[dict[str, Any]]) -> dict[str, str]:
+    train = [line for line in metrics if line["kind"] == "train"]
+    validation = [line for line in metrics if line["kind"] == "validation"]
+    tokens = np.array([line["tokens"] for line in train]) / 1e6
+    pairs = pairwise(train)
+    boundaries = [(line["tokens"] / 1e6, following["phase"]) for line, following in pairs if line["phase"] != following["phase"]]
+    with mpl.rc_context(_STYLE):
+        loss = Figure(figsize=(5.4, 3.2))
+        axes = loss.add_subplot()
+        axes.plot(tokens, [line["loss"] for line in train], color=PALETTE[0], linewidth=1.5, label="training")
+        axes.plot(
+            [line["tokens"] / 1e6 for line in validation],
+            [line["loss"] for line in validation],
+            color=PALETTE[5],
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            label="validation",
+        )
+        _phases(axes, boundaries)
+        axes.set_title("Loss")
+        axes.set_xlabel("million tokens")
+        axes.legend(loc="upper center", fontsize=9)
+        rate = Figure(figsize=(5.4, 3.2))
+        axes = rate.add_subplot()
+        axes.plot(tokens, [line["lr"] for line in train], color=PALETTE[2], linewidth=1.5, label="learning rate (left)")
+        axes.set_ylim(bottom=0)
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        _phases(axes, boundaries)
+        right = axes.twinx()
+        right.plot(tokens, [line["tokens_per_second"] for line in train], color=PALETTE[6], linewidth=1.0, label="tokens/s (right)")
+        right.set_ylim(bottom=0)
+        axes.set_title("Learning rate and speed")
+        axes.set_xlabel("million tokens")
+        handles = axes.get_lines()[:1] + right.get_lines()[:1]
+        axes.legend(handles=handles, loc="lower left", fontsize=9)
+        note = f"{train[-1]['step']:,} steps, {train[-1]['tokens']:,} tokens." if train else ""
+        if validation:
+            first, last = validation[0], validation[-1]
+            note += f" Validation loss {first['loss']:.3f} before, {last['loss']:.3f} after;"
+            note += f" accuracy {first['accuracy']:.1%} and {last['accuracy']:.1%}."
+        return {"loss": _svg(loss), "rate": _svg(rate), "note": note}
+
+
+def _phases(axes: Any, boundaries: list[tuple[float, str]]) -> None:
+    for place, name in boundaries:
+        axes.axvline(place, color="#c9d1da", linewidth=1, linestyle="--")
+        axes.text(
+            place,
+            1.0,
+            f" {name}",
+            transform=axes.get_xaxis_transform(),
+            fontsize=8.5,
+            color=_SOFT,
+            va="top",
+            rotation=90,
+            ha="left",
+        )

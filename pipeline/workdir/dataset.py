@@ -1,0 +1,264 @@
+"""The workdir and its datasets: folders of partitions with a manifest.
+
+A stage's task writes its partitions, each whole or not at all, and then a *task record* (`_tasks/NAME.json`) that names
+them with rows, bytes and checksums, under the fingerprint (`key`) of everything that determined them. When all tasks of a
+stage are recorded, the stage writes `_manifest.json`. So a folder without a manifest is an unfinished one, a record whose
+key is not the expected one is stale, and running again makes just what is missing or stale.
+
+Everything goes through `pyarrow.fs`, so a workdir is a local folder or any URI that it opens (s3://, gs://, hdfs://).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import xxhash
+
+from pipeline.workdir.errors import CorruptData, UserError
+
+FORMAT = 1  # of manifests and task records; raised when their meaning changes
+MANIFEST = "_manifest.json"
+TASKS = "_tasks"
+
+
+def fingerprint(*values: Any) -> str:
+    """128-bit xxh3, in hex, of the values' canonical JSON: equal for equal content, whatever the order of dict keys."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain)
+    return xxhash.xxh3_128_hexdigest(canonical.encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know of what configurations hold: pydantic models, dataclasses, paths, sets."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"cannot take the fingerprint of a {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One file of a dataset. `name` is relative to the dataset's folder; `checksum` is xxh3-128 of its bytes, in hex."""
+
+    name: str
+    rows: int
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished dataset. Partitions are sorted by name, and rows are numbered through them in that order (ordinals)."""
+
+    dataset: str
+    stage: str
+    fingerprint: str
+    partitions: tuple[Partition, ...]
+    configuration: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> int:
+        return sum(partition.rows for partition in self.partitions)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all partitions."""
+        return sum(partition.bytes for partition in self.partitions)
+
+    @cached_property
+    def content(self) -> str:
+        """Fingerprint of the data itself: what a later stage depends on, however the data came to be."""
+        return fingerprint([(partition.name, partition.checksum) for partition in self.partitions])
+
+    @cached_property
+    def by_name(self) -> dict[str, Partition]:
+        return {partition.name: partition for partition in self.partitions}
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """The ordinal of each partition's first row."""
+        starts, start = {}, 0
+        for partition in self.partitions:
+            starts[partition.name] = start
+            start += partition.rows
+        return starts
+
+    def to_json(self) -> bytes:
+        body = {"format": FORMAT, "content": self.content, **asdict(self)}
+        return json.dumps(body, indent=1, sort_keys=True, default=_plain).encode()
+
+    def to_index(self) -> bytes:
+        """What a reader of the partitions needs, without how they came to be: `index.json` of shards."""
+        files = [{"name": p.name, "rows": p.rows, "bytes": p.bytes, "xxh3_128": p.checksum} for p in self.partitions]
+        body = {"format": FORMAT, "rows": self.rows, "files": files, "info": self.configuration, "fingerprint": self.fingerprint}
+        return json.dumps(body, indent=1, sort_keys=True, default=_plain).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes, path: str) -> Manifest:
+        try:
+            body = json.loads(raw)
+            if body["format"] != FORMAT:
+                raise UserError(f"{path}: written in format {body['format']}, this version reads {FORMAT}; delete its folder")
+            partitions = tuple(Partition(**partition) for partition in body["partitions"])
+            return cls(body["dataset"], body["stage"], body["fingerprint"], partitions, body["configuration"], body["summary"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptData(f"{path}: not a manifest ({error}); delete its folder and run again") from error
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """A folder, local or remote, in which one run keeps its datasets. Cheap to pickle: workers open it themselves."""
+
+    uri: str
+
+    @cached_property
+    def _opened(self) -> tuple[pa.fs.FileSystem, str]:
+        if "://" not in self.uri:
+            return pa.fs.LocalFileSystem(), os.path.abspath(self.uri)
+        try:
+            filesystem, root = pa.fs.FileSystem.from_uri(self.uri)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"workdir {self.uri}: cannot be opened ({error}); give a folder or a URI such as s3://bucket/run") from error
+        return filesystem, root.rstrip("/")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri}
+
+    @property
+    def filesystem(self) -> pa.fs.FileSystem:
+        return self._opened[0]
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, pa.fs.LocalFileSystem)
+
+    def path(self, *parts: str) -> str:
+        return "/".join([self._opened[1], *parts])
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def write(self, raw: bytes | pa.Buffer, *parts: str) -> None:
+        """Write a file whole or not at all: written aside, made durable, then moved into place."""
+        target = self.path(*parts)
+        folder, name = target.rsplit("/", 1)
+        self.filesystem.create_dir(folder, recursive=True)
+        if not self.is_local:  # an object store shows an object only once it is complete
+            with self.filesystem.open_output_stream(target, compression=None) as stream:
+                stream.write(raw)
+            return
+        aside = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(aside, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        except OSError as error:
+            if os.path.exists(aside):
+                os.unlink(aside)
+            raise UserError(f"{target}: cannot be written ({error.strerror}); free space or mend permissions, run again") from error
+
+    def read(self, *parts: str) -> pa.Buffer | None:
+        """The file's bytes (memory-mapped where local), or None where there is none."""
+        path = self.path(*parts)
+        try:
+            if self.is_local:
+                if os.path.isfile(path) and os.path.getsize(path) == 0:
+                    return pa.py_buffer(b"")
+                with pa.memory_map(path) as file:
+                    return file.read_buffer()
+            with self.filesystem.open_input_file(path) as file:
+                return file.read_buffer()
+        except FileNotFoundError:
+            return None
+
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """Name and size of every file directly in a folder; empty where there is no such folder."""
+        selector = pa.fs.FileSelector(self.path(*parts), allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        return {info.base_name: info.size for info in infos if info.type == pa.fs.FileType.File}
+
+    def folders(self, *parts: str) -> list[str]:
+        """Names of the folders directly in a folder, sorted."""
+        infos = self.filesystem.get_file_info(pa.fs.FileSelector(self.path(*parts), allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.type == pa.fs.FileType.Directory)
+
+    def delete(self, *parts: str) -> None:
+        """Delete a file; one that is not there is as good as deleted."""
+        try:
+            self.filesystem.delete_file(self.path(*parts))
+        except FileNotFoundError:
+            return
+
+    # --- datasets --------------------------------------------------------------------------------------------------
+
+    def manifest(self, dataset: str) -> Manifest | None:
+        """The dataset's manifest, or None where it is unfinished or not there."""
+        raw = self.read(dataset, MANIFEST)
+        return None if raw is None else Manifest.from_json(raw.to_pybytes(), self.path(dataset, MANIFEST))
+
+    def require(self, dataset: str) -> Manifest:
+        """The dataset's manifest; where there is none, an error that says which command makes it."""
+        manifest = self.manifest(dataset)
+        if manifest is None:
+            raise UserError(f"{self.path(dataset)}: not there or unfinished; `foundry run RECIPE` makes it")
+        return manifest
+
+    def read_partition(self, dataset: str, partition: Partition) -> pa.Buffer:
+        """A partition's bytes, verified against its checksum. Raises `CorruptData` naming the file."""
+        raw = self.read(dataset, partition.name)
+        path = self.path(dataset, partition.name)
+        remedy = "delete that file and run again to make it anew"
+        if raw is None:
+            raise CorruptData(f"{path}: missing though the manifest names it; run again to make it anew")
+        if raw.size != partition.bytes or xxhash.xxh3_128_hexdigest(raw) != partition.checksum:
+            raise CorruptData(f"{path}: its bytes are not those that were written (checksum differs); {remedy}")
+        return raw
+
+    def read_table(self, dataset: str, partition: Partition, columns: Iterable[str] | None = None) -> pa.Table:
+        """A partition as a table (all columns, or those named), verified."""
+        raw = self.read_partition(dataset, partition)
+        names = None if columns is None else list(columns)
+        if partition.name.endswith(".parquet"):
+            return pq.read_table(pa.BufferReader(raw), columns=names, use_threads=False)
+        table = pa.ipc.open_file(pa.BufferReader(raw)).read_all()
+        return table if names is None else table.select(names)
+
+    def tables(self, dataset: str, columns: Iterable[str] | None = None) -> Iterator[tuple[Partition, pa.Table]]:
+        """All partitions of a finished dataset, in order, one in memory at a time."""
+        names = None if columns is None else list(columns)
+        for partition in self.require(dataset).partitions:
+            yield partition, self.read_table(dataset, partition, names)
+
+
+# --- encoding --------------------------------------------------------------------------------------------------------
+
+
+def to_parquet(table: pa.Table) -> pa.Buffer:
+    """A table as Parquet, zstd: what is kept, and read by other tools. The same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=3, store_schema=True, row_group_size=1 << 20)
+    return sink.getvalue()
+
+
+def to_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Buffer:
+    """Record batches as an Arrow IPC file, uncompressed: what is memory-mapped and read without a copy."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue()

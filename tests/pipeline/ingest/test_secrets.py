@@ -1,0 +1,237 @@
+"""Secrets: found as detect-secrets' plugins find them on every line, in linear time, and masked."""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import string
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.ingest import secrets
+from pipeline.ingest.secrets import SecretsConfig, mask_secrets
+
+
+def token(seed: int, alphabet: str, length: int) -> str:
+    return "".join(random.Random(seed).choices(alphabet, k=length))
+
+
+ALNUM = string.ascii_letters + string.digits
+LOWER = string.ascii_lowercase + string.digits
+HEX = "0123456789abcdef"
+HEADER, CLAIMS = (
+    base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg":"HS256","typ":"JWT"}', b'{"sub":"1234567890"}')
+)
+# Made up for these tests: the shapes of tokens, none of them anybody's. Put together here so that no scanner takes this file for a leak.
+TOKENS = {
+    "Artifactory Credentials": "AKC" + token(1, ALNUM, 20),
+    "AWS Access Key": "AKIA" + token(2, string.ascii_uppercase + string.digits, 16),
+    "Azure Storage Account access key": "AccountKey=" + token(3, ALNUM, 86) + "==",
+    "Discord Bot Token": "M" + token(4, ALNUM, 23) + "." + token(5, ALNUM, 6) + "." + token(6, ALNUM, 27),
+    "GitHub Token": "ghp" + "_" + token(7, ALNUM, 36),
+    "GitLab Token": "glpat" + "-" + token(8, ALNUM, 20),
+    "JSON Web Token": f"{HEADER}.{CLAIMS}.{token(9, ALNUM, 43)}",
+    "Mailchimp Access Key": token(10, LOWER, 32) + "-us7",
+    "NPM tokens": "//registry.example.org/:_authToken=" + "npm_" + token(11, ALNUM, 36),
+    "OpenAI Token": "sk" + "-" + token(12, ALNUM, 20) + "T3Blbk" + "FJ" + token(13, ALNUM, 20),
+    "PyPI Token": "pypi-AgEIcHlwaS5" + "vcmc" + token(14, ALNUM, 80),
+    "SendGrid API Key": "SG." + token(15, ALNUM, 22) + "." + token(16, ALNUM, 43),
+    "Slack Token": "xoxb" + "-123456789012-" + token(17, LOWER, 24),
+    "Square OAuth Secret": "sq0csp" + "-" + token(18, ALNUM, 43),
+    "Stripe Access Key": "sk" + "_live_" + token(19, ALNUM, 24),
+    "Telegram Bot Token": "110201543:" + token(20, ALNUM, 35),
+    "Twilio API Key": "SK" + token(21, LOWER, 32),
+    "SoftLayer Credentials": "softlayer_api_key = " + token(22, LOWER, 64),
+    "IBM Cloud IAM Key": "ibm_cloud_api_key: " + token(23, ALNUM, 44),
+    "IBM COS HMAC Credentials": "cos_hmac_secret_access_key = " + token(24, HEX, 48),
+    "Cloudant Credentials": "cloudant_password = " + token(25, HEX, 64),
+    "Hex High Entropy String": f"key = '{token(26, HEX, 30)}'",
+    "Base64 High Entropy String": f'x = "{token(27, ALNUM, 44)}"',
+    "Basic Auth Credentials": "https://admin:" + token(28, ALNUM, 12) + "@example.org/",
+}
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+def test_each_kind_of_token_is_masked_and_what_stands_around_it_is_not(kind: str) -> None:
+    text = f"first line\n{TOKENS[kind]}\nlast line\n"
+    masked, counts = mask_secrets(text)
+    assert kind in counts
+    assert masked.startswith("first line\n")
+    assert masked.endswith("last line\n")
+    assert "<KEY>" in masked or "<PASSWORD>" in masked
+    assert not re.search(r"[A-Za-z0-9]{18,}", masked.split("\n")[1].replace("registry", ""))
+
+
+def test_quotes_around_a_token_are_left() -> None:
+    assert mask_secrets(f'x = "{TOKENS["Artifactory Credentials"]}"\n')[0] == 'x = "<KEY>"\n'
+
+
+def test_a_secret_is_masked_wherever_it_stands() -> None:
+    key = token(27, ALNUM, 44)
+    masked, counts = mask_secrets(f'a = "{key}"\n# {key} again\n')
+    assert masked == 'a = "<KEY>"\n# <KEY> again\n'
+    assert counts == {"Base64 High Entropy String": 2}
+
+
+def test_the_body_of_a_private_key_is_masked_and_a_mention_of_one_is_not() -> None:
+    kind = "RSA PRIVATE KEY"
+    body = "\n".join(token(seed, ALNUM, 64) for seed in range(5))
+    masked, counts = mask_secrets(f"x\n-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\ny\n")
+    assert masked == f"x\n-----BEGIN {kind}-----\n<KEY>\n\n-----END {kind}-----\ny\n"
+    assert counts == {"Private Key": 1}
+    mention = (
+        f"the line -----BEGIN {kind}----- starts it, and more is said about that at some length so that it is longer than a key's line;\n"
+    )
+    assert mask_secrets(mention.replace("PRIVATE", "PUBLIC")) == (mention.replace("PRIVATE", "PUBLIC"), {})
+    assert mask_secrets(f"-----BEGIN {kind}-----\n...\n-----END {kind}-----\n")[1] == {}
+
+
+@pytest.mark.parametrize(
+    "innocent",
+    [
+        'import hashlib\nassert digest == "da39a3ee5e6b4b0d3255bfef95601890afd80709"  # sha1 of nothing',
+        'uuid = "123e4567-e89b-12d3-a456-426614174000"',
+        'alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"',
+        'name = "the_quick_brown_fox_jumps_over"',
+        'user_id = "5d41402abc4b2a76b9719d911017c592a1"',
+        '"integrity": "sha512-' + token(29, ALNUM, 86) + '=="',
+        "url = 'https://${USER}:${PASSWORD}@host/'",
+        "postgres://user:password@localhost/db",
+        "\n".join(f'("{token(seed, HEX, 31)}", "name.whl"),  # sha256' for seed in range(10)),
+    ],
+)
+def test_what_is_no_secret_is_left(innocent: str) -> None:
+    assert mask_secrets(innocent) == (innocent, {})
+
+
+def test_options_turn_finders_off_and_move_limits() -> None:
+    password, hexes = TOKENS["Basic Auth Credentials"], TOKENS["Hex High Entropy String"]
+    assert mask_secrets(password, SecretsConfig(passwords=False))[1] == {}
+    assert mask_secrets(hexes, SecretsConfig(hex_limit=4))[1] == {}
+    words = 'x = "SomeRatherLongNameOfThingsWithWordsInIt1234567890"'
+    assert mask_secrets(words)[1] == {}
+    assert mask_secrets(words, SecretsConfig(gibberish_limit=0))[1] != {}
+
+
+# --- the trigger pass loses nothing ----------------------------------------------------------------------------------------
+
+PARTS = st.one_of(
+    st.sampled_from([*TOKENS.values(), *(value[:-1] for value in TOKENS.values()), *(value.swapcase() for value in TOKENS.values())]),
+    st.sampled_from(["'", '"', "\n", " ", "  ", "=", ":", "@", "://", ".", "-", "_", "\\", "/", "eyJ", "sk-", "xoxb-", "AKIA", "AKC", "APA", "ghp_", "\u0661", "\u017f", "\u212a", "é", "\U0001d7d8", "key", "aws_secret_key", "user_id="]),
+    st.text(st.sampled_from(ALNUM + "+/=_-"), max_size=50),
+    st.text(max_size=10),
+    st.integers(20, 100).flatmap(lambda size: st.text(st.sampled_from(HEX), min_size=size, max_size=size)),
+)  # fmt: skip
+TEXTS = st.lists(PARTS, max_size=30).map("".join)
+
+
+def slowly(text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, int]]:
+    """Every plugin on every piece."""
+    with monkeypatch.context() as patch:
+        patch.setattr(secrets, "_pieces", lambda data: [(start, end, secrets._EVERY) for start, end in secrets._every_piece(data)])
+        return mask_secrets(text)
+
+
+@settings(max_examples=400)
+@given(TEXTS)
+@example("\u0661" * 8 + ":" + "a" * 35)
+@example("x" * 5000 + " AKC" + "b" * 20)
+def test_looking_only_where_a_trigger_is_finds_what_looking_everywhere_finds(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        assert mask_secrets(text) == slowly(text, patch)
+
+
+@settings(max_examples=400)
+@given(TEXTS)
+def test_linear_forms_of_patterns_find_what_the_plugins_own_patterns_find(text: str) -> None:
+    for line in text.split("\n"):
+        for _, plugin, find in secrets._TOKENS:
+            expected = list(plugin.analyze_string(line))
+            if plugin.secret_type in ("GitHub Token", "GitLab Token"):  # whose own report is a prefix, or nothing
+                expected = [match.group() for pattern in plugin.denylist for match in pattern.finditer(line)]
+            found = list(find(line))
+            if plugin.secret_type == "JSON Web Token":  # whose own report lacks the signature
+                found = [value[: len(own)] for value, own in zip(found, expected, strict=True)]
+            if plugin.secret_type == "Artifactory Credentials":  # whose own report has what stands around it
+                expected = [re.sub(r'^[\s=:"]+|[\s"]+$', "", value) for value in expected]
+            assert found == expected, plugin.secret_type
+
+
+@settings(max_examples=200)
+@given(TEXTS)
+def test_identifiers_are_told_apart_as_detect_secrets_does(text: str) -> None:
+    from detect_secrets.filters.heuristic import is_likely_id_string
+
+    line = text.replace("\n", " ")
+    match = secrets._IDENTIFIER.search(line)
+    for start in range(0, len(line), 7):
+        value = line[start : start + 12]
+        if value:
+            assert is_likely_id_string(value, line) == (match is not None and line.find(value) >= match.end())
+
+
+@settings(max_examples=100)
+@given(st.text(st.sampled_from("ab é\U0001f600\n"), max_size=2000), st.integers(16, 40))
+def test_the_kernel_cuts_pieces_as_the_plain_version_does(text: str, piece: int) -> None:
+    import numpy as np
+
+    data = text.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "PIECE", piece)
+        patch.setattr(secrets, "OVERLAP", 8)
+        expected = list(secrets._every_piece(data))
+        out = np.zeros((len(data) + 1, 3), np.int64)
+        everything = np.full_like(secrets._CLASSES, 0)
+        odd = np.ones(0x110000, np.bool_)  # every character that is not ASCII triggers
+        count = secrets._scan(np.frombuffer(data, np.uint8), everything, odd, piece, 8, out)
+    found = [(int(start), int(end)) for start, end, _ in out[:count]]
+    assert found == [(start, end) for start, end in expected if not data[start:end].isascii()]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "eyJ" * 350_000, "sk-" * 350_000, "sk-" + "T3BlbkFJ" * 125_000, "//" * 500_000 + "/:_authToken=", "key" + " " * 1_000_000 + "a" * 40, "'" * 1_000_000, "\"a" * 500_000,
+        "://a:" * 200_000 + "@", "AKC" * 333_333, "xoxb-1-" * 140_000, "aws key '" * 110_000, "glagent-" + "a" * 1_000_000, "_id " * 100_000 + "'abcdef0123456789' " * 40_000,
+        "-----BEGIN PRIVATE KEY-----" * 40_000, "a_id=" + "'0123456789abcdef0' " * 50_000, "AKIA" * 250_000, "M" * 1_000_000, ("'" + "0123456789abcdef0123456789" + "'") * 38_000,
+    ],
+)  # fmt: skip
+def test_a_megabyte_of_hostile_text_takes_seconds_at_most(hostile: str) -> None:
+    begun = time.process_time()
+    mask_secrets(hostile)
+    assert time.process_time() - begun < 15
+
+
+def test_thousands_of_different_secrets_take_seconds() -> None:
+    text = "".join(f'k{number} = "{token(number, ALNUM, 44)}"\n' for number in range(20_000))
+    begun = time.process_time()
+    masked, counts = mask_secrets(text)
+    assert time.process_time() - begun < 30
+    assert counts["Base64 High Entropy String"] >= 18_000  # of the rest the entropy is less, or the letters look like words
+    assert masked.count("<KEY>") == sum(counts.values())
+
+
+def test_lone_surrogates_pass_through() -> None:
+    assert mask_secrets("\ud800" + TOKENS["GitHub Token"]) == ("\ud800<KEY>", {"GitHub Token": 1})
+
+
+def test_real_code_has_few_secrets_and_those_are_what_plugins_find_everywhere(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import json
+
+    import zstandard
+
+    path = real_data / "code" / "multi-language.jsonl.zst"
+    with path.open("rb") as raw:
+        lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8")
+        rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    masked = [row for row in rows if mask_secrets(row["text"])[1]]
+    assert len(masked) < len(rows) / 50
+    for row in rows[::40]:
+        assert mask_secrets(row["text"]) == slowly(row["text"], monkeypatch)
