@@ -24,7 +24,8 @@ import xxhash
 import tokenizer
 from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Row, show, write
-from pipeline.mix.mixing import PLAN, SPLIT
+from pipeline.mix.plan import PLAN
+from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER, tokenize_stage
 from pipeline.pack.stage import PackConfig, pack_stage
 from pipeline.shards import ShardInfo

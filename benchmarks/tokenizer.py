@@ -27,7 +27,7 @@ import tokenizer
 from benchmarks.memory import PeakMemory
 from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Peer, Row, show, versions, write
-from pipeline.mix.mixing import MixConfig, PhaseMix
+from pipeline.mix.config import MixConfig, PhaseMix
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import DOCUMENT_SCHEMA

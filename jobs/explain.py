@@ -15,10 +15,11 @@ from rich.text import Text
 from jobs.console import console, size
 from jobs.recipe import resolve_workdir
 from pipeline.measure.stage import CARRIED
-from pipeline.mix.mixing import PLAN, SPLIT, TOKENS, phase_column
+from pipeline.mix.plan import PLAN, phase_column
+from pipeline.mix.split import SPLIT
 from pipeline.pack.stage import shards_dataset
 from pipeline.workdir.dataset import Manifest, Partition, Workdir
-from pipeline.workdir.documents import DOCUMENTS, STATISTICS
+from pipeline.workdir.documents import DOCUMENTS, STATISTICS, TOKENS
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.verdicts import ORDER, verdict_dataset
 

@@ -14,14 +14,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
 from model import ClassicBertConfig, ModernBertConfig
-from pipeline.contamination.stage import ContaminationConfig
+from pipeline.contamination.config import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
 from pipeline.dedup.near import NearConfig
 from pipeline.dedup.substrings import SubstringsConfig
 from pipeline.filters.stage import Rules
 from pipeline.ingest.stage import IngestConfig
 from pipeline.measure.classifiers import ClassifierConfig
-from pipeline.mix.mixing import MixConfig, PhaseMix
+from pipeline.mix.config import MixConfig, PhaseMix
 from pipeline.pack.stage import PackConfig
 from pipeline.readers import SourceConfig, names_differ
 from pipeline.workdir.errors import UserError

@@ -30,7 +30,8 @@ from pipeline.dedup.substrings import repeated_substrings_as_cuts
 from pipeline.filters.stage import filter_stage
 from pipeline.ingest.stage import ingest_stage
 from pipeline.measure.stage import measure_stage
-from pipeline.mix.mixing import make_plan, plan_phase, split_stage, trainable
+from pipeline.mix.plan import make_plan, plan_phase
+from pipeline.mix.split import split_stage, trainable
 from pipeline.mix.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.pack.stage import pack_stage, shards_dataset

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.console import console, number
-from pipeline.mix.mixing import SPLIT, VALIDATION
+from pipeline.mix.split import SPLIT, VALIDATION
 from pipeline.mix.tokens import cut_texts
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.documents import DOCUMENTS

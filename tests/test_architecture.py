@@ -43,6 +43,72 @@ def test_packages_import_only_along_the_arrows(package: str) -> None:
                 assert any(name == allowed or name.startswith(f"{allowed}.") for allowed in ALLOWED[package]), f"{path} imports {name}"
 
 
+FOLDERS = {  # of pipeline/, in the order of the flow: what each may import of the others
+    "workdir": set(),
+    "readers": {"workdir"},
+    "ingest": {"readers", "workdir"},
+    "measure": {"measure.classifiers", "workdir"},
+    "measure.classifiers": {"dedup", "readers", "workdir"},
+    "filters": {"measure", "workdir"},
+    "dedup": {"workdir"},
+    "contamination": {"dedup", "readers", "workdir"},
+    "mix": {"dedup", "workdir"},
+    "pack": {"", "mix", "workdir"},  # "": shards.py
+    "report": {"contamination", "dedup", "filters", "measure", "mix", "pack", "workdir"},
+    "": set(),
+}
+
+
+def graph() -> dict[str, set[str]]:
+    """Of each module of ours the modules of ours that it imports, wherever in it, with the names of what is in packages followed."""
+    files = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in ALLOWED for path in modules(p)}
+    names = set(files.values())
+    found: dict[str, set[str]] = {}
+    for path, name in files.items():
+        edges: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                edges |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                whole = [f"{node.module}.{alias.name}" for alias in node.names]
+                edges |= {each if each in names else node.module for each in whole}
+        found[name] = (edges & names) - {name}
+    return found
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of two and more that import one another in a circle: what is left when all that ends nowhere else is taken away."""
+    left = {name: set(targets) for name, targets in edges.items()}
+    while ends := {name for name, targets in left.items() if not targets & left.keys()}:
+        for name in ends:
+            del left[name]
+    return [sorted(left)] if left else []
+
+
+def folder(module: str) -> str:
+    """The folder that a module lies in, with dots; a package's own `__init__` lies in it too."""
+    path = ROOT.joinpath(*module.split("."))
+    return module if path.is_dir() else module.rpartition(".")[0]
+
+
+def test_no_circle_of_imports_among_modules_nor_among_folders() -> None:
+    edges = graph()
+    assert circles(edges) == []
+    folders: dict[str, set[str]] = {}
+    for name, targets in edges.items():
+        folders.setdefault(folder(name), set()).update({folder(target) for target in targets} - {folder(name)})
+    assert circles(folders) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["a", "b", "c"]], "that circles are found"
+
+
+def test_folders_of_the_pipeline_import_only_along_the_flow() -> None:
+    for name, targets in graph().items():
+        if name.split(".")[0] == "pipeline":
+            own = folder(name).removeprefix("pipeline").removeprefix(".")
+            others = {folder(target).removeprefix("pipeline").removeprefix(".") for target in targets if target.startswith("pipeline")}
+            assert others - {own} <= FOLDERS[own], f"{name} imports from {others - {own} - FOLDERS[own]}"
+
+
 def test_shards_import_pyarrow_and_numpy_only() -> None:
     import sys
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,10 @@ import pyarrow as pa
 
 from pipeline.dedup.index import Index
 from pipeline.dedup.shuffle import bucket_of, gather
-from pipeline.workdir.dataset import Manifest, Workdir, fingerprint, to_ipc
-from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.dedup.signing import BANDS
+from pipeline.workdir.dataset import Manifest, Workdir, to_ipc
+from pipeline.workdir.engine import File, Stage, Summary
+from pipeline.workdir.stages import Bucket, per_bucket
 
 VERSION = 2
 PAIRS = "dedup/near-pairs"
@@ -42,41 +43,30 @@ def pair_up(hashes: npt.NDArray[np.uint64], ordinal: npt.NDArray[np.int64]) -> n
     return np.stack([left[new], right[new]], axis=1)
 
 
-@dataclass(frozen=True)
-class _Work:
-    bands: Manifest
-    bucket: int
-    buckets: int
-    indexes: tuple[Index, ...]
-
-
-def pair_bucket(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+def pair_bucket(workdir: Workdir, bucket: Bucket[tuple[Index, ...]]) -> Generator[File, None, Summary]:
     """One bucket of band hashes, of this run's documents and of the indexes'."""
+    indexes = bucket.settings
     hashes, ordinals = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-    own = gather(workdir, work.bands, work.bucket, work.buckets)
+    own = gather(workdir, BANDS, bucket.number, bucket.buckets)
     if own is not None:
         hashes.append(own["hash"].to_numpy())
         ordinals.append(own["ordinal"].to_numpy())
-    start = -sum(index.rows for index in work.indexes)
-    for index in work.indexes:
-        table = gather(index.workdir, index.bands, work.bucket, work.buckets, of=index.buckets)
+    start = -sum(index.rows for index in indexes)
+    for index in indexes:
+        table = gather(index.workdir, index.bands, bucket.number, bucket.buckets, of=index.buckets)
         if table is not None:
             theirs = table["hash"].to_numpy()
-            mine = bucket_of(theirs, work.buckets) == work.bucket
+            mine = bucket_of(theirs, bucket.buckets) == bucket.number
             hashes.append(theirs[mine])
             ordinals.append(table["ordinal"].to_numpy()[mine] + start)
         start += index.rows
     pairs = pair_up(np.concatenate(hashes), np.concatenate(ordinals))
     table = pa.table({"left": pairs[:, 0].copy(), "right": pairs[:, 1].copy()})
-    yield File(PAIRS, f"{work.bucket:05d}.arrow", to_ipc(table.to_batches(), table.schema), len(pairs))
+    yield File(PAIRS, f"{bucket.name}.arrow", to_ipc(table.to_batches(), table.schema), len(pairs))
     return {"pairs": len(pairs)}
 
 
 def pair_stage(bands: Manifest, buckets: int, indexes: Sequence[Index]) -> Stage:
     """Reduce over the buckets of band hashes."""
     contents = [index.content for index in indexes]
-    tasks = tuple(
-        Task(f"{bucket:05d}", fingerprint(VERSION, bands.content, contents, bucket, buckets), _Work(bands, bucket, buckets, tuple(indexes)))
-        for bucket in range(buckets)
-    )
-    return Stage("near: pair", (PAIRS,), pair_bucket, tasks, memory=1 << 30, unit="buckets")
+    return per_bucket("near: pair", (PAIRS,), pair_bucket, buckets, tuple(indexes), version=VERSION, inputs=(bands,), key=contents)

@@ -7,7 +7,7 @@ give every member the smallest ordinal of its component.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernel.compile import kernel
-from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, hash_ordinals, scatter, scatter_by_ordinal
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
+from pipeline.dedup.candidates import PAIRS
+from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, hash_ordinals, scatter
+from pipeline.workdir.dataset import Manifest, Workdir, fingerprint
 from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
 from pipeline.workdir.errors import CorruptData
+from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
 
 VERSION = 1
 COMPONENTS = "dedup/near-components"
+ROUNDS = "dedup/near-rounds"
 Ordinals = npt.NDArray[np.int64]
 
 
@@ -52,39 +55,19 @@ def components(left: Ordinals, right: Ordinals, nodes: int) -> Ordinals:
     return parent
 
 
-# --- where documents lie ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which partition holds an ordinal: `starts` are the ordinals of the partitions' first rows, ascending."""
-
-    starts: tuple[int, ...]
-
-    def scatter(self, columns: dict[str, npt.NDArray[Any]]) -> pa.Buffer:
-        """Rows with an `ordinal`, scattered over the partitions that hold it."""
-        return scatter_by_ordinal(columns, self.starts)
-
-
 # --- in memory -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _UnionWork:
-    pairs: str
-    layout: Layout
-
-
-def union_pairs(workdir: Workdir, work: _UnionWork) -> Generator[File, None, Summary]:
+def union_pairs(workdir: Workdir, layout: Layout) -> Generator[File, None, Summary]:
     """One task over all pairs: about 60 bytes a pair at the most."""
-    tables = [table for _, table in workdir.tables(work.pairs)]
+    tables = [table for _, table in workdir.tables(PAIRS)]
     left = np.concatenate([np.zeros(0, np.int64), *(table["left"].to_numpy() for table in tables)])
     right = np.concatenate([np.zeros(0, np.int64), *(table["right"].to_numpy() for table in tables)])
     members = np.unique(np.concatenate([left, right]))
     root = components(np.searchsorted(members, left), np.searchsorted(members, right), len(members))
     roots = int((root == np.arange(len(members))).sum())
     rows = {"ordinal": members, "root": members[root] if len(members) else members}
-    yield File(COMPONENTS, "components.arrow", work.layout.scatter(rows), len(members))
+    yield File(COMPONENTS, "components.arrow", layout.scatter(rows), len(members))
     return {"members": len(members), "components": roots}
 
 
@@ -127,11 +110,9 @@ def small_star(node: Ordinals, neighbour: Ordinals) -> tuple[Ordinals, Ordinals,
 
 
 @dataclass(frozen=True)
-class _StarWork:
+class _Round:
     source: str
     target: str
-    bucket: int
-    buckets: int
     large: bool
 
 
@@ -140,87 +121,67 @@ def _both_ways(left: Ordinals, right: Ordinals, buckets: int) -> pa.Buffer:
     return scatter({"node": node, "neighbour": neighbour}, bucket_of(hash_ordinals(node), buckets), buckets)
 
 
-def spread_pairs(workdir: Workdir, work: tuple[str, Partition, str, int]) -> Generator[File, None, Summary]:
+def spread_pairs(workdir: Workdir, piece: Piece[tuple[str, int]]) -> Generator[File, None, Summary]:
     """Round 0: the pairs of one file, in both directions, to the buckets of their nodes."""
-    source, partition, target, buckets = work
-    table = workdir.read_table(source, partition)
-    yield File(target, partition.name, _both_ways(table["left"].to_numpy(), table["right"].to_numpy(), buckets), 2 * len(table))
+    target, buckets = piece.settings
+    table = workdir.read_table(PAIRS, piece.partition)
+    yield File(target, piece.name, _both_ways(table["left"].to_numpy(), table["right"].to_numpy(), buckets), 2 * len(table))
     return {}
 
 
-def star(workdir: Workdir, work: _StarWork) -> Generator[File, None, Summary]:
-    """One bucket of one half round."""
-    table = gather(workdir, work.source, work.bucket, work.buckets)
+def _edges(workdir: Workdir, source: str, bucket: Bucket[Any]) -> tuple[Ordinals, Ordinals]:
+    """The edges of a bucket's nodes."""
+    table = gather(workdir, source, bucket.number, bucket.buckets)
     none = np.zeros(0, np.int64)
-    node, neighbour = (none, none) if table is None else (table["node"].to_numpy(), table["neighbour"].to_numpy())
-    larger, smaller, changed = (large_star if work.large else small_star)(node, neighbour)
-    if work.large:  # what follows is a small star, which wants edges from the larger end alone
-        raw = scatter({"node": larger, "neighbour": smaller}, bucket_of(hash_ordinals(larger), work.buckets), work.buckets)
+    return (none, none) if table is None else (table["node"].to_numpy(), table["neighbour"].to_numpy())
+
+
+def star(workdir: Workdir, bucket: Bucket[_Round]) -> Generator[File, None, Summary]:
+    """One bucket of one half round."""
+    settings, buckets = bucket.settings, bucket.buckets
+    larger, smaller, changed = (large_star if settings.large else small_star)(*_edges(workdir, settings.source, bucket))
+    if settings.large:  # what follows is a small star, which wants edges from the larger end alone
+        raw = scatter({"node": larger, "neighbour": smaller}, bucket_of(hash_ordinals(larger), buckets), buckets)
     else:
-        raw = _both_ways(larger, smaller, work.buckets)
-    yield File(work.target, f"{work.bucket:05d}.arrow", raw, len(larger))
+        raw = _both_ways(larger, smaller, buckets)
+    yield File(settings.target, f"{bucket.name}.arrow", raw, len(larger))
     return {"changed": changed}
 
 
-@dataclass(frozen=True)
-class _EndWork:
-    source: str
-    bucket: int
-    buckets: int
-    layout: Layout
-
-
-def end_rounds(workdir: Workdir, work: _EndWork) -> Generator[File, None, Summary]:
+def end_rounds(workdir: Workdir, bucket: Bucket[tuple[str, Layout]]) -> Generator[File, None, Summary]:
     """All edges now lead from a member to its root: the members of one bucket, and the roots."""
-    table = gather(workdir, work.source, work.bucket, work.buckets)
-    none = np.zeros(0, np.int64)
-    node, neighbour = (none, none) if table is None else (table["node"].to_numpy(), table["neighbour"].to_numpy())
-    node, neighbour, first = _grouped(node, neighbour)
-    members = node[first] if len(node) else none
-    root = np.minimum(members, neighbour[first]) if len(node) else none
-    yield File(COMPONENTS, f"{work.bucket:05d}.arrow", work.layout.scatter({"ordinal": members, "root": root}), len(members))
+    source, layout = bucket.settings
+    node, neighbour, first = _grouped(*_edges(workdir, source, bucket))
+    members = node[first]
+    root = np.minimum(members, neighbour[first])
+    yield File(COMPONENTS, f"{bucket.name}.arrow", layout.scatter({"ordinal": members, "root": root}), len(members))
     return {"members": len(members), "components": int((members == root).sum())}
 
 
 def find_components(engine: Engine, pairs: Manifest, layout: Layout, pairs_in_memory: int) -> Manifest:
     """The root of every member of a pair, scattered over the partitions that hold the members (`COMPONENTS`)."""
-    key = fingerprint(VERSION, pairs.content, layout)
     if pairs.rows <= pairs_in_memory:
-        task = Task("components", key, _UnionWork(pairs.dataset, layout), max(1, pairs.rows))
+        task = Task("components", fingerprint(VERSION, pairs.content, layout), layout, max(1, pairs.rows))
         stage = Stage("near: components", (COMPONENTS,), union_pairs, (task,), memory=1 << 30, unit="pairs")
         return engine.run(stage).manifests[COMPONENTS]
     buckets = max(buckets_for(2 * pairs.rows), buckets_for(len(pairs.partitions)))
-    current = _run(engine, "spread", 0, buckets, [(pairs.dataset, partition) for partition in pairs.partitions], fingerprint(key, buckets))
+    target = f"{ROUNDS}/000-spread"
+    stage = per_partition("near: spread", (target,), spread_pairs, pairs, (target, buckets), version=VERSION)
+    current = engine.run(stage).manifests[target]
     for number in range(1, 200):
-        large = _run(engine, "large star", number, buckets, current, fingerprint(key, number))
-        current = _run(engine, "small star", number, buckets, large, fingerprint(key, number))
+        large = _half_round(engine, "large star", number, buckets, current)
+        current = _half_round(engine, "small star", number, buckets, large)
         if large.summary["changed"] == current.summary["changed"] == 0:
             break
     else:
         raise CorruptData(f"{engine.workdir.path(current.dataset)}: components did not settle in 200 rounds; the pairs are damaged")
-    tasks = tuple(
-        Task(f"{bucket:05d}", fingerprint(key, current.content, bucket), _EndWork(current.dataset, bucket, buckets, layout))
-        for bucket in range(buckets)
-    )
-    return engine.run(Stage("near: components", (COMPONENTS,), end_rounds, tasks, memory=1 << 30, unit="buckets")).manifests[COMPONENTS]
+    settings = current.dataset, layout
+    stage = per_bucket("near: components", (COMPONENTS,), end_rounds, buckets, settings, version=VERSION, inputs=(current,))
+    return engine.run(stage).manifests[COMPONENTS]
 
 
-def _run(engine: Engine, kind: str, number: int, buckets: int, source: Manifest | Sequence[tuple[str, Partition]], key: str) -> Manifest:
-    target = f"dedup/near-rounds/{number:03d}-{kind.replace(' ', '-')}"
-    if isinstance(source, Manifest):
-        tasks = tuple(
-            Task(
-                f"{bucket:05d}",
-                fingerprint(key, source.content, bucket),
-                _StarWork(source.dataset, target, bucket, buckets, kind[0] == "l"),
-            )
-            for bucket in range(buckets)
-        )
-        stage = Stage(f"near: {kind} {number}", (target,), star, tasks, memory=1 << 30, unit="buckets")
-    else:
-        tasks = tuple(
-            Task(partition.name, fingerprint(key, partition.checksum), (dataset, partition, target, buckets))
-            for dataset, partition in source
-        )
-        stage = Stage(f"near: {kind}", (target,), spread_pairs, tasks, memory=1 << 30, unit="files")
+def _half_round(engine: Engine, kind: str, number: int, buckets: int, source: Manifest) -> Manifest:
+    target = f"{ROUNDS}/{number:03d}-{kind.replace(' ', '-')}"
+    settings = _Round(source.dataset, target, kind == "large star")
+    stage = per_bucket(f"near: {kind} {number}", (target,), star, buckets, settings, version=VERSION, inputs=(source,))
     return engine.run(stage).manifests[target]

@@ -8,7 +8,6 @@ Documents without any text are all equal to one another.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +16,12 @@ import xxhash
 
 from kernel.compile import kernel
 from kernel.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
-from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns, scatter_groups
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
-from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, remaining, verdict_dataset
+from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
+from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import Engine, File, Stage, Summary
+from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.verdicts import remaining, verdict_dataset
 
 VERSION = 2
 HASHES = "dedup/exact-hashes"
@@ -64,38 +64,23 @@ def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-@dataclass(frozen=True)
-class _HashWork:
-    partition: Partition
-    start: int
-    before: tuple[VerdictEntry, ...]
-    buckets: int
-
-
-def hash_partition(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summary]:
+def hash_partition(workdir: Workdir, piece: Piece[int]) -> Generator[File, None, Summary]:
     """Map: hashes of the documents that are still kept, scattered by hash."""
-    left = remaining(workdir, work.partition, work.before)
+    buckets = piece.settings
+    left = remaining(workdir, piece.partition, piece.before)
     hashes = text_hashes(left.texts)
-    columns = {"high": hashes[:, 0], "low": hashes[:, 1], "ordinal": left.rows.astype(np.int64) + work.start}
-    scattered = scatter(columns, bucket_of(hashes[:, 0], work.buckets), work.buckets)
-    yield File(HASHES, f"{work.partition.name}.arrow", scattered, len(left.rows))
+    columns = {"high": hashes[:, 0], "low": hashes[:, 1], "ordinal": left.rows.astype(np.int64) + piece.start}
+    scattered = scatter(columns, bucket_of(hashes[:, 0], buckets), buckets)
+    yield File(HASHES, f"{piece.name}.arrow", scattered, len(left.rows))
     return {}
 
 
-@dataclass(frozen=True)
-class _GroupWork:
-    hashes: Manifest
-    bucket: int
-    buckets: int
-    documents: Manifest
-
-
-def group_bucket(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Summary]:
+def group_bucket(workdir: Workdir, bucket: Bucket[Layout]) -> Generator[File, None, Summary]:
     """Reduce: within one bucket, all documents of one hash but the first are duplicates of the first."""
-    name = f"{work.bucket:05d}.arrow"
-    table = gather(workdir, work.hashes, work.bucket, work.buckets)
+    name, layout = f"{bucket.name}.arrow", bucket.settings
+    table = gather(workdir, HASHES, bucket.number, bucket.buckets)
     if table is None:
-        yield File(GROUPS, name, scatter_groups(group_columns(), work.documents), 0)
+        yield File(GROUPS, name, layout.scatter(group_columns()), 0)
         return {}
     columns = {column: table[column].to_numpy() for column in table.column_names}
     ordinal = columns["ordinal"]
@@ -108,42 +93,24 @@ def group_bucket(workdir: Workdir, work: _GroupWork) -> Generator[File, None, Su
     size = np.bincount(group)[group].astype(np.int64) if len(order) else ordinal
     again = ~first
     groups = group_columns(ordinal[again], leader[again], leader[again], size[again])
-    yield File(GROUPS, name, scatter_groups(groups, work.documents), int(again.sum()))
+    yield File(GROUPS, name, layout.scatter(groups), int(again.sum()))
     return {}
 
 
 def hash_stage(documents: Manifest, before: Sequence[Manifest]) -> Stage:
     """Map over the partitions of documents."""
     buckets = buckets_for(documents.rows)
-    tasks = []
-    for partition in documents.partitions:
-        start = documents.starts[partition.name]
-        key = fingerprint(VERSION, partition.checksum, checksums(before, partition.name), start, buckets)
-        tasks.append(
-            Task(
-                partition.name,
-                key,
-                _HashWork(partition, start, entries(before, partition.name), buckets),
-                partition.bytes,
-            )
-        )
-    return Stage("exact: hash", (HASHES,), hash_partition, tuple(tasks), memory=1 << 30)
+    return per_partition("exact: hash", (HASHES,), hash_partition, documents, buckets, version=VERSION, before=before, ordinals=True)
 
 
 def group_stage(hashes: Manifest, documents: Manifest) -> Stage:
     """Reduce over the buckets."""
-    layout = list(documents.starts.items())
-    buckets = buckets_for(documents.rows)
-    tasks = tuple(
-        Task(f"{bucket:05d}", fingerprint(VERSION, hashes.content, bucket, layout), _GroupWork(hashes, bucket, buckets, documents))
-        for bucket in range(buckets)
-    )
-    return Stage("exact: group", (GROUPS,), group_bucket, tasks, memory=1 << 30, unit="buckets")
+    layout = Layout.of(documents)
+    return per_bucket("exact: group", (GROUPS,), group_bucket, buckets_for(documents.rows), layout, version=VERSION, inputs=(hashes,))
 
 
 def exact_deduplicate(engine: Engine, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]) -> Manifest:
     """Run all stages; returns `verdicts/exact`."""
     hashes = engine.run(hash_stage(documents, before)).manifests[HASHES]
     groups = engine.run(group_stage(hashes, documents)).manifests[GROUPS]
-    name = verdict_dataset("exact")
-    return engine.run(duplicate_verdict_stage("exact", name, groups, documents, statistics, before, 1.0)).manifests[name]
+    return engine.run(duplicate_verdict_stage("exact", groups, statistics, before, 1.0)).manifests[verdict_dataset("exact")]

@@ -4,39 +4,30 @@
 (`bands`). A new run pairs its bands with these, and verifies against the sets. Documents of indexes have negative ordinals,
 so that they come first, and are never dropped.
 
-`index/seen`: a Bloom filter of all bands (Khan et al. 2024, LSHBloom, arXiv 2411.04257, with one filter for all bands, since
-a band's number is part of its hash): says "seen or not", in about 30 bytes a document, and not what was seen.
-
-Both are folders that can be copied anywhere; they are never changed once written, and a run may use several.
+It is a folder that can be copied anywhere; it is never changed once written, and a run may use several.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from kernel.compile import kernel
-from kernel.hashing import fmix64
 from pipeline.dedup.shingles import shingle_sets
-from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, to_parquet
-from pipeline.workdir.documents import DOCUMENTS, STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.dedup.shuffle import bucket_of, buckets_for, scatter
+from pipeline.dedup.signing import SIGNATURES, Signing, band_hashes, matrix, signature_column
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
+from pipeline.workdir.documents import DOCUMENTS
+from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.errors import UserError
-from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, kept, remaining, tally, verdict_dataset, verdict_table
+from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.verdicts import remaining
 
 VERSION = 1
 INDEX = "index/near"
 ENTRIES, INDEX_BANDS = f"{INDEX}/entries", f"{INDEX}/bands"
-SEEN = "index/seen"
-SEEN_VERDICT = verdict_dataset("seen")
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ class Index:
         return rows
 
 
-def _open(uri: str, folder: str, parts: tuple[str, ...]) -> tuple[Workdir, list[Manifest]]:
+def open_parts(uri: str, folder: str, parts: tuple[str, ...]) -> tuple[Workdir, list[Manifest]]:
     """The manifests of an index, in a run's workdir or in a copy of the index's folder."""
     workdir = Workdir(uri)
     for prefix in (f"{folder}/", ""):
@@ -70,7 +61,7 @@ def _open(uri: str, folder: str, parts: tuple[str, ...]) -> tuple[Workdir, list[
     raise UserError(f"{uri}: no `{folder}` there; a run with `near.save_{'index' if folder == INDEX else 'seen'}: true` saves one")
 
 
-def _check(uri: str, manifest: Manifest, signing: Signing) -> None:
+def check_signing(uri: str, manifest: Manifest, signing: Signing) -> None:
     theirs = manifest.configuration.get("signing")
     if theirs != asdict(signing):
         other = str(Signing(**theirs)) if theirs and set(theirs) == set(asdict(signing)) else "parameters of another version"
@@ -79,8 +70,8 @@ def _check(uri: str, manifest: Manifest, signing: Signing) -> None:
 
 def open_index(uri: str, signing: Signing) -> Index:
     """Open an index. Raises `UserError` where there is none, or where it is of other parameters (both are named)."""
-    workdir, (found, bands) = _open(uri, INDEX, ("entries", "bands"))
-    _check(uri, found, signing)
+    workdir, (found, bands) = open_parts(uri, INDEX, ("entries", "bands"))
+    check_signing(uri, found, signing)
     return Index(workdir, found, bands, bands.configuration["buckets"])
 
 
@@ -110,191 +101,44 @@ def place(indexes: Sequence[Index], documents: Manifest) -> tuple[tuple[int, ...
 
 
 @dataclass(frozen=True)
-class _SaveWork:
-    partition: Partition
-    signatures: Partition
-    start: int
-    before: tuple[VerdictEntry, ...]
+class _Settings:
     signing: Signing
     buckets: int
 
 
-def save_partition(workdir: Workdir, work: _SaveWork) -> Generator[File, None, Summary]:
+def save_partition(workdir: Workdir, piece: Piece[_Settings]) -> Generator[File, None, Summary]:
     """The entries and bands of the documents of one partition that stayed."""
-    signing = work.signing
-    left = remaining(workdir, work.partition, work.before)
-    signed = workdir.read_table(SIGNATURES, work.signatures)
+    signing, buckets = piece.settings.signing, piece.settings.buckets
+    left = remaining(workdir, piece.partition, piece.before)
+    signed = workdir.read_table(SIGNATURES, piece.beside[SIGNATURES])
     place = np.searchsorted(signed["row"].to_numpy(), left.rows)
     signature = matrix(signed["signature"])[place]
     ends, sets = shingle_sets(left.texts, signing.width, signing.shingles)
-    ids = workdir.read_table(DOCUMENTS, work.partition, ["id"])["id"].take(left.rows)
+    ids = workdir.read_table(DOCUMENTS, piece.partition, ["id"])["id"].take(left.rows)
     lists = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(sets))
     table = pa.table({"row": left.rows.astype(np.int32), "id": ids, "signature": signature_column(signature), "shingles": lists})
-    yield File(ENTRIES, f"{work.partition.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(table))
+    yield File(ENTRIES, f"{piece.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(table))
     some = np.diff(ends) > 0
     hashes = band_hashes(signature[some], signing.bands, signing.rows).reshape(-1)
-    owners = np.repeat(left.rows[some] + work.start, signing.bands)
-    raw = scatter({"hash": hashes, "ordinal": owners}, bucket_of(hashes, work.buckets), work.buckets)
-    yield File(INDEX_BANDS, f"{work.partition.name}.arrow", raw, len(hashes))
+    owners = np.repeat(left.rows[some] + piece.start, signing.bands)
+    raw = scatter({"hash": hashes, "ordinal": owners}, bucket_of(hashes, buckets), buckets)
+    yield File(INDEX_BANDS, f"{piece.name}.arrow", raw, len(hashes))
     return {"documents": len(table)}
 
 
 def index_stage(signing: Signing, signed: Manifest, documents: Manifest, verdicts: Sequence[Manifest]) -> Stage:
     """The stage that writes `index/near`."""
     buckets = buckets_for(documents.rows * signing.bands)
-    tasks = []
-    for partition in documents.partitions:
-        entry, start = signed.by_name[f"{partition.name}.arrow"], documents.starts[partition.name]
-        key = fingerprint(VERSION, signing, buckets, partition.checksum, entry.checksum, start, checksums(verdicts, partition.name))
-        work = _SaveWork(partition, entry, start, entries(verdicts, partition.name), signing, buckets)
-        tasks.append(Task(partition.name, key, work, partition.bytes))
     starts = {f"{name}.arrow": start for name, start in documents.starts.items()}
-    settings = {"signing": asdict(signing), "buckets": buckets, "documents": documents.rows, "starts": starts}
-    return Stage("near: save index", (ENTRIES, INDEX_BANDS), save_partition, tuple(tasks), settings, memory=1 << 30)
-
-
-# --- seen or not -----------------------------------------------------------------------------------------------------
-
-
-@kernel
-def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
-    mask = np.uint64(len(bits) * 64 - 1)
-    for value in hashes:
-        step = fmix64(value) | np.uint64(1)
-        at = value
-        for _ in range(functions):
-            bits[(at & mask) >> np.uint64(6)] |= np.uint64(1) << (at & np.uint64(63))
-            at += step
-
-
-@kernel
-def _has(
-    bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64], out: npt.NDArray[np.bool_]
-) -> None:  # pragma: no cover
-    mask = np.uint64(len(bits) * 64 - 1)
-    for index in range(len(hashes)):
-        step = fmix64(hashes[index]) | np.uint64(1)
-        at = hashes[index]
-        found = True
-        for _ in range(functions):
-            if not (bits[(at & mask) >> np.uint64(6)] >> (at & np.uint64(63))) & np.uint64(1):
-                found = False
-                break
-            at += step
-        out[index] = found
-
-
-def bloom_size(hashes: int, false_positives: float) -> tuple[int, int]:
-    """(bits, functions) of a Bloom filter for so many hashes; bits is a power of two, of at least 64 (Bloom 1970)."""
-    wanted = max(64.0, -hashes * math.log(false_positives) / math.log(2) ** 2)
-    bits = 1 << math.ceil(math.log2(wanted))
-    return bits, max(1, min(24, round(bits / max(1, hashes) * math.log(2))))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An opened `index/seen`: one filter for each bucket of hashes."""
-
-    workdir: Workdir
-    manifest: Manifest
-    uri: str
-
-    @property
-    def content(self) -> str:
-        return self.manifest.content
-
-    def count(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """How many bands of each document the filter holds: int64 (documents,). `hashes`: uint64 (documents, bands)."""
-        flat = np.ascontiguousarray(hashes).reshape(-1)
-        found = np.zeros(len(flat), bool)
-        bucket = bucket_of(flat, len(self.manifest.partitions))
-        for number, partition in enumerate(self.manifest.partitions):
-            rows = np.flatnonzero(bucket == number)
-            if len(rows):
-                bits = self.workdir.read_table(self.manifest.dataset, partition)["bits"].combine_chunks().to_numpy()
-                out = np.empty(len(rows), bool)
-                _has(bits, self.manifest.configuration["functions"], flat[rows], out)
-                found[rows] = out
-        counts: npt.NDArray[np.int64] = found.reshape(hashes.shape).sum(axis=1)
-        return counts
-
-
-def open_seen(uri: str, signing: Signing) -> Seen:
-    """Open a Bloom index. Raises `UserError` where there is none, or where it is of other parameters (both are named)."""
-    workdir, (manifest,) = _open(uri, SEEN, ("",))
-    _check(uri, manifest, signing)
-    return Seen(workdir, manifest, uri)
-
-
-@dataclass(frozen=True)
-class _BloomWork:
-    bands: Manifest
-    bucket: int
-    buckets: int
-    bits: int
-    functions: int
-
-
-def save_seen_bucket(workdir: Workdir, work: _BloomWork) -> Generator[File, None, Summary]:
-    """The filter of one bucket of band hashes."""
-    bits = np.zeros(work.bits // 64, np.uint64)
-    table = gather(workdir, work.bands, work.bucket, work.buckets)
-    if table is not None:
-        _add(bits, work.functions, table["hash"].to_numpy())
-    out = pa.table({"bits": bits})
-    yield File(SEEN, f"{work.bucket:05d}.arrow", to_ipc(out.to_batches(), out.schema), 0 if table is None else table.num_rows)
-    return {"hashes": 0 if table is None else table.num_rows}
-
-
-def save_seen_stage(signing: Signing, false_positives: float, bands: Manifest, buckets: int) -> Stage:
-    """The stage that writes `index/seen`."""
-    bits, functions = bloom_size(-(-bands.rows // buckets), false_positives / signing.bands)
-    tasks = tuple(
-        Task(
-            f"{bucket:05d}",
-            fingerprint(VERSION, bands.content, bucket, bits, functions),
-            _BloomWork(bands, bucket, buckets, bits, functions),
-        )
-        for bucket in range(buckets)
+    return per_partition(
+        "near: save index",
+        (ENTRIES, INDEX_BANDS),
+        save_partition,
+        documents,
+        _Settings(signing, buckets),
+        version=VERSION,
+        beside=(signed,),
+        before=verdicts,
+        ordinals=True,
+        configuration={"signing": asdict(signing), "buckets": buckets, "documents": documents.rows, "starts": starts},
     )
-    settings = {"signing": asdict(signing), "functions": functions, "bits": bits, "false_positives": false_positives}
-    return Stage("near: save seen", (SEEN,), save_seen_bucket, tasks, settings, memory=1 << 30, unit="buckets")
-
-
-@dataclass(frozen=True)
-class _SeenWork:
-    signatures: Partition
-    statistics: Partition
-    before: tuple[VerdictEntry, ...]
-
-
-def seen_verdicts(workdir: Workdir, work: _SeenWork) -> Generator[File, None, Summary]:
-    """`verdicts/seen` of one partition: dropped where a band of the document is in a Bloom index."""
-    statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "source", "bytes"])
-    rows = statistics.num_rows
-    signed = workdir.read_table(SIGNATURES, work.signatures, ["row", "known_bands"])
-    bands = np.zeros(rows, np.float64)
-    bands[signed["row"].to_numpy()] = signed["known_bands"].to_numpy()
-    dropped = bands > 0
-    verdict = verdict_table(
-        rows,
-        {
-            "keep": pa.array(~dropped, mask=~kept(workdir, work.before, rows)),
-            "rule": pc.if_else(pa.array(dropped), "seen", pa.scalar(None, pa.string())),
-            "value": pa.array(bands, mask=~dropped),
-            "limit": pa.array(np.zeros(rows), mask=~dropped),
-            "detail": pc.if_else(pa.array(dropped), "bands that are in an index of earlier documents", pa.scalar(None, pa.string())),
-        },
-    )
-    yield File(SEEN_VERDICT, work.statistics.name, to_parquet(verdict), rows)
-    return tally(verdict, statistics)
-
-
-def seen_stage(signed: Manifest, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]) -> Stage:
-    """The stage that writes `verdicts/seen`."""
-    tasks = []
-    for partition in documents.partitions:
-        entry, signatures = statistics.by_name[partition.name], signed.by_name[f"{partition.name}.arrow"]
-        key = fingerprint(VERSION, entry.checksum, signatures.checksum, checksums(before, partition.name))
-        tasks.append(Task(partition.name, key, _SeenWork(signatures, entry, entries(before, partition.name)), partition.rows))
-    return Stage("seen", (SEEN_VERDICT,), seen_verdicts, tuple(tasks), memory=512 << 20, unit="documents")

@@ -18,12 +18,13 @@ from pydantic import Field
 from kernel.compile import kernel
 from kernel.hashing import FNV_OFFSET, FNV_PRIME, fmix64
 from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
-from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
+from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.workdir.cuts import original
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
-from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, verdict_dataset
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.verdicts import verdict_dataset
 
 VERSION = 1
 HASHES = "dedup/line-hashes"
@@ -101,53 +102,47 @@ def _lines(
 
 
 @dataclass(frozen=True)
-class _HashWork:
-    partition: Partition
-    statistics: Partition
-    start: int
-    before: tuple[VerdictEntry, ...]
+class _Hashing:
     config: LinesConfig
     buckets: int
 
 
-def hash_lines(workdir: Workdir, work: _HashWork) -> Generator[File, None, Summary]:
+def hash_lines(workdir: Workdir, piece: Piece[_Hashing]) -> Generator[File, None, Summary]:
     """Map: the hash of each line, and where it lies in its document, scattered by hash."""
-    texts = texts_of_domains(workdir, work.partition, work.statistics, work.before, work.config.domains)
+    config, buckets = piece.settings.config, piece.settings.buckets
+    texts = texts_of_domains(workdir, piece, config.domains)
     offsets, data = texts.offsets, texts.data
     most = int((data[offsets[0] : offsets[-1]] == 10).sum()) + len(offsets)
     hashes = np.empty(most, np.uint64)
     document, begin, end = (np.empty(most, np.int64) for _ in range(3))
-    config = work.config
     count = _lines(offsets, data, *tables(), config.unit == "paragraph", config.min_words, hashes, document, begin, end)
     hashes, document = hashes[:count], document[:count]
     columns = {
         "hash": hashes,
-        "ordinal": texts.rows[document] + work.start,
+        "ordinal": texts.rows[document] + piece.start,
         "begin": original(texts.cuts, document, begin[:count]),
         "end": original(texts.cuts, document, end[:count], is_end=True),
     }
-    yield File(HASHES, f"{work.partition.name}.arrow", scatter(columns, bucket_of(hashes, work.buckets), work.buckets), count)
+    yield File(HASHES, f"{piece.name}.arrow", scatter(columns, bucket_of(hashes, buckets), buckets), count)
     return {"lines": count}
 
 
 @dataclass(frozen=True)
-class _RepeatWork:
-    hashes: Manifest
-    bucket: int
-    buckets: int
-    documents: Manifest
+class _Repeats:
+    layout: Layout
     least: int
     keep: int
 
 
-def repeated_lines(workdir: Workdir, work: _RepeatWork) -> Generator[File, None, Summary]:
+def repeated_lines(workdir: Workdir, bucket: Bucket[_Repeats]) -> Generator[File, None, Summary]:
     """Reduce: the spans of the lines of one bucket that are repeated."""
-    table = gather(workdir, work.hashes, work.bucket, work.buckets)
+    settings = bucket.settings
+    table = gather(workdir, HASHES, bucket.number, bucket.buckets)
     assert table is not None, "there is a file for each partition of documents"
     ordinal, begin, end = (table[name].to_numpy() for name in ("ordinal", "begin", "end"))
-    rows, occurrences, first = repeated(table["hash"].to_numpy(), ordinal, begin, work.least, work.keep)
-    raw = span_file(work.documents, ordinal[rows], begin[rows], end[rows], occurrences, first)
-    yield File(SPANS, f"{work.bucket:05d}.arrow", raw, len(rows))
+    rows, occurrences, first = repeated(table["hash"].to_numpy(), ordinal, begin, settings.least, settings.keep)
+    raw = span_file(settings.layout, ordinal[rows], begin[rows], end[rows], occurrences, first)
+    yield File(SPANS, f"{bucket.name}.arrow", raw, len(rows))
     return {"spans": len(rows)}
 
 
@@ -156,24 +151,20 @@ def repeated_lines_as_cuts(
 ) -> Manifest:
     """Run all stages; returns `verdicts/lines`."""
     buckets = buckets_for(text_bytes(documents) // BYTES_A_LINE)
-    tasks = []
-    for partition in documents.partitions:
-        start, entry = documents.starts[partition.name], statistics.by_name[partition.name]
-        shape = (config.unit, config.min_words, config.domains, buckets)
-        key = fingerprint(VERSION, shape, partition.checksum, entry.checksum, start, checksums(before, partition.name))
-        tasks.append(
-            Task(partition.name, key, _HashWork(partition, entry, start, entries(before, partition.name), config, buckets), partition.bytes)
-        )
-    hashes = engine.run(Stage("lines: hash", (HASHES,), hash_lines, tuple(tasks), memory=1 << 30)).manifests[HASHES]
-    layout = list(documents.starts.items())
-    reduce = tuple(
-        Task(
-            f"{bucket:05d}",
-            fingerprint(VERSION, hashes.content, bucket, config.occurrences, config.keep, layout),
-            _RepeatWork(hashes, bucket, buckets, documents, config.occurrences, config.keep),
-        )
-        for bucket in range(buckets)
+    stage = per_partition(
+        "lines: hash",
+        (HASHES,),
+        hash_lines,
+        documents,
+        _Hashing(config, buckets),
+        version=VERSION,
+        beside=(statistics,),
+        before=before,
+        ordinals=True,
+        key=(config.unit, config.min_words, config.domains, buckets),
     )
-    spans = engine.run(Stage("lines: repeats", (SPANS,), repeated_lines, reduce, memory=1 << 30, unit="buckets")).manifests[SPANS]
-    stage = cut_verdict_stage("lines", config, spans, documents, statistics, before)
-    return engine.run(stage).manifests[verdict_dataset("lines")]
+    hashes = engine.run(stage).manifests[HASHES]
+    settings = _Repeats(Layout.of(documents), config.occurrences, config.keep)
+    stage = per_bucket("lines: repeats", (SPANS,), repeated_lines, buckets, settings, version=VERSION, inputs=(hashes,))
+    spans = engine.run(stage).manifests[SPANS]
+    return engine.run(cut_verdict_stage("lines", config, spans, statistics, before)).manifests[verdict_dataset("lines")]

@@ -3,8 +3,8 @@
 1. sign: MinHash of each document's shingles; each band of a signature is hashed, and band hashes are scattered (`sign`).
 2. pair: documents that share a band are candidates: each is paired with the first of the band (`candidates`).
 3. components of the graph of candidates (`components`).
-4. members: the shingle sets of the members alone, scattered by component (`anchor`).
-5. anchor: within each component, which documents stay, by the true Jaccard similarity (`anchor`).
+4. members: the shingle sets of the members alone, scattered by component (`members`).
+5. decide: within each component, which documents stay as representatives, by the true Jaccard similarity (`representatives`).
 6. verdicts (`verdict`).
 
 Text is read in 1, and in 4 for the members of a component.
@@ -17,9 +17,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.dedup import anchor, candidates, index, sign
-from pipeline.dedup.components import Layout, find_components
+from pipeline.dedup import bloom, candidates, index, members, representatives, sign
+from pipeline.dedup.components import find_components
 from pipeline.dedup.shingles import Unit
+from pipeline.dedup.shuffle import Layout
+from pipeline.dedup.signing import BANDS, SIGNATURES, Signing, band_buckets
 from pipeline.dedup.verdict import duplicate_verdict_stage
 from pipeline.workdir.dataset import Manifest
 from pipeline.workdir.engine import Engine
@@ -117,11 +119,11 @@ class NearConfig(BaseModel):
         return self.bands, self.rows
 
     @property
-    def signing(self) -> sign.Signing:
+    def signing(self) -> Signing:
         """What determines signatures and bands: indexes can be compared only where it is equal."""
         bands, rows = self.layout
         assert self.width is not None, "chosen when the configuration was made"
-        return sign.Signing(self.shingles, self.width, bands, rows, self.seed)
+        return Signing(self.shingles, self.width, bands, rows, self.seed)
 
 
 def near_deduplicate(
@@ -130,32 +132,30 @@ def near_deduplicate(
     """Run all stages; returns the verdicts `near`, and `seen` before it where Bloom indexes are given."""
     signing = config.signing
     indexes = [index.open_index(uri, signing) for uri in config.against]
-    blooms = [index.open_seen(uri, signing) for uri in config.seen]
+    blooms = [bloom.open_seen(uri, signing) for uri in config.seen]
     verdicts = list(before)
     made: list[Manifest] = []
     signed = engine.run(sign.sign_stage(signing, blooms, documents, before)).manifests
     if blooms:
-        stage = index.seen_stage(signed[sign.SIGNATURES], documents, statistics, before)
-        made.append(engine.run(stage).manifests[index.SEEN_VERDICT])
+        stage = bloom.seen_stage(signed[SIGNATURES], statistics, before)
+        made.append(engine.run(stage).manifests[bloom.SEEN_VERDICT])
         verdicts.append(made[-1])
-    bands = signed[sign.BANDS]
-    buckets = sign.band_buckets(signing, documents)
+    bands = signed[BANDS]
+    buckets = band_buckets(signing, documents)
     starts, prior = index.place(indexes, documents)
     pairs = engine.run(candidates.pair_stage(bands, buckets, indexes)).manifests[candidates.PAIRS]
     found = find_components(engine, pairs, Layout(starts), config.pairs_in_memory)
-    rank = anchor.Ranking(config.keep, config.statistic, tuple(config.prefer))
+    rank = members.Ranking(config.keep, config.statistic, tuple(config.prefer))
     rank.check(engine.workdir, statistics)
-    stage = anchor.members_stage(signing, rank, found, signed[sign.SIGNATURES], documents, statistics, before, prior)
-    members = engine.run(stage).manifests[anchor.MEMBERS]
-    rule = anchor.Rule(config.threshold, config.verify, config.cluster == "transitive", config.compare)
-    groups = engine.run(anchor.anchor_stage(rule, signing, members, documents)).manifests[anchor.GROUPS]
+    stage = members.members_stage(signing, rank, found, signed[SIGNATURES], documents, statistics, before, prior)
+    sets = engine.run(stage).manifests[members.MEMBERS]
+    rule = representatives.Rule(config.threshold, config.verify, config.cluster == "transitive", config.compare)
+    groups = engine.run(representatives.representatives_stage(rule, signing, sets, documents)).manifests[representatives.GROUPS]
     name = verdict_dataset("near")
-    stage = duplicate_verdict_stage(
-        "near", name, groups, documents, statistics, verdicts, config.threshold, prior, config.model_dump(mode="json")
-    )
+    stage = duplicate_verdict_stage("near", groups, statistics, verdicts, config.threshold, prior, config.model_dump(mode="json"))
     made.append(engine.run(stage).manifests[name])
     if config.save_index:
-        engine.run(index.index_stage(signing, signed[sign.SIGNATURES], documents, [*verdicts, made[-1]]))
+        engine.run(index.index_stage(signing, signed[SIGNATURES], documents, [*verdicts, made[-1]]))
     if config.save_seen:
-        engine.run(index.save_seen_stage(signing, config.seen_false_positives, bands, buckets))
+        engine.run(bloom.save_seen_stage(signing, config.seen_false_positives, bands, buckets))
     return made

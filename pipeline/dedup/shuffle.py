@@ -8,7 +8,8 @@ every reader.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,21 @@ def scatter(columns: Columns, bucket: npt.NDArray[np.integer[Any]], buckets: int
     return to_ipc([batch.replace_schema_metadata(schema.metadata) for batch in batches], schema)
 
 
-def scatter_by_ordinal(columns: Mapping[str, npt.NDArray[Any]], starts: Sequence[int]) -> pa.Buffer:
-    """Rows with an `ordinal`, scattered over the partitions that hold it; `starts` are the ordinals of their first rows."""
-    bucket = np.searchsorted(np.asarray(starts, np.int64), columns["ordinal"], side="right") - 1
-    return scatter(columns, bucket, len(starts))
+@dataclass(frozen=True)
+class Layout:
+    """Which partition holds an ordinal: `starts` are the ordinals of the partitions' first rows, ascending."""
+
+    starts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, documents: Manifest) -> Layout:
+        """That of the partitions of a dataset."""
+        return cls(tuple(documents.starts.values()))
+
+    def scatter(self, columns: Mapping[str, npt.NDArray[Any]]) -> pa.Buffer:
+        """Rows with an `ordinal`, scattered over the partitions that hold it."""
+        bucket = np.searchsorted(np.asarray(self.starts, np.int64), columns["ordinal"], side="right") - 1
+        return scatter(columns, bucket, len(self.starts))
 
 
 def _numbers(column: pa.Array) -> Iterator[npt.NDArray[Any]]:

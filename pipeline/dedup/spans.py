@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.utf8 import Bytes, Offsets, utf8_view
-from pipeline.dedup.shuffle import gather
-from pipeline.dedup.verdict import scatter_groups
+from pipeline.dedup.shuffle import Layout, gather
 from pipeline.workdir.cuts import Cuts, unite
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary, Task
-from pipeline.workdir.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, remaining, tally, verdict_dataset, verdict_table
+from pipeline.workdir.engine import File, Stage, Summary
+from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.verdicts import cuts_of, kept, remaining, tally, verdict_dataset, verdict_table
 
 VERSION = 1
 Ordinals = npt.NDArray[np.int64]
@@ -60,36 +60,31 @@ def repeated(
     return order[chosen], counts[group[chosen]].astype(np.int64), ordinal[order][starts[group[chosen]]]
 
 
-def span_file(documents: Manifest, ordinal: Ordinals, begin: Ordinals, end: Ordinals, occurrences: Ordinals, first: Ordinals) -> pa.Buffer:
+def span_file(layout: Layout, ordinal: Ordinals, begin: Ordinals, end: Ordinals, occurrences: Ordinals, first: Ordinals) -> pa.Buffer:
     """A span file."""
-    columns: dict[str, npt.NDArray[Any]] = {"ordinal": ordinal, "begin": begin, "end": end, "occurrences": occurrences, "first": first}
-    return scatter_groups(columns, documents)
+    return layout.scatter({"ordinal": ordinal, "begin": begin, "end": end, "occurrences": occurrences, "first": first})
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Settings:
     name: str
-    spans: Manifest
-    bucket: int
-    buckets: int
-    start: int
-    statistics: Partition
-    before: tuple[VerdictEntry, ...]
+    spans: str  # the dataset of span files
     drop_share: float
 
 
-def cut_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+def cut_verdicts(workdir: Workdir, piece: Piece[_Settings]) -> Generator[File, None, Summary]:
     """One task: the verdicts of one partition. A document keeps what is not cut, or is dropped where too much would be."""
-    statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "source", "bytes"])
+    settings = piece.settings
+    statistics = workdir.read_table(STATISTICS, piece.partition, ["domain", "source", "bytes"])
     rows = statistics.num_rows
-    looked_at = kept(workdir, work.before, rows)
-    sizes = np.asarray(statistics["bytes"], dtype=np.int64) - cuts_of(workdir, work.before, rows).sizes
-    spans = gather(workdir, work.spans, work.bucket, work.buckets)
+    looked_at = kept(workdir, piece.before, rows)
+    sizes = np.asarray(statistics["bytes"], dtype=np.int64) - cuts_of(workdir, piece.before, rows).sizes
+    spans = gather(workdir, settings.spans, piece.number, piece.pieces)
     details = np.full(rows, None, object)
     if spans is None or spans.num_rows == 0:
         cuts = unite(rows, *[np.zeros(0, np.int64)] * 3)
     else:
-        local = spans["ordinal"].to_numpy() - work.start
+        local = spans["ordinal"].to_numpy() - piece.start
         begin, end = spans["begin"].to_numpy(), spans["end"].to_numpy()
         cuts = unite(rows, local, begin, end)
         order = np.lexsort((begin, begin - end, local))  # the longest span of each document, the first of equal ones
@@ -97,26 +92,26 @@ def cut_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary
             row = local[span]
             count = int(cuts.offsets[row + 1] - cuts.offsets[row])
             occurrences, first = spans["occurrences"][span].as_py(), spans["first"][span].as_py()
-            elsewhere = f"in document {first}" if first != row + work.start else "earlier in it"
+            elsewhere = f"in document {first}" if first != row + piece.start else "earlier in it"
             what = f"{count} span{'s' * (count > 1)} of {int(cuts.sizes[row]):,} bytes"
             details[row] = f"{what}; one occurs {occurrences:,} times, first {elsewhere}"
     cut = np.minimum(cuts.sizes, sizes)
     share = cut / np.maximum(1, sizes)
-    dropped = (cut > 0) & (share >= work.drop_share) & looked_at
+    dropped = (cut > 0) & (share >= settings.drop_share) & looked_at
     cuts = _without(cuts, dropped)
     touched = cut > 0
     verdict = verdict_table(
         rows,
         {
             "keep": pa.array(~dropped, mask=~looked_at),
-            "rule": pa.array(np.where(dropped, work.name, ""), pa.string(), mask=~dropped),
+            "rule": pa.array(np.where(dropped, settings.name, ""), pa.string(), mask=~dropped),
             "value": pa.array(share, mask=~touched),
-            "limit": pa.array(np.full(rows, work.drop_share), mask=~touched),
+            "limit": pa.array(np.full(rows, settings.drop_share), mask=~touched),
             "detail": pa.array(details.tolist(), pa.string()),
             "cuts": cuts.to_column(),
         },
     )
-    yield File(verdict_dataset(work.name), work.statistics.name, to_parquet(verdict), rows)
+    yield File(verdict_dataset(settings.name), piece.name, to_parquet(verdict), rows)
     return tally(verdict, statistics, sizes=sizes)
 
 
@@ -127,28 +122,22 @@ def _without(cuts: Cuts, rows: npt.NDArray[np.bool_]) -> Cuts:
     return unite(cuts.documents, owner[left], cuts.begin[left], cuts.end[left])
 
 
-def cut_verdict_stage(
-    name: str, config: RepeatConfig, spans: Manifest, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
-) -> Stage:
+def cut_verdict_stage(name: str, config: RepeatConfig, spans: Manifest, statistics: Manifest, before: Sequence[Manifest]) -> Stage:
     """The stage that writes `verdicts/NAME`."""
-    tasks = []
-    for bucket, partition in enumerate(documents.partitions):
-        start, entry = documents.starts[partition.name], statistics.by_name[partition.name]
-        parts = checksums((*before, statistics), partition.name)
-        key = fingerprint(VERSION, name, config.drop_share, spans.content, bucket, start, parts)
-        work = _Work(
-            name,
-            spans,
-            bucket,
-            len(documents.partitions),
-            start,
-            entry,
-            entries(before, partition.name),
-            config.drop_share,
-        )
-        tasks.append(Task(partition.name, key, work, partition.rows))
-    settings = config.model_dump(mode="json")
-    return Stage(name, (verdict_dataset(name),), cut_verdicts, tuple(tasks), settings, memory=512 << 20, unit="documents")
+    return per_partition(
+        name,
+        (verdict_dataset(name),),
+        cut_verdicts,
+        statistics,
+        _Settings(name, spans.dataset, config.drop_share),
+        version=VERSION,
+        before=before,
+        ordinals=True,
+        key=(name, config.drop_share, spans.content),
+        configuration=config.model_dump(mode="json"),
+        memory=512 << 20,
+        unit="documents",
+    )
 
 
 @dataclass(frozen=True)
@@ -161,14 +150,12 @@ class Texts:
     cuts: Cuts
 
 
-def texts_of_domains(
-    workdir: Workdir, partition: Partition, statistics: Partition, before: tuple[VerdictEntry, ...], domains: Sequence[str] | None
-) -> Texts:
-    """The texts of a partition that the verdicts before leave, of all domains or of those named."""
-    left = remaining(workdir, partition, before)
+def texts_of_domains(workdir: Workdir, piece: Piece[Any], domains: Sequence[str] | None) -> Texts:
+    """The texts of a partition that the verdicts before leave, of all domains or of those named; its statistics lie beside it."""
+    left = remaining(workdir, piece.partition, piece.before)
     texts, rows, cuts = left.texts, left.rows.astype(np.int64), left.cuts
     if domains is not None:
-        column = workdir.read_table(STATISTICS, statistics, ["domain"])["domain"].take(pa.array(rows))
+        column = workdir.read_table(STATISTICS, piece.beside[STATISTICS], ["domain"])["domain"].take(pa.array(rows))
         wanted = np.asarray(pc.is_in(column, value_set=pa.array(list(domains), pa.string())), dtype=bool)
         texts, rows, cuts = texts.filter(pa.array(wanted)), rows[wanted], cuts.take(np.flatnonzero(wanted))
     return Texts(*utf8_view(texts), rows, cuts)

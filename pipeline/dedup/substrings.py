@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,13 @@ from pydantic import Field
 from kernel.compile import kernel
 from kernel.utf8 import Bytes, Offsets, tables
 from pipeline.dedup.shingles import most_units, shingles_of, word_spans, word_units
-from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.dedup.spans import RepeatConfig, Texts, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
-from pipeline.dedup.verdict import scatter_groups
+from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
+from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.workdir.cuts import original
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
-from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, verdict_dataset
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.verdicts import verdict_dataset
 
 VERSION = 1
 CHOSEN = "dedup/substring-chosen"
@@ -127,95 +128,82 @@ def _runs_around(
 
 
 @dataclass(frozen=True)
-class _MapWork:
-    partition: Partition
-    statistics: Partition
-    start: int
-    before: tuple[VerdictEntry, ...]
+class _Mapping:
     config: SubstringsConfig
     buckets: int
-    around: Manifest | None = None
-    place: int = 0
-    places: int = 0
 
 
-def _texts(workdir: Workdir, work: _MapWork) -> Texts:
-    return texts_of_domains(workdir, work.partition, work.statistics, work.before, work.config.domains)
+@dataclass(frozen=True)
+class _Reducing:
+    layout: Layout
+    keep: int
 
 
-def choose_runs(workdir: Workdir, work: _MapWork) -> Generator[File, None, Summary]:
+def choose_runs(workdir: Workdir, piece: Piece[_Mapping]) -> Generator[File, None, Summary]:
     """Map 1: the chosen runs of each document, scattered by hash."""
-    texts = _texts(workdir, work)
+    config, buckets = piece.settings.config, piece.settings.buckets
+    texts = texts_of_domains(workdir, piece, config.domains)
     offsets, data, rows = texts.offsets, texts.data, texts.rows
     most = int(offsets[-1] - offsets[0]) // 2 + 2 * len(offsets)
     hashes = np.empty(most, np.uint64)
     document, place = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = _choose_all(offsets, data, *tables(), work.config.words, hashes, document, place)
-    hashes, ordinal = hashes[:count].copy(), rows[document[:count]] + work.start
+    count = _choose_all(offsets, data, *tables(), config.words, hashes, document, place)
+    hashes, ordinal = hashes[:count].copy(), rows[document[:count]] + piece.start
     columns = {"hash": hashes, "ordinal": ordinal, "place": place[:count].astype(np.uint32)}
-    yield File(CHOSEN, f"{work.partition.name}.arrow", scatter(columns, bucket_of(hashes, work.buckets), work.buckets), count)
+    yield File(CHOSEN, f"{piece.name}.arrow", scatter(columns, bucket_of(hashes, buckets), buckets), count)
     return {"chosen": count}
 
 
-@dataclass(frozen=True)
-class _ReduceWork:
-    source: Manifest
-    bucket: int
-    buckets: int
-    documents: Manifest
-    keep: int
-
-
-def repeated_places(workdir: Workdir, work: _ReduceWork) -> Generator[File, None, Summary]:
+def repeated_places(workdir: Workdir, bucket: Bucket[_Reducing]) -> Generator[File, None, Summary]:
     """Reduce 1: the places of the chosen runs that occur again, scattered over the partitions of documents."""
-    table = gather(workdir, work.source, work.bucket, work.buckets)
+    table = gather(workdir, CHOSEN, bucket.number, bucket.buckets)
     assert table is not None, "there is a file for each partition of documents"
     ordinal, place = table["ordinal"].to_numpy(), table["place"].to_numpy()
     rows, _, _ = repeated(table["hash"].to_numpy(), ordinal, place.astype(np.int64), 2, 0)
-    raw = scatter_groups({"ordinal": ordinal[rows], "place": place[rows]}, work.documents)
-    yield File(AROUND, f"{work.bucket:05d}.arrow", raw, len(rows))
+    raw = bucket.settings.layout.scatter({"ordinal": ordinal[rows], "place": place[rows]})
+    yield File(AROUND, f"{bucket.name}.arrow", raw, len(rows))
     return {"places": len(rows)}
 
 
-def runs_around(workdir: Workdir, work: _MapWork) -> Generator[File, None, Summary]:
+def runs_around(workdir: Workdir, piece: Piece[_Mapping]) -> Generator[File, None, Summary]:
     """Map 2: every run of `words` words around those places, scattered by hash."""
-    assert work.around is not None, "given by the stage"
-    found = gather(workdir, work.around, work.place, work.places)
+    config, buckets = piece.settings.config, piece.settings.buckets
+    found = gather(workdir, AROUND, piece.number, piece.pieces)
     ordinal = np.zeros(0, np.int64) if found is None else found["ordinal"].to_numpy()
     place = np.zeros(0, np.int64) if found is None else found["place"].to_numpy().astype(np.int64)
     if not len(ordinal):
         none = np.zeros(0, np.int64)
         columns = {"hash": none.astype(np.uint64), "ordinal": none, "begin": none, "end": none}
-        yield File(RUNS, f"{work.partition.name}.arrow", scatter(columns, none, work.buckets), 0)
+        yield File(RUNS, f"{piece.name}.arrow", scatter(columns, none, buckets), 0)
         return {"runs": 0}
-    texts = _texts(workdir, work)
+    texts = texts_of_domains(workdir, piece, config.domains)
     offsets, data, rows, cuts = texts.offsets, texts.data, texts.rows, texts.cuts
     order = np.lexsort((place, ordinal))
-    index, place = np.searchsorted(rows, ordinal[order] - work.start), place[order]
+    index, place = np.searchsorted(rows, ordinal[order] - piece.start), place[order]
     first = np.searchsorted(index, np.arange(len(offsets)))
-    most = len(place) * (work.config.words - work.config.words // 2 + 1)
+    most = len(place) * (config.words - config.words // 2 + 1)
     hashes = np.empty(most, np.uint64)
     document, begin, end = (np.empty(most, np.int64) for _ in range(3))
-    count = _runs_around(offsets, data, *tables(), work.config.words, first, place, hashes, document, begin, end)
+    count = _runs_around(offsets, data, *tables(), config.words, first, place, hashes, document, begin, end)
     hashes, document = hashes[:count].copy(), document[:count]
     columns = {
         "hash": hashes,
-        "ordinal": rows[document] + work.start,
+        "ordinal": rows[document] + piece.start,
         "begin": original(cuts, document, begin[:count]),
         "end": original(cuts, document, end[:count], is_end=True),
     }
-    yield File(RUNS, f"{work.partition.name}.arrow", scatter(columns, bucket_of(hashes, work.buckets), work.buckets), count)
+    yield File(RUNS, f"{piece.name}.arrow", scatter(columns, bucket_of(hashes, buckets), buckets), count)
     return {"runs": count}
 
 
-def repeated_runs(workdir: Workdir, work: _ReduceWork) -> Generator[File, None, Summary]:
+def repeated_runs(workdir: Workdir, bucket: Bucket[_Reducing]) -> Generator[File, None, Summary]:
     """Reduce 2: the spans of the runs that are repeated, all but the first occurrences."""
-    table = gather(workdir, work.source, work.bucket, work.buckets)
+    table = gather(workdir, RUNS, bucket.number, bucket.buckets)
     assert table is not None, "there is a file for each partition of documents"
     ordinal, begin, end = (table[name].to_numpy() for name in ("ordinal", "begin", "end"))
-    rows, occurrences, first = repeated(table["hash"].to_numpy(), ordinal, begin, 2, work.keep)
-    raw = span_file(work.documents, ordinal[rows], begin[rows], end[rows], occurrences, first)
-    yield File(SPANS, f"{work.bucket:05d}.arrow", raw, len(rows))
+    rows, occurrences, first = repeated(table["hash"].to_numpy(), ordinal, begin, 2, bucket.settings.keep)
+    raw = span_file(bucket.settings.layout, ordinal[rows], begin[rows], end[rows], occurrences, first)
+    yield File(SPANS, f"{bucket.name}.arrow", raw, len(rows))
     return {"spans": len(rows)}
 
 
@@ -223,37 +211,32 @@ def repeated_substrings_as_cuts(
     engine: Engine, config: SubstringsConfig, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
 ) -> Manifest:
     """Run all stages; returns `verdicts/substrings`."""
-    layout = list(documents.starts.items())
+    reducing = _Reducing(Layout.of(documents), config.keep)
 
-    def mapped(buckets: int, around: Manifest | None) -> tuple[Task, ...]:
-        tasks = []
-        for number, partition in enumerate(documents.partitions):
-            start, entry = documents.starts[partition.name], statistics.by_name[partition.name]
-            shape = (config.words, config.domains, buckets, number if around else 0, around.content if around else "")
-            key = fingerprint(VERSION, shape, partition.checksum, entry.checksum, start, checksums(before, partition.name))
-            verdicts = entries(before, partition.name)
-            work = _MapWork(partition, entry, start, verdicts, config, buckets, around, number, len(documents.partitions))
-            tasks.append(Task(partition.name, key, work, partition.bytes))
-        return tuple(tasks)
-
-    def reduced(source: Manifest, buckets: int) -> tuple[Task, ...]:
-        return tuple(
-            Task(
-                f"{bucket:05d}",
-                fingerprint(VERSION, source.content, bucket, config.keep, layout),
-                _ReduceWork(source, bucket, buckets, documents, config.keep),
-            )
-            for bucket in range(buckets)
+    def mapped(name: str, dataset: str, function: Any, buckets: int, around: str, memory: int) -> Manifest:
+        stage = per_partition(
+            f"substrings: {name}",
+            (dataset,),
+            function,
+            documents,
+            _Mapping(config, buckets),
+            version=VERSION,
+            beside=(statistics,),
+            before=before,
+            ordinals=True,
+            key=(config.words, config.domains, buckets, around),
+            memory=memory,
         )
+        return engine.run(stage).manifests[dataset]
+
+    def reduced(name: str, dataset: str, function: Any, buckets: int, source: Manifest) -> Manifest:
+        stage = per_bucket(f"substrings: {name}", (dataset,), function, buckets, reducing, version=VERSION, inputs=(source,))
+        return engine.run(stage).manifests[dataset]
 
     buckets = buckets_for(text_bytes(documents) // BYTES_A_CHOSEN)
-    chosen = engine.run(Stage("substrings: choose", (CHOSEN,), choose_runs, mapped(buckets, None), memory=1 << 30)).manifests[CHOSEN]
-    stage = Stage("substrings: again", (AROUND,), repeated_places, reduced(chosen, buckets), memory=1 << 30, unit="buckets")
-    around = engine.run(stage).manifests[AROUND]
+    chosen = mapped("choose", CHOSEN, choose_runs, buckets, "", 1 << 30)
+    around = reduced("again", AROUND, repeated_places, buckets, chosen)
     buckets = buckets_for(around.summary["places"] * (config.words // 4))
-    runs = engine.run(Stage("substrings: runs", (RUNS,), runs_around, mapped(buckets, around), memory=2 << 30)).manifests[RUNS]
-    stage = Stage("substrings: repeats", (SPANS,), repeated_runs, reduced(runs, buckets), memory=1 << 30, unit="buckets")
-    spans = engine.run(stage).manifests[SPANS]
-    return engine.run(cut_verdict_stage("substrings", config, spans, documents, statistics, before)).manifests[
-        verdict_dataset("substrings")
-    ]
+    runs = mapped("runs", RUNS, runs_around, buckets, around.content, 2 << 30)
+    spans = reduced("repeats", SPANS, repeated_runs, buckets, runs)
+    return engine.run(cut_verdict_stage("substrings", config, spans, statistics, before)).manifests[verdict_dataset("substrings")]

@@ -16,19 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dedup.index import Prior
-from pipeline.dedup.shuffle import gather, scatter_by_ordinal
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.dedup.shuffle import gather
+from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary, Task
-from pipeline.workdir.verdicts import VerdictEntry, checksums, cuts_of, entries, kept, tally, verdict_table
+from pipeline.workdir.engine import File, Stage, Summary
+from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.verdicts import cuts_of, kept, tally, verdict_dataset, verdict_table
 
 VERSION = 3
 _NONE = np.zeros(0, np.int64)
-
-
-def scatter_groups(groups: dict[str, npt.NDArray[Any]], documents: Manifest) -> pa.Buffer:
-    """Rows with an `ordinal` column, scattered over the partitions of documents that hold them."""
-    return scatter_by_ordinal(groups, tuple(documents.starts.values()))
 
 
 def group_columns(
@@ -55,15 +51,10 @@ def group_columns(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Settings:
     rule: str
-    dataset: str  # that it writes
-    groups: Manifest  # group files
-    bucket: int
-    buckets: int
-    start: int
-    statistics: Partition
-    before: tuple[VerdictEntry, ...]
+    dataset: str  # that the stage writes
+    groups: str  # the dataset of group files
     limit: float
     prior: tuple[Prior, ...]
 
@@ -83,21 +74,22 @@ def _details(duplicate_of: npt.NDArray[np.int64], prior: Sequence[Prior]) -> lis
     return details
 
 
-def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+def duplicate_verdicts(workdir: Workdir, piece: Piece[_Settings]) -> Generator[File, None, Summary]:
     """One task: the verdicts of one partition of documents. Rows that an earlier verdict dropped have `keep` null."""
-    statistics = workdir.read_table(STATISTICS, work.statistics, ["domain", "source", "bytes"])
+    settings = piece.settings
+    statistics = workdir.read_table(STATISTICS, piece.partition, ["domain", "source", "bytes"])
     rows = statistics.num_rows
-    looked_at = kept(workdir, work.before, rows)
-    groups = gather(workdir, work.groups, work.bucket, work.buckets)
+    looked_at = kept(workdir, piece.before, rows)
+    groups = gather(workdir, settings.groups, piece.number, piece.pieces)
     columns = (
         {name: column.to_numpy() for name, column in zip(groups.column_names, groups.columns, strict=True)} if groups else group_columns()
     )
-    members = columns["ordinal"] - work.start
+    members = columns["ordinal"] - piece.start
     cluster, in_cluster = np.zeros(rows, np.uint64), np.zeros(rows, bool)
     cluster[members], in_cluster[members] = columns["cluster"], columns["cluster"] > 0
     chosen = columns["dropped"] > 0
     columns = {name: values[chosen] for name, values in columns.items()}
-    local = columns["ordinal"] - work.start
+    local = columns["ordinal"] - piece.start
     dropped = np.zeros(rows, bool)
     dropped[local] = True
 
@@ -110,15 +102,15 @@ def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, S
         return pa.array(column, kind, mask=mask)
 
     details = np.full(rows, None, object)
-    details[local] = _details(columns["duplicate_of"], work.prior)
+    details[local] = _details(columns["duplicate_of"], settings.prior)
     verdict = verdict_table(
         rows,
         {
             "keep": pa.array(~dropped, mask=~looked_at),
-            "rule": pa.array(np.where(dropped, work.rule, ""), pa.string(), mask=~dropped),
+            "rule": pa.array(np.where(dropped, settings.rule, ""), pa.string(), mask=~dropped),
             "value": spread(columns["similarity"], pa.float64()),
             "estimate": spread(columns["estimate"], pa.float64()),
-            "limit": pa.array(np.full(rows, work.limit), mask=~dropped),
+            "limit": pa.array(np.full(rows, settings.limit), mask=~dropped),
             "detail": pa.array(details.tolist(), pa.string()),
             "duplicate_of": spread(columns["duplicate_of"], pa.int64(), columns["duplicate_of"] >= 0),
             "component": spread(columns["component"], pa.int64()),
@@ -126,16 +118,14 @@ def duplicate_verdicts(workdir: Workdir, work: _Work) -> Generator[File, None, S
             "cluster": pa.array(cluster, mask=~in_cluster),
         },
     )
-    yield File(work.dataset, work.statistics.name, to_parquet(verdict), rows)
-    sizes = np.asarray(statistics["bytes"], dtype=np.int64) - cuts_of(workdir, work.before, rows).sizes
+    yield File(settings.dataset, piece.name, to_parquet(verdict), rows)
+    sizes = np.asarray(statistics["bytes"], dtype=np.int64) - cuts_of(workdir, piece.before, rows).sizes
     return tally(verdict, statistics, sizes=sizes)
 
 
 def duplicate_verdict_stage(
     name: str,
-    dataset: str,
     groups: Manifest,
-    documents: Manifest,
     statistics: Manifest,
     before: Sequence[Manifest],
     limit: float,
@@ -143,14 +133,18 @@ def duplicate_verdict_stage(
     configuration: dict[str, Any] | None = None,
 ) -> Stage:
     """The stage that writes `verdicts/NAME`; `limit` is the similarity from which a document counts as a duplicate."""
-    tasks = []
-    buckets = len(documents.partitions)
-    ids = [each.partition.checksum for each in prior]
-    for bucket, partition in enumerate(documents.partitions):
-        start = documents.starts[partition.name]
-        key = fingerprint(VERSION, name, limit, groups.content, bucket, start, ids, checksums((*before, statistics), partition.name))
-        entry = statistics.by_name[partition.name]
-        verdicts = entries(before, partition.name)
-        work = _Work(name, dataset, groups, bucket, buckets, start, entry, verdicts, limit, tuple(prior))
-        tasks.append(Task(partition.name, key, work, partition.rows))
-    return Stage(name, (dataset,), duplicate_verdicts, tuple(tasks), configuration or {"limit": limit}, memory=512 << 20, unit="documents")
+    dataset = verdict_dataset(name)
+    return per_partition(
+        name,
+        (dataset,),
+        duplicate_verdicts,
+        statistics,
+        _Settings(name, dataset, groups.dataset, limit, tuple(prior)),
+        version=VERSION,
+        before=before,
+        ordinals=True,
+        key=(name, limit, groups.content, [each.partition.checksum for each in prior]),
+        configuration=configuration or {"limit": limit},
+        memory=512 << 20,
+        unit="documents",
+    )

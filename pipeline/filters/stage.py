@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,10 @@ from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
 from pipeline.filters.science import ScienceRules
 from pipeline.filters.url import UrlRules
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS, VERDICT_SCHEMA
-from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.engine import File, Stage, Summary
+from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.verdicts import tally, verdict_dataset
 
 VERSION = 2
@@ -64,19 +64,16 @@ class Rules(BaseModel):
         return any(family.needs_lines for family in self.families())
 
 
-@dataclass(frozen=True)
-class _Work:
-    partition: Partition
-    families: Mapping[str, tuple[Family, ...]]  # by domain or source
+Families = Mapping[str, tuple[Family, ...]]  # by domain or source
 
 
-def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+def filter_partition(workdir: Workdir, piece: Piece[Families]) -> Generator[File, None, Summary]:
     """One task: the verdicts of one partition, row for row. A domain or source without rules keeps everything."""
-    statistics = workdir.read_table(STATISTICS, work.partition)
+    statistics = workdir.read_table(STATISTICS, piece.partition)
     verdict = decide(statistics, ())
     groups = sorted(set(zip(statistics["domain"].to_pylist(), statistics["source"].to_pylist(), strict=True)))
     for domain, source in groups:
-        families = work.families.get(source, work.families.get(domain))  # a source that is named follows its own rules
+        families = piece.settings.get(source, piece.settings.get(domain))  # a source that is named follows its own rules
         if families is None:
             continue
         chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
@@ -90,7 +87,7 @@ def filter_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Sum
             order[rows] = statistics.num_rows + np.arange(len(rows))
             verdict = pa.concat_tables([verdict, decided]).take(order)
     verdict = verdict.cast(VERDICT_SCHEMA).combine_chunks()
-    yield File(FILTER, work.partition.name, to_parquet(verdict), verdict.num_rows)
+    yield File(FILTER, piece.name, to_parquet(verdict), verdict.num_rows)
     return tally(verdict, statistics)
 
 
@@ -98,10 +95,16 @@ def filter_stage(rules: Mapping[str, Rules], statistics: Manifest, base: Path | 
     """The stage over all partitions of `statistics/`. Paths of lists are relative to `base` (default: the current folder)."""
     configuration = {name: rules[name].model_dump(mode="json") for name in sorted(rules)}
     place = base or Path.cwd()
-    families = {name: tuple(family.resolved(place) for family in rules[name].families()) for name in sorted(rules)}
-    key = fingerprint(VERSION, {name: [family.fingerprint() for family in of_name] for name, of_name in families.items()})
-    tasks = tuple(
-        Task(partition.name, fingerprint(key, partition.checksum), _Work(partition, families), partition.rows)
-        for partition in statistics.partitions
+    families: Families = {name: tuple(family.resolved(place) for family in rules[name].families()) for name in sorted(rules)}
+    return per_partition(
+        "filter",
+        (FILTER,),
+        filter_partition,
+        statistics,
+        families,
+        version=VERSION,
+        key={name: [family.fingerprint() for family in of_name] for name, of_name in families.items()},
+        configuration=configuration,
+        memory=512 << 20,
+        unit="documents",
     )
-    return Stage("filter", (FILTER,), filter_partition, tasks, configuration, memory=512 << 20, unit="documents")

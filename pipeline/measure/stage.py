@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,10 @@ from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.measure.classifiers import scores as classify
 from pipeline.measure.language import detect
 from pipeline.measure.statistics import character_classes, measure
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_parquet
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENTS, STATISTICS, source_of
-from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.engine import File, Stage, Summary
+from pipeline.workdir.stages import Piece, per_partition
 
 VERSION = 4
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
@@ -65,18 +66,27 @@ def measure_text(
 
 
 @dataclass(frozen=True)
-class _Work:
-    partition: Partition
-    lines: Mapping[str, bool] = field(default_factory=dict)  # by domain or source: whether its rules look at lines
-    classifiers: tuple[ClassifierConfig, ...] = ()
+class _Measuring:
+    lines: Mapping[str, bool]  # by domain or source: whether its rules look at lines
+    domains: Mapping[str, str]  # of each source, its domain
+    classifiers: tuple[ClassifierConfig, ...]
+
+    def of(self, partition: Partition) -> dict[str, bool]:
+        """Of `lines` what the partition's own source says: the rules of another are no reason to measure it again."""
+        source = source_of(partition.name)
+        if source in self.domains:
+            wanted = self.lines.get(source, self.lines.get(self.domains[source], False))
+            return {source: True} if wanted else {}
+        return dict(self.lines) if any(self.lines.values()) else {}
 
 
-def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+def measure_partition(workdir: Workdir, piece: Piece[_Measuring]) -> Generator[File, None, Summary]:
     """One task: the statistics of one partition of documents, row for row."""
-    documents = workdir.read_table(DOCUMENTS, work.partition, ["text", "language", "date", "meta", *CARRIED])
+    documents = workdir.read_table(DOCUMENTS, piece.partition, ["text", "language", "date", "meta", *CARRIED])
     domains, sources = documents["domain"].to_pylist(), documents["source"].to_pylist()
     is_code = np.array([domain == CODE for domain in domains], bool)
-    wanted = np.array([work.lines.get(s, work.lines.get(d, False)) for d, s in zip(domains, sources, strict=True)], bool)
+    lines_of = piece.settings.of(piece.partition)
+    wanted = np.array([lines_of.get(s, lines_of.get(d, False)) for d, s in zip(domains, sources, strict=True)], bool)
     table = measure_text(documents["text"], is_code, documents["language"].to_pylist(), wanted)
     more: dict[str, pa.Array] = {}
     # the natural language of source code is no property of the code
@@ -87,7 +97,7 @@ def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Su
     marks = [json.loads(meta) if meta and ('"generated"' in meta or '"vendored"' in meta) else {} for meta in documents["meta"].to_pylist()]
     for name in ("generated", "vendored"):
         more[name] = pa.array([_reason(mark.get(name)) for mark in marks], pa.string())
-    for classifier in work.classifiers:
+    for classifier in piece.settings.classifiers:
         among = np.array([classifier.domains is None or domain in classifier.domains for domain in domains], bool)
         score = np.full(len(domains), np.nan)
         score[among] = classify(documents["text"].filter(pa.array(among)), classifier)
@@ -96,7 +106,7 @@ def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Su
         more[name] = documents[name]
     for name, column in more.items():
         table = table.append_column(name, column)
-    yield File(STATISTICS, work.partition.name, to_parquet(table), table.num_rows)
+    yield File(STATISTICS, piece.name, to_parquet(table), table.num_rows)
     return {}
 
 
@@ -115,32 +125,16 @@ def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = N
     `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. Raises `UserError`
     where one cannot be read.
     """
-    wanted = dict(sorted((line_rules or {}).items()))
     domains = {source["name"]: source["domain"] for source in documents.configuration.get("sources", [])}
+    measuring = _Measuring(dict(sorted((line_rules or {}).items())), domains, tuple(classifiers))
     models = [classifier.fingerprint() for classifier in classifiers]
-
-    def needed(partition: Partition) -> dict[str, bool]:
-        """Of `wanted` what the partition's own source says: the rules of another are no reason to measure it again."""
-        source = source_of(partition.name)
-        if source in domains:
-            lines = wanted.get(source, wanted.get(domains[source], False))
-            return {source: True} if lines else {}
-        return wanted if any(wanted.values()) else {}
-
-    tasks = tuple(
-        Task(
-            partition.name,
-            fingerprint(VERSION, partition.checksum, needed(partition), models),
-            _Work(partition, needed(partition), tuple(classifiers)),
-            partition.bytes,
-        )
-        for partition in documents.partitions
-    )
-    return Stage(
+    return per_partition(
         "measure",
         (STATISTICS,),
         measure_partition,
-        tasks,
-        {"line_rules": wanted, "classifiers": [classifier.name for classifier in classifiers]},
-        memory=1 << 30,
+        documents,
+        measuring,
+        version=VERSION,
+        key=lambda partition: (measuring.of(partition), models),
+        configuration={"line_rules": dict(measuring.lines), "classifiers": [classifier.name for classifier in classifiers]},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kernel.utf8 import utf8_view
-from pipeline.mix.mixing import SPLIT, TOKENS
+from pipeline.mix.split import SPLIT
 from pipeline.workdir.cuts import apply, from_column
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
-from pipeline.workdir.documents import DOCUMENTS
-from pipeline.workdir.engine import File, Stage, Summary, Task, add_summaries
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_ipc
+from pipeline.workdir.documents import DOCUMENTS, TOKENS
+from pipeline.workdir.engine import File, Stage, Summary, add_summaries
+from pipeline.workdir.stages import Piece, per_partition
 from tokenizer import Encoder
 
 VERSION = 3
@@ -50,22 +50,15 @@ def _encoder(workdir: Workdir, content: str) -> Encoder:
     return Encoder(local_folder(workdir, TOKENIZER))
 
 
-@dataclass(frozen=True)
-class _Work:
-    partition: Partition
-    split: Partition
-    tokenizer: str  # its content
-
-
-def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
+def tokenize_partition(workdir: Workdir, piece: Piece[str]) -> Generator[File, None, Summary]:
     """One task: ids of each kept document of a partition, with its row there."""
-    split = workdir.read_table(SPLIT, work.split)
+    split = workdir.read_table(SPLIT, piece.beside[SPLIT])
     rows = np.flatnonzero(np.asarray(pc.is_valid(split["split"])))
-    texts = cut_texts(workdir, work.partition, split["cuts"], rows)
-    ids = _encoder(workdir, work.tokenizer).encode(texts)
+    texts = cut_texts(workdir, piece.partition, split["cuts"], rows)
+    ids = _encoder(workdir, piece.settings).encode(texts)
     lengths = np.asarray(pc.list_value_length(ids), dtype=np.int64)
     table = pa.table({"row": pa.array(rows.astype(np.int64)), "ids": ids})
-    yield File(TOKENS, f"{work.partition.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(rows))
+    yield File(TOKENS, f"{piece.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(rows))
     sizes = np.diff(utf8_view(texts)[0])
     counted = pa.table(
         {
@@ -85,9 +78,5 @@ def tokenize_partition(workdir: Workdir, work: _Work) -> Generator[File, None, S
 
 def tokenize_stage(documents: Manifest, split: Manifest, tokenizer: Manifest) -> Stage:
     """The stage over all partitions of `documents/`."""
-    tasks = []
-    for partition in documents.partitions:
-        entry = split.by_name[partition.name]
-        key = fingerprint(VERSION, partition.checksum, entry.checksum, tokenizer.content)
-        tasks.append(Task(partition.name, key, _Work(partition, entry, tokenizer.content), partition.bytes))
-    return Stage("tokenize", (TOKENS,), tokenize_partition, tuple(tasks), memory=2 << 30)
+    content = tokenizer.content
+    return per_partition("tokenize", (TOKENS,), tokenize_partition, documents, content, version=VERSION, beside=(split,), memory=2 << 30)

@@ -24,11 +24,14 @@ import tokenizer
 from kernel.random import uniform
 from kernel.utf8 import utf8_view
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.mix.mixing import SPLIT, TRAIN, MixConfig, PhaseMix, group_of, plan_phase, repetitions, trainable
+from pipeline.mix.config import MixConfig, PhaseMix, group_of
+from pipeline.mix.plan import plan_phase, repetitions
+from pipeline.mix.split import SPLIT, TRAIN, trainable
 from pipeline.mix.tokens import TOKENIZER, cut_texts
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.workdir.documents import DOCUMENTS
 from pipeline.workdir.engine import Engine, File, Stage, Summary, Task, chunks_by_size
+from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
 from tokenizer import TokenizerConfig
 from tokenizer.count import WORDS, Counter, merge_counts
 from tokenizer.train import train_from_counts
@@ -55,19 +58,10 @@ class _Mix:
 
 
 @dataclass(frozen=True)
-class _CountWork:
+class _Counting:
     mix: _Mix
     config: TokenizerConfig
-    partition: Partition
-    split: Partition
     buckets: int
-
-
-@dataclass(frozen=True)
-class _MergeWork:
-    bucket: int
-    buckets: int
-    least: int
 
 
 @dataclass(frozen=True)
@@ -107,21 +101,21 @@ def _scattered(counter: Counter, buckets: int) -> tuple[pa.Buffer, int]:
     return scatter(columns, bucket_of(hashes, buckets), buckets), table.num_rows
 
 
-def count_partition(workdir: Workdir, work: _CountWork) -> Generator[File, None, Summary]:
+def count_partition(workdir: Workdir, piece: Piece[_Counting]) -> Generator[File, None, Summary]:
     """One task: pre-tokens of a partition with their counts, in as many scattered files as memory asks for."""
-    texts, repeats = _mixed(workdir, work.mix, work.partition, work.split)
+    texts, repeats = _mixed(workdir, piece.settings.mix, piece.partition, piece.beside[SPLIT])
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     sizes = np.diff(utf8_view(array)[0])
-    counter = Counter(work.config)
+    counter, buckets = Counter(piece.settings.config), piece.settings.buckets
     counted, files = 0, 0
     for rows in chunks_by_size(sizes.tolist(), _BATCH):
         counted += counter.add(array.slice(rows.start, len(rows)), repeats[rows.start : rows.stop])
         if len(counter) >= SPILL:
-            content, found = _scattered(counter, work.buckets)
-            yield File(COUNTED, f"{work.partition.name}-{files:04d}.arrow", content, found)
+            content, found = _scattered(counter, buckets)
+            yield File(COUNTED, f"{piece.name}-{files:04d}.arrow", content, found)
             files += 1
-    content, found = _scattered(counter, work.buckets)
-    yield File(COUNTED, f"{work.partition.name}-{files:04d}.arrow", content, found)
+    content, found = _scattered(counter, buckets)
+    yield File(COUNTED, f"{piece.name}-{files:04d}.arrow", content, found)
     return {"documents": int(repeats.sum()), "bytes": counted}
 
 
@@ -145,19 +139,20 @@ def _as_words(batch: pa.RecordBatch) -> pa.Table:
     )
 
 
-def merge_bucket(workdir: Workdir, work: _MergeWork) -> Generator[File, None, Summary]:
+def merge_bucket(workdir: Workdir, bucket: Bucket[int]) -> Generator[File, None, Summary]:
     """One task: counts of one bucket's words added up over all partitions, without the rare ones."""
-    table = gather(workdir, COUNTED, work.bucket, work.buckets)
+    least = bucket.settings
+    table = gather(workdir, COUNTED, bucket.number, bucket.buckets)
     words = merge_counts(pa.concat_tables([WORDS.empty_table(), *map(_as_words, table.to_batches() if table is not None else [])]))
     counts = words["count"].to_numpy()
-    kept = words.filter(pa.array(counts >= work.least)).combine_chunks()
-    yield File(MERGED, f"{work.bucket:05d}.arrow", to_ipc(kept.to_batches(), WORDS), kept.num_rows)
+    kept = words.filter(pa.array(counts >= least)).combine_chunks()
+    yield File(MERGED, f"{bucket.name}.arrow", to_ipc(kept.to_batches(), WORDS), kept.num_rows)
     levels, place, numbers = np.unique(_level(kept["count"].to_numpy()), return_inverse=True, return_counts=True)
     sizes = np.bincount(place, pc.binary_length(kept["word"]).to_numpy(zero_copy_only=False), len(levels)).astype(np.int64)
     return {
         "words": int(counts.sum()),
         "different_words": len(counts),
-        "rare_words": int(counts[counts < work.least].sum()),
+        "rare_words": int(counts[counts < least].sum()),
         "levels": {str(level): int(number) for level, number in zip(levels, numbers, strict=True)},
         "level_bytes": {str(level): int(size) for level, size in zip(levels, sizes, strict=True)},
     }
@@ -240,21 +235,32 @@ def make_tokenizer(
         return engine.run(Stage("tokenizer", (TOKENIZER,), train_by_library, (task,), settings, memory=3 << 30)).manifests[TOKENIZER]
     buckets = buckets_for(int(size * share) // _BYTES_A_ROW)
     cut = {name: settings[name] for name in ("pretokenizer", "digits", "marks", "space_runs", "add_prefix_space")}
-    tasks = []
-    for partition in documents.partitions:
-        entry = split.by_name[partition.name]
-        key = fingerprint(VERSION, cut, which, buckets, partition.checksum, entry.checksum)
-        tasks.append(Task(partition.name, key, _CountWork(which, config, partition, entry, buckets), partition.bytes))
     largest = max((partition.bytes for partition in documents.partitions), default=0)
-    count = Stage("tokenizer: count", (COUNTED,), count_partition, tuple(tasks), cut, memory=(512 << 20) + 8 * largest)
-    counted = engine.run(count).manifests[COUNTED]
-    merges = tuple(
-        Task(f"{bucket:05d}", fingerprint(VERSION, counted.content, bucket, buckets, config.min_word_count), work, 1)
-        for bucket, work in ((bucket, _MergeWork(bucket, buckets, config.min_word_count)) for bucket in range(buckets))
+    count = per_partition(
+        "tokenizer: count",
+        (COUNTED,),
+        count_partition,
+        documents,
+        _Counting(which, config, buckets),
+        version=VERSION,
+        beside=(split,),
+        key=(cut, which, buckets),
+        configuration=cut,
+        memory=(512 << 20) + 8 * largest,
     )
-    rows = {"buckets": buckets, "min_word_count": config.min_word_count}
-    memory = (256 << 20) + 6 * counted.size // buckets
-    merged = engine.run(Stage("tokenizer: merge", (MERGED,), merge_bucket, merges, rows, memory=memory, unit="buckets")).manifests[MERGED]
+    counted = engine.run(count).manifests[COUNTED]
+    merge = per_bucket(
+        "tokenizer: merge",
+        (MERGED,),
+        merge_bucket,
+        buckets,
+        config.min_word_count,
+        version=VERSION,
+        inputs=(counted,),
+        configuration={"buckets": buckets, "min_word_count": config.min_word_count},
+        memory=(256 << 20) + 6 * counted.size // buckets,
+    )
+    merged = engine.run(merge).manifests[MERGED]
     summary = merged.summary
     sizes = summary["level_bytes"]
     least = max(config.min_word_count, cut_at(summary["levels"], config.max_words), cut_at(sizes, _LONG * config.max_words))

@@ -16,10 +16,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.compile import kernel
-from pipeline.mix.mixing import TOKENS, VALIDATION, phase_column
+from pipeline.mix.plan import phase_column
+from pipeline.mix.split import VALIDATION
 from pipeline.pack.fill import fill_rows
 from pipeline.shards import CHECKSUM, INDEX, ShardInfo, row_checksums, schema
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
+from pipeline.workdir.documents import TOKENS
 from pipeline.workdir.engine import File, Stage, Summary, Task, chunks_by_size
 
 VERSION = 3

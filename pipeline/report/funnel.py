@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.contamination.stage import NGRAMS
-from pipeline.dedup.anchor import GROUPS
-from pipeline.mix.mixing import PLAN, SPLIT, TOKENS
+from pipeline.contamination.index import NGRAMS
+from pipeline.dedup.representatives import GROUPS
+from pipeline.mix.plan import PLAN
+from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER
 from pipeline.pack.stage import shards_dataset
 from pipeline.workdir.dataset import Manifest, Workdir
-from pipeline.workdir.documents import DOCUMENTS
+from pipeline.workdir.documents import DOCUMENTS, TOKENS
 from pipeline.workdir.verdicts import ORDER, totals, verdict_dataset
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
-from pipeline.contamination.stage import REPORT
+from pipeline.contamination.verdict import REPORT
 from pipeline.report.funnel import Count, Funnel, funnel
 from pipeline.report.histograms import Histogram, by_group, draw, histograms
 from pipeline.report.samples import Sample, samples

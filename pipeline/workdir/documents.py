@@ -9,6 +9,7 @@ from pipeline.workdir.cuts import CUTS
 DOCUMENTS = "documents"
 QUARANTINE = "quarantine"
 STATISTICS = "statistics"
+TOKENS = "tokens"
 
 CODE = "code"  # the domain whose documents are treated as programs
 

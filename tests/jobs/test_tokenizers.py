@@ -16,7 +16,8 @@ from jobs import tokenizers
 from jobs.tokenizers import compare, from_files, held_out, installed, table
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
-from pipeline.mix.mixing import MixConfig, split_stage
+from pipeline.mix.config import MixConfig
+from pipeline.mix.split import split_stage
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import HereEngine

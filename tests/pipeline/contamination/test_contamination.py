@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.contamination.config import ContaminationConfig
 from pipeline.contamination.ngrams import NgramSet, find_ngrams, ngram_hashes, ngrams_with_letters
-from pipeline.contamination.stage import REPORT, ContaminationConfig, decontaminate
+from pipeline.contamination.stage import decontaminate
+from pipeline.contamination.verdict import REPORT
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.workdir.dataset import Workdir

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.dedup.anchor import Rule, decide
 from pipeline.dedup.components import components
 from pipeline.dedup.exact import exact_deduplicate
 from pipeline.dedup.near import NearConfig, near_deduplicate
+from pipeline.dedup.representatives import Rule, decide
 from pipeline.dedup.shuffle import gather, scatter
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage

@@ -16,13 +16,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedup import components as components_module
-from pipeline.dedup.anchor import GROUPS, Rule, decide
+from pipeline.dedup.bloom import Seen, bloom_size
 from pipeline.dedup.components import large_star, small_star
-from pipeline.dedup.index import Seen, bloom_size, open_index
+from pipeline.dedup.index import open_index
 from pipeline.dedup.near import NearConfig, near_deduplicate
+from pipeline.dedup.representatives import GROUPS, Rule, decide
 from pipeline.dedup.shingles import shingle_hashes, shingle_sets
 from pipeline.dedup.shuffle import buckets_for
-from pipeline.dedup.sign import SIGNATURES, matrix
+from pipeline.dedup.signing import SIGNATURES, matrix
 from pipeline.measure.stage import measure_stage
 from pipeline.report.funnel import warnings
 from pipeline.workdir.dataset import Workdir
@@ -219,7 +220,7 @@ def test_a_saved_index_stands_for_the_documents_it_was_made_of(tmp_path: Path) -
 
 def test_indexes_of_several_runs_and_of_other_bucket_counts_are_used_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pipeline.dedup.index as index_module
-    import pipeline.dedup.sign as sign_module
+    import pipeline.dedup.signing as sign_module
 
     crawls = [crawl(range(0, 20)), crawl(range(20, 40)), crawl(range(40, 60))]
     places = []
@@ -277,18 +278,20 @@ def test_a_bloom_index_says_seen_or_not(tmp_path: Path) -> None:
 def test_a_bloom_filters_false_positives_are_as_promised(workdir: Workdir) -> None:
     from dataclasses import asdict
 
-    from pipeline.dedup.index import _BloomWork, save_seen_bucket
+    from pipeline.dedup.bloom import _Filter, save_seen_bucket
     from pipeline.dedup.shuffle import scatter
-    from pipeline.workdir.dataset import Manifest, Partition
+    from pipeline.dedup.signing import BANDS
+    from pipeline.workdir.dataset import MANIFEST, Manifest, Partition
+    from pipeline.workdir.stages import Bucket
 
     generator = np.random.default_rng(0)
     known, strange = (generator.integers(0, 2**64, 20_000, dtype=np.uint64) for _ in range(2))
     raw = scatter({"hash": known}, np.zeros(len(known), np.int64), 1)
-    workdir.write(raw, "bands", "0.arrow")
-    bands = Manifest("bands", "s", "f", (Partition("0.arrow", len(known), raw.size, ""),))
+    workdir.write(raw, BANDS, "0.arrow")
+    workdir.write(Manifest(BANDS, "s", "f", (Partition("0.arrow", len(known), raw.size, ""),)).to_json(), BANDS, MANIFEST)
     for rate in (0.1, 0.01):
         bits, functions = bloom_size(len(known), rate)
-        file = next(save_seen_bucket(workdir, _BloomWork(bands, 0, 1, bits, functions)))
+        file = next(save_seen_bucket(workdir, Bucket(0, 1, _Filter(bits, functions))))
         workdir.write(file.content, "seen", file.name)
         import xxhash
 

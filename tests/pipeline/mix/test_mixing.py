@@ -12,7 +12,10 @@ from kernel.random import uniform
 from pipeline.dedup.near import NearConfig, near_deduplicate
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
-from pipeline.mix.mixing import MixConfig, PhaseMix, group_of, make_plan, plan_phase, solve_scale, split_stage, weight_of
+from pipeline.mix.config import MixConfig, PhaseMix, group_of
+from pipeline.mix.plan import make_plan, plan_phase
+from pipeline.mix.quality import solve_scale, weight_of
+from pipeline.mix.split import split_stage
 from pipeline.mix.tokens import tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.workdir.dataset import Workdir

@@ -13,7 +13,8 @@ import pipeline.mix.vocabulary as vocabulary
 from pipeline.dedup import shuffle
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
-from pipeline.mix.mixing import MixConfig, PhaseMix, split_stage
+from pipeline.mix.config import MixConfig, PhaseMix
+from pipeline.mix.split import split_stage
 from pipeline.mix.vocabulary import COUNTED, cut_at, make_tokenizer
 from pipeline.workdir.dataset import Workdir
 from tests.conftest import HereEngine

@@ -11,163 +11,27 @@ Transitive instead: all that hangs together by similar enough pairs is one clust
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import xxhash
 
 from kernel.compile import kernel
 from kernel.utf8 import Offsets
-from pipeline.dedup.index import Prior
-from pipeline.dedup.shingles import U32, shingle_sets
-from pipeline.dedup.shuffle import MOST_BUCKETS, bucket_of, gather, hash_ordinals, scatter
-from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
-from pipeline.dedup.verdict import group_columns, scatter_groups
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.workdir.documents import DOCUMENTS, STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary, Task
-from pipeline.workdir.errors import UserError
-from pipeline.workdir.verdicts import VerdictEntry, checksums, entries, remaining
+from pipeline.dedup.members import MEMBERS
+from pipeline.dedup.shingles import U32
+from pipeline.dedup.shuffle import Layout, gather
+from pipeline.dedup.signing import Signing, band_hashes, matrix
+from pipeline.dedup.verdict import group_columns
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import File, Stage, Summary
+from pipeline.workdir.stages import Bucket, per_bucket
 
 VERSION = 2
-MEMBERS = "dedup/near-members"
 GROUPS = "dedup/near-groups"
-BYTES_IN_A_BUCKET = 256 << 20
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Which copy is preferred: by source, then by length or a statistic, then by place in the corpus."""
-
-    keep: str
-    statistic: str | None
-    prefer: tuple[str, ...]
-
-    @property
-    def column(self) -> str | None:
-        """The column of statistics/ that decides, with its sign."""
-        return "bytes" if self.keep == "longest" else self.statistic
-
-    def check(self, workdir: Workdir, statistics: Manifest) -> None:
-        """Raises `UserError` where there is no such statistic."""
-        if self.column is None or not statistics.partitions:
-            return
-        schema = workdir.read_table(STATISTICS, statistics.partitions[0]).schema
-        numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
-        if self.column.removeprefix("-") not in numbers:
-            raise UserError(f"near.statistic: statistics/ has no numbers {self.column.removeprefix('-')}; there are: {', '.join(numbers)}")
-
-    def scores(self, statistics: pa.Table) -> tuple[npt.NDArray[np.int32], Floats]:
-        """For each row two numbers to sort by, the smaller first: the source's place, and the statistic."""
-        sources = statistics["source"].to_pylist()
-        places = {name: place for place, name in enumerate(self.prefer)}
-        source = np.array([places.get(name, len(places)) for name in sources], np.int32)
-        if self.column is None:
-            return source, np.zeros(len(source))
-        values = np.asarray(statistics[self.column.removeprefix("-")], dtype=np.float64)
-        values = np.nan_to_num(values if self.column.startswith("-") else -values, nan=np.inf)
-        return source, values
-
-
-# --- the members' sets, by component ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _MembersWork:
-    place: int  # of the partition, among all
-    places: int
-    components: Manifest
-    start: int
-    signing: Signing
-    ranking: Ranking
-    buckets: int
-    prior: Prior | None
-    partition: Partition | None
-    signatures: Partition | None
-    statistics: Partition | None
-    before: tuple[VerdictEntry, ...]
-
-
-def members_of_partition(workdir: Workdir, work: _MembersWork) -> Generator[File, None, Summary]:
-    """Signature, shingle set and rank of the members of one partition, scattered by component."""
-    name = f"{work.place:06d}.arrow"
-    signing = work.signing
-    found = gather(workdir, work.components, work.place, work.places)
-    ordinal = np.zeros(0, np.int64) if found is None else found["ordinal"].to_numpy()
-    root = np.zeros(0, np.int64) if found is None else found["root"].to_numpy()
-    order = np.argsort(ordinal)
-    ordinal, root = ordinal[order], root[order]
-    rows = ordinal - work.start
-    if len(rows) == 0:
-        signature = np.zeros((0, signing.permutations), np.uint32)
-        lists = pa.LargeListArray.from_arrays(pa.array([0], pa.int64()), pa.array([], pa.uint32()))
-        source, score = np.zeros(0, np.int32), np.zeros(0)
-        ids: list[str] = []
-    elif work.prior is not None:
-        table = work.prior.workdir.read_table(work.prior.dataset, work.prior.partition, ["row", "id", "signature", "shingles"])
-        table = table.take(np.searchsorted(table["row"].to_numpy(), rows))
-        signature, lists = matrix(table["signature"]), table["shingles"].combine_chunks()
-        source, score = np.zeros(len(rows), np.int32), np.zeros(len(rows))
-        ids = table["id"].to_pylist()
-    else:
-        assert work.partition is not None, "a partition is the index's or the documents'"
-        assert work.signatures is not None, "signed before"
-        assert work.statistics is not None, "measured before"
-        left = remaining(workdir, work.partition, work.before)
-        texts = left.texts.take(pa.array(np.searchsorted(left.rows, rows)))
-        ends, sets = shingle_sets(texts, signing.width, signing.shingles)
-        lists = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(sets))
-        signed = workdir.read_table(SIGNATURES, work.signatures, ["row", "signature"])
-        signature = matrix(signed["signature"])[np.searchsorted(signed["row"].to_numpy(), rows)]
-        ids = workdir.read_table(DOCUMENTS, work.partition, ["id"])["id"].take(pa.array(rows)).to_pylist()
-        source, score = work.ranking.scores(workdir.read_table(STATISTICS, work.statistics).take(rows))
-    columns = {
-        "ordinal": ordinal,
-        "root": root,
-        "key": np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids], np.uint64),
-        "source": source,
-        "score": score,
-        "signature": signature_column(signature),
-        "shingles": lists,
-    }
-    yield File(MEMBERS, name, scatter(columns, bucket_of(hash_ordinals(root), work.buckets), work.buckets), len(rows))
-    return {}
-
-
-def members_stage(
-    signing: Signing,
-    ranking: Ranking,
-    components: Manifest,
-    signed: Manifest,
-    documents: Manifest,
-    statistics: Manifest,
-    before: Sequence[Manifest],
-    prior: Sequence[Prior],
-) -> Stage:
-    """Map over the partitions of documents, and of indexes."""
-    mean = signed.summary.get("shingles", 0) / max(1, signed.summary.get("documents", 0))
-    size, buckets = components.rows * (4 * mean + 4 * signing.permutations + 32), 1
-    while buckets * BYTES_IN_A_BUCKET < size and buckets < MOST_BUCKETS:
-        buckets *= 2
-    places = len(prior) + len(documents.partitions)
-    shared = (VERSION, components.content, buckets, places, ranking)
-    tasks = []
-    for place, each in enumerate(prior):
-        work = _MembersWork(place, places, components, each.start, signing, ranking, buckets, each, None, None, None, ())
-        key = fingerprint(shared, place, each.partition.checksum, each.start)
-        tasks.append(Task(f"{place:06d}", key, work, each.partition.bytes))
-    for place, partition in enumerate(documents.partitions, len(prior)):
-        signatures, numbers = signed.by_name[f"{partition.name}.arrow"], statistics.by_name[partition.name]
-        start, verdicts = documents.starts[partition.name], entries(before, partition.name)
-        inputs = (partition.checksum, signatures.checksum, numbers.checksum, checksums(before, partition.name))
-        work = _MembersWork(place, places, components, start, signing, ranking, buckets, None, partition, signatures, numbers, verdicts)
-        tasks.append(Task(f"{place:06d}", fingerprint(shared, place, start, inputs), work, partition.bytes))
-    return Stage("near: members", (MEMBERS,), members_of_partition, tuple(tasks), {"buckets": buckets}, memory=1 << 30)
 
 
 # --- who stays -------------------------------------------------------------------------------------------------------
@@ -361,21 +225,18 @@ def decide(
 
 
 @dataclass(frozen=True)
-class _AnchorWork:
+class _Settings:
     rule: Rule
     signing: Signing
-    members: Manifest
-    bucket: int
-    buckets: int
-    documents: Manifest
+    layout: Layout
 
 
-def anchor_bucket(workdir: Workdir, work: _AnchorWork) -> Generator[File, None, Summary]:
+def choose_representatives(workdir: Workdir, bucket: Bucket[_Settings]) -> Generator[File, None, Summary]:
     """The components of one bucket."""
-    name = f"{work.bucket:05d}.arrow"
-    table = gather(workdir, work.members, work.bucket, work.buckets)
+    name, settings = f"{bucket.name}.arrow", bucket.settings
+    table = gather(workdir, MEMBERS, bucket.number, bucket.buckets)
     if table is None or table.num_rows == 0:
-        yield File(GROUPS, name, scatter_groups(group_columns(), work.documents), 0)
+        yield File(GROUPS, name, settings.layout.scatter(group_columns()), 0)
         return {}
     ordinal, root, key = table["ordinal"].to_numpy(), table["root"].to_numpy(), table["key"].to_numpy()
     order = np.lexsort((ordinal, table["score"].to_numpy(), table["source"].to_numpy(), ordinal >= 0, root))
@@ -383,8 +244,8 @@ def anchor_bucket(workdir: Workdir, work: _AnchorWork) -> Generator[File, None, 
     lists = table["shingles"].combine_chunks()
     offsets = lists.offsets.to_numpy()
     del table
-    hashes = band_hashes(signature, work.signing.bands, work.signing.rows)
-    decided = decide(order, ordinal < 0, hashes, signature, offsets[:-1], offsets[1:], lists.values.to_numpy(), work.rule)
+    hashes = band_hashes(signature, settings.signing.bands, settings.signing.rows)
+    decided = decide(order, ordinal < 0, hashes, signature, offsets[:-1], offsets[1:], lists.values.to_numpy(), settings.rule)
     _, place, counts = np.unique(root, return_inverse=True, return_counts=True)
     size = counts[place]
     smallest = np.full(len(counts), np.iinfo(np.uint64).max, np.uint64)
@@ -401,20 +262,19 @@ def anchor_bucket(workdir: Workdir, work: _AnchorWork) -> Generator[File, None, 
         dropped[own],
         smallest[place][own],
     )
-    yield File(GROUPS, name, scatter_groups(groups, work.documents), int(dropped.sum()))
+    yield File(GROUPS, name, settings.layout.scatter(groups), int(dropped.sum()))
     return {"members": len(ordinal), "dropped": int(dropped.sum()), "compared": decided.compared, "left_out": decided.left_out}
 
 
-def anchor_stage(rule: Rule, signing: Signing, members: Manifest, documents: Manifest) -> Stage:
+def representatives_stage(rule: Rule, signing: Signing, members: Manifest, documents: Manifest) -> Stage:
     """Reduce over the buckets of components."""
-    buckets = members.configuration["buckets"]
-    layout = list(documents.starts.items())
-    tasks = tuple(
-        Task(
-            f"{bucket:05d}",
-            fingerprint(VERSION, rule, signing, members.content, bucket, layout),
-            _AnchorWork(rule, signing, members, bucket, buckets, documents),
-        )
-        for bucket in range(buckets)
+    return per_bucket(
+        "near: decide",
+        (GROUPS,),
+        choose_representatives,
+        members.configuration["buckets"],
+        _Settings(rule, signing, Layout.of(documents)),
+        version=VERSION,
+        inputs=(members,),
+        memory=1536 << 20,
     )
-    return Stage("near: anchor", (GROUPS,), anchor_bucket, tasks, memory=1536 << 20, unit="buckets")

@@ -1,0 +1,207 @@
+"""The plan: how often each document is seen in each phase, row for row beside the documents.
+
+It comes after the documents are tokenised, so that its shares are of tokens. A document of a group (see `config`) that is wanted `e`
+times over is taken floor(e) times, and once more with probability e - floor(e), by a number keyed by (seed, phase, id).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kernel.random import uniform
+from pipeline.mix.config import MixConfig, PhaseMix, group_of
+from pipeline.mix.quality import groups_of, solve_scale, token_counts, weigh, weight_bins, weight_of
+from pipeline.mix.split import SPLIT, TRAIN, trainable
+from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
+from pipeline.workdir.documents import DOCUMENTS, STATISTICS, TOKENS
+from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.errors import UserError
+from pipeline.workdir.stages import Piece, per_partition
+
+VERSION = 3
+PLAN = "plan"
+Sizes = Mapping[str, Mapping[str, int]]  # domain -> source -> tokens or bytes that there are to train on
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """What one phase asks of one group, and what that means. Amounts are tokens, or bytes for the tokenizer."""
+
+    group: str
+    domain: str
+    share: float
+    available: int
+    wanted: int
+    epochs: float
+
+
+def plan_phase(
+    name: str, mix: PhaseMix, config: MixConfig, available: Sizes, *, unit: str = "tokens", trained: int | None = None
+) -> list[GroupPlan]:
+    """How often each group is to be seen in a phase. Raises `UserError` for a mix that the corpus cannot give.
+
+    `trained`: how many tokens the phase trains on, in as many passes as that takes.
+    """
+    if not any(sources for sources in available.values()):
+        raise UserError("mix: no document is left to train on; see the report for what the filters dropped")
+    sizes: dict[str, int] = {}
+    domain_of: dict[str, str] = {}
+    for domain, sources in available.items():
+        for source, size in sources.items():
+            group = group_of(domain, source, mix.named)
+            if group is not None:
+                sizes[group] = sizes.get(group, 0) + size
+                domain_of[group] = domain
+    asked = mix.weights if mix.weights is not None else mix.epochs
+    for group, weight in (asked or {}).items():
+        if weight and group not in sizes:
+            names = sorted({*available, *(source for sources in available.values() for source in sources)})
+            raise UserError(f"phase {name}: asks for {group}, of which no document is left; there are: {', '.join(names)}")
+    if asked is not None and not any(asked.values()):
+        raise UserError(f"phase {name}: all weights are zero; give at least one name a weight")
+    if mix.epochs is not None:
+        wants = {group: sizes[group] * times for group, times in sorted(mix.epochs.items()) if times}
+        total = sum(wants.values())
+        shares = {group: want / total for group, want in wants.items()}
+    else:
+        power = 1 / mix.temperature if mix.temperature is not None else 1.0
+        weights = mix.weights if mix.weights is not None else {group: float(size) ** power for group, size in sizes.items()}
+        whole = sum(weights.values())
+        shares = {group: weight / whole for group, weight in sorted(weights.items()) if weight}
+        most = min(sizes[group] * config.max_repetitions / share for group, share in shares.items())
+        total = float(mix.tokens) if mix.tokens is not None and unit == "tokens" else min(most, float(sum(sizes.values())))
+    plans = [
+        GroupPlan(group, domain_of[group], share, sizes[group], int(total * share), total * share / sizes[group])
+        for group, share in shares.items()
+    ]
+    scarce = max(plans, key=lambda plan: plan.epochs)
+    if scarce.epochs > config.max_repetitions * (1 + 1e-9):
+        fair = int(total / scarce.epochs * config.max_repetitions)
+        raise UserError(
+            f"phase {name}: {int(total):,} {unit} with {scarce.share:.0%} {scarce.group} would repeat it {scarce.epochs:.3g} times, "
+            f"more than max_repetitions = {config.max_repetitions:g}; ask for at most {fair:,} {unit}, or raise mix.max_repetitions"
+        )
+    passes = (trained or 0) / max(1.0, total)
+    if passes * scarce.epochs > config.max_repetitions * (1 + 1e-9):
+        raise UserError(
+            f"phase {name}: trains on {trained:,} tokens, a pass over its mix has {int(total):,}, so {scarce.group} would be seen "
+            f"{passes * scarce.epochs:.3g} times, more than max_repetitions = {config.max_repetitions:g}; train on at most "
+            f"{int(total * config.max_repetitions / scarce.epochs):,}, add text, or raise mix.max_repetitions"
+        )
+    return plans
+
+
+def repetitions(seed: int, phase: str, ids: list[str], wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """How often each document is taken that is wanted so many times over: int64 (ids,)."""
+    whole = np.floor(wanted)
+    again = uniform(seed, f"phase {phase}", ids) < wanted - whole
+    times: npt.NDArray[np.int64] = whole.astype(np.int64) + again
+    return times
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How often the documents of a group are wanted: equally often, or by a quality."""
+
+    epochs: float
+    statistic: str | None = None
+    power: float = 1.0
+    scale: float = 0.0
+    most: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    seed: int
+    phases: dict[str, tuple[tuple[str, ...], dict[str, _Wanted]]]  # phase -> what its mix names, group -> how often
+
+
+def phase_column(phase: str) -> str:
+    """The plan's column with the number of times that each document is seen in a phase."""
+    return f"repeats_{phase}"
+
+
+def plan_partition(workdir: Workdir, piece: Piece[_Plan]) -> Generator[File, None, Summary]:
+    """One task: split and repetitions in each phase (uint16) for each document of a partition."""
+    table = workdir.read_table(SPLIT, piece.beside[SPLIT], ["domain", "source", "split"])
+    ids = workdir.read_table(DOCUMENTS, piece.partition, ["id"])["id"].to_pylist()
+    lengths = token_counts(workdir, piece.beside[TOKENS], len(ids))
+    train = np.array([value == TRAIN for value in table["split"].to_pylist()], bool)
+    domains, sources = table["domain"].to_pylist(), table["source"].to_pylist()
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {"domain": table["domain"], "split": table["split"]}
+    summary: Summary = {}
+    for phase, (named, wants) in piece.settings.phases.items():
+        groups = groups_of(domains, sources, named)
+        wanted = np.zeros(len(ids))
+        for group, want in wants.items():
+            rows = groups == group
+            wanted[rows] = want.epochs
+            if want.statistic is not None:
+                column = workdir.read_table(STATISTICS, piece.beside[STATISTICS], [want.statistic])[want.statistic]
+                weights = weight_of(weight_bins(np.asarray(column, dtype=np.float64), want.power), want.scale)
+                wanted[rows] = np.minimum(weights, want.most)[rows]
+        repeats = np.where(train, repetitions(piece.settings.seed, phase, ids, wanted), 0).astype(np.uint16)
+        columns[phase_column(phase)] = pa.array(repeats)
+        times = repeats.astype(np.int64)
+        for group in wants:
+            rows = groups == group
+            seen = int(times[rows].sum())
+            different = int((times[rows] > 0).sum())
+            counts = {"documents": different, "seen": seen, "repeated": seen - different, "tokens": int((times * lengths)[rows].sum())}
+            summary.setdefault("phases", {}).setdefault(phase, {})[group] = counts
+    yield File(PLAN, piece.name, to_parquet(pa.table(columns)), len(ids))
+    return summary
+
+
+def make_plan(
+    engine: Engine,
+    config: MixConfig,
+    seed: int,
+    phases: Mapping[str, tuple[PhaseMix, int | None]],
+    documents: Manifest,
+    statistics: Manifest,
+    split: Manifest,
+    tokens: Manifest,
+) -> Manifest:
+    """The plan of all phases, each a mix and the tokens that it trains on. Raises `UserError` for what the corpus cannot give."""
+    available = trainable(tokens, "tokens")
+    plans = {name: plan_phase(name, mix, config, available, trained=trained) for name, (mix, trained) in phases.items()}
+    weighed = {name: mix for name, (mix, _) in phases.items() if mix.quality}
+    histograms = weigh(engine, weighed, documents, statistics, split, tokens) if weighed else {}
+    wants: dict[str, tuple[tuple[str, ...], dict[str, _Wanted]]] = {}
+    for name, plan in plans.items():
+        mix = phases[name][0]
+        groups = {}
+        for group in plan:
+            quality = mix.quality.get(group.group)
+            if quality is None:
+                groups[group.group] = _Wanted(group.epochs)
+                continue
+            histogram = {int(number): count for number, count in histograms.get(name, {}).get(group.group, {}).items()}
+            scale = solve_scale(histogram, group.epochs * group.available, config.max_repetitions)
+            if np.isnan(scale):
+                raise UserError(
+                    f"phase {name}: quality.{group.group}: too few documents have a {quality.statistic} over zero to be seen at most "
+                    f"{config.max_repetitions:g} times; ask for less of it, or raise mix.max_repetitions"
+                )
+            groups[group.group] = _Wanted(group.epochs, quality.statistic, quality.power, scale, config.max_repetitions)
+        wants[name] = mix.named, groups
+    settings = {"seed": seed, "phases": [{"name": name, "groups": [asdict(group) for group in plan]} for name, plan in plans.items()]}
+    stage = per_partition(
+        "mix",
+        (PLAN,),
+        plan_partition,
+        documents,
+        _Plan(seed, wants),
+        version=VERSION,
+        beside=(split, statistics, tokens),
+        configuration=settings,
+        memory=512 << 20,
+        unit="documents",
+    )
+    return engine.run(stage).manifests[PLAN]
