@@ -250,6 +250,21 @@ def explain(
     tell(workdir, document)
 
 
+@app.command("diff")
+def difference(
+    first: Annotated[str, typer.Argument(help="A workdir.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and check it, instead of trusting the manifests.")] = False,
+    examples: Annotated[int, typer.Option(min=0, help="Documents that are named for each difference, and texts that are shown.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Whether two workdirs hold the same, to the byte, or what differs. Exit code 0: equal, 1: they differ."""
+    from jobs.diff import diff
+
+    if not diff(first, second, verify=verify, examples=examples, as_json=as_json):
+        raise typer.Exit(1)
+
+
 @classifier_app.command("train")
 def train_classifier(
     positive: Annotated[str, typer.Argument(help="Documents of the kind to keep: a file, a folder, a glob, a URI, or a workdir.")],
