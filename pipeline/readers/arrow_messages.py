@@ -10,7 +10,7 @@ import io
 import struct
 from typing import BinaryIO
 
-from pipeline.readers.files import TooLarge
+from pipeline.readers.streams import TooLarge
 
 _METADATA_BYTES = 64 << 20  # of a message or footer, at most
 _CONTINUES = b"\xff\xff\xff\xff"

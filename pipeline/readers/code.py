@@ -16,14 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.readers import files, notebooks, repositories
+from pipeline.readers.archives import members
 from pipeline.readers.config import SourceConfig
+from pipeline.readers.data import rows
 from pipeline.readers.decode import decode, describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, describe, is_archive, is_included, members, read_all
+from pipeline.readers.files import InputFile, is_archive, is_included
 from pipeline.readers.generated import generated, vendored
 from pipeline.readers.joined import File, pieces
 from pipeline.readers.languages import is_binary, language_of
 from pipeline.readers.licenses import MAX_TEXT, Found, governed, is_license_file, is_metadata_file, license_of, of_directories
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.remote import open_input
+from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
 
@@ -185,7 +189,7 @@ def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tre
         objects = stack.enter_context(repositories.opened(Path(file.uri)))
         return _open_git(file, objects, source, stack)
     if file.relative.endswith(BUNDLE):
-        with files.open_input(file.uri) as stream:
+        with open_input(file.uri) as stream:
             objects = stack.enter_context(repositories.unbundled(stream, file.bytes))
         return _open_git(file, objects, source, stack)
     if is_archive(file.relative):
@@ -217,88 +221,7 @@ def _in_archive(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unrea
 
 
 # Endings of what is never text: their bytes need not be read.
-_BINARY = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "ico",
-        "bmp",
-        "tif",
-        "tiff",
-        "webp",
-        "psd",
-        "pdf",
-        "woff",
-        "woff2",
-        "ttf",
-        "otf",
-        "eot",
-        "zip",
-        "gz",
-        "bz2",
-        "xz",
-        "zst",
-        "7z",
-        "rar",
-        "jar",
-        "war",
-        "class",
-        "pyc",
-        "pyo",
-        "pyd",
-        "so",
-        "dll",
-        "dylib",
-        "exe",
-        "o",
-        "a",
-        "lib",
-        "obj",
-        "bin",
-        "dat",
-        "npy",
-        "npz",
-        "mp3",
-        "mp4",
-        "wav",
-        "ogg",
-        "avi",
-        "mov",
-        "webm",
-        "flac",
-        "mo",
-        "gmo",
-        "pkl",
-        "pickle",
-        "parquet",
-        "arrow",
-        "feather",
-        "h5",
-        "hdf5",
-        "db",
-        "sqlite",
-        "sqlite3",
-        "pack",
-        "idx",
-        "wasm",
-        "doc",
-        "docx",
-        "xls",
-        "xlsx",
-        "ppt",
-        "pptx",
-        "odt",
-        "swf",
-        "deb",
-        "rpm",
-        "whl",
-        "egg",
-        "tar",
-        "tgz",
-    ]
-)
+_BINARY = frozenset(ending for (_, endings) in rows("binary-endings.tsv") for ending in endings.split())
 
 
 def _may_be_text(path: str) -> bool:

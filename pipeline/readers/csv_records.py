@@ -10,9 +10,9 @@ from typing import Literal
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, Member, describe, rejoin
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
 
 _SAMPLE = 1 << 16
 _DELIMITERS = (",", "\t", ";", "|")

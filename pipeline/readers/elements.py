@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipeline.readers.files import read_some
+from pipeline.readers.streams import read_some
 
 CHUNK = 1 << 20
 

@@ -16,8 +16,10 @@ import yaml
 
 from pipeline.readers import csv_records, json_records, parquet, text
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import InputFile, Member, glob_pattern, open_input
+from pipeline.readers.files import InputFile
 from pipeline.readers.record import PassedOver, Record, Unreadable
+from pipeline.readers.remote import glob_pattern, open_input
+from pipeline.readers.streams import Member
 from pipeline.workdir.errors import UserError
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")

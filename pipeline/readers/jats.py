@@ -16,8 +16,8 @@ from lxml import etree
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.elements import split
-from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_some
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_some
 from pipeline.readers.tables import rows_to_text
 
 _LEFT_OUT = frozenset({

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import Member
 from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.streams import Member
 from pipeline.readers.text import load
 
 # All of these look at one line, and repeat nothing without a bound but what the next part cannot begin with.

@@ -18,9 +18,9 @@ from pyarrow import types
 
 from pipeline.readers.arrow_messages import CheckedStream, check_file
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import STREAM_ERRORS, Member, describe, rejoin
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
 
 BATCH_ROWS = 1024
 # Of a Parquet batch, if each of its rows were as long as all the row group: a dictionary makes that cheap to write.

@@ -21,9 +21,9 @@ import zstandard
 from pipeline.readers import html, http
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
-from pipeline.readers.files import STREAM_ERRORS, Member, describe
 from pipeline.readers.gzip_members import MAGIC, GzipMembers
 from pipeline.readers.record import RAW_BYTES, PassedOver, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe
 from pipeline.readers.window import Window
 
 Item = Record | Unreadable | PassedOver

@@ -31,7 +31,7 @@ from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
-from pipeline.readers.files import glob_pattern
+from pipeline.readers.remote import glob_pattern
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
@@ -733,7 +733,7 @@ def test_a_listed_file_has_the_authority_and_the_options_of_its_uri(
         asked.append(uri)
         return pa.fs.LocalFileSystem(), str(tmp_path / "sub" / "a %b.txt") if uri.endswith(opened[-20:]) and "%20" in uri else str(tmp_path)
 
-    monkeypatch.setattr("pipeline.readers.files.open_filesystem", from_uri)
+    monkeypatch.setattr("pipeline.readers.remote.open_filesystem", from_uri)
     records, _ = read(uri)
     assert texts(records) == ["one"]
     assert records[0].path == "sub/a %b.txt"
