@@ -130,7 +130,10 @@ def projection(folder: Path, hidden_size: int) -> Tensor:
     modules = dict(listed(folder))
     if set(modules) != {"Dense"}:
         has = ", ".join(modules) or "nothing"
-        raise ModelError(f"{folder / 'modules.json'}: late interaction is one Dense, this has {has}; for a new projection give `size`")
+        raise ModelError(
+            f"{folder / 'modules.json'}: late interaction has one module, Dense, after its encoder, and this has {has}; "
+            "give `size` for a new projection"
+        )
     place = folder / modules["Dense"]
     body = _object(place / "config.json")
     for name, wanted in (("bias", False), ("activation_function", _IDENTITY), ("in_features", hidden_size), ("use_residual", False)):

@@ -30,8 +30,8 @@ def answers(output: Any) -> list[Tensor]:
 def largest_difference(model: nn.Module, folder: Path, *, seed: int = 0, lengths: Sequence[int] | None = None) -> float:
     """Largest absolute difference between our logits and those of transformers' model loaded from `folder`.
 
-    On random ids in segments of several lengths, float32, on the CPU. Of a bare encoder, an embedding or late interaction the last
-    hidden states are compared.
+    Both get random ids in segments of `lengths` tokens (default: several, up to beyond the window), in float32 on the CPU. For a bare
+    encoder, an embedding and late interaction the last hidden states are compared.
     """
     import transformers
 

@@ -22,8 +22,8 @@ from model.modernbert import ModernBert
 def save(model: nn.Module, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` for transformers, not checked; `export` checks.
 
-    Of `Embedding` and `LateInteraction` what they add to the encoder is written too, as sentence-transformers and PyLate have it; what
-    an earlier one added to the folder is removed.
+    What `Embedding` and `LateInteraction` add to their encoder is written too, in the form of sentence-transformers and PyLate. Files
+    of that kind that an earlier model left in the folder are removed.
     """
     kind = type(model)
     encoder: Any = model if isinstance(model, ModernBert) else model.model

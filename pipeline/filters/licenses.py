@@ -1,8 +1,8 @@
 """Permissive licences, and whether a licence expression allows use under a list.
 
 `PERMISSIVE` is the Blue Oak Council's list of permissive licences (version 15, data under CC0-1.0; its grades Model to Lead, all
-of them), which The Stack v2 starts from (Lozhkov et al. 2024, arXiv 2402.19173, section 2.2). It adds what ScanCode classes as
-permissive or public domain; of those only the `ADDED` are here, since SPDX has no such classes.
+of them; in `data/permissive-licenses.tsv`), which The Stack v2 starts from (Lozhkov et al. 2024, arXiv 2402.19173, section 2.2). The
+Stack v2 adds what ScanCode classes as permissive or public domain; of those only the `ADDED` are here, since SPDX has no such classes.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _within(size: int, limit: int) -> None:
 
 
 def _expanded(body: BinaryIO, begin: int, places: list[int]) -> int:
-    """What a body's compressed buffers say that they become; one that is stored as it is says -1."""
+    """The sizes that a body's compressed buffers declare for their contents; a buffer that is stored uncompressed declares -1."""
     size = 0
     for place in places:
         body.seek(begin + place)

@@ -73,7 +73,7 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
             chosen.append(replace(file, parts=beside_it, fingerprint=fingerprint(keys) if beside_it else file.fingerprint))
     if not chosen:
         raise UserError(
-            f"source {source.name}: {source.path}: {len(everything)} files there, none matches include {source.include}; "
+            f"source {source.name}: {source.path}: of {len(everything)} files there none matches include {source.include}; "
             "correct `path` or `include`"
         )
     return sorted(chosen, key=lambda file: file.relative)

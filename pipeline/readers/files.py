@@ -40,7 +40,7 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     files = _list_uri(source) if "://" in source.path else _list_local(source.path, base)
     chosen = [file for file in files if is_archive(file.relative) or is_included(source, file.relative)]
     if not chosen:
-        found = f"{len(files)} files there, none matches include {source.include}" if files else "nothing there"
+        found = f"of {len(files)} files there none matches include {source.include}" if files else "there is nothing there"
         raise UserError(f"source {source.name}: {source.path}: {found}; correct `path` or `include`")
     return sorted(chosen, key=lambda file: file.relative)
 

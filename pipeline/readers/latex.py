@@ -98,7 +98,9 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     """The papers of a source, sorted by path: the files of a folder that belong together are one. Raises `UserError` where none is."""
     papers = group(files.list_files(_everything(source), base))
     if not papers:
-        raise UserError(f"source {source.name}: {source.path}: files there, none of them TeX or an archive; correct `path` or `format`")
+        raise UserError(
+            f"source {source.name}: {source.path}: there are files, but none of them is TeX or an archive; correct `path` or `format`"
+        )
     return sorted(papers, key=lambda file: file.relative)
 
 

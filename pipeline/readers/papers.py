@@ -47,8 +47,12 @@ _ARXIV = re.compile(
 def documents(
     sources: Sources, source: SourceConfig, identify: Callable[[str, bool], str], folder: str, *, path: str | None = None
 ) -> Iterator[Record | Unreadable]:
-    """The documents of one paper's sources. `identify` gives a main file's document its id, `folder` is where the sources are in the
-    input, for the globs that choose main files; `path` is the paper's, where it is not the main file's."""
+    """The documents of one paper's sources, and what of them could not be read.
+
+    `identify` gives a document its id, by the name of its main file and whether the paper has several. `folder` is where the sources
+    lie in the input: the source's globs choose main files by their paths there. `path` is the documents' path where it is not that of
+    the main file; then no globs are asked.
+    """
     mains, bad = _mains(sources)
     for name, why in bad.items():
         yield Unreadable(identify(name, True), why)

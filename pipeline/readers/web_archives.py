@@ -2,7 +2,7 @@
 
 They are found here and not by a library's iterator, which stops at the first damage, or trusts a length of a terabyte, and loses the
 rest of the file: a record must end where its length says, with the next one there; where it does not, it is unreadable, and reading
-goes on at the next that is to be seen.
+goes on at the next place where one is seen to begin.
 """
 
 from __future__ import annotations

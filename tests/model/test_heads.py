@@ -288,7 +288,9 @@ def test_any_model_is_of_the_class_that_the_modules_say(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
     modules = json.loads(path.read_text())
     path.write_text(json.dumps([*modules, {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]))
-    with pytest.raises(ModelError, match=r"modules\.json: late interaction is one Dense, this has Dense, Normalize"):
+    with pytest.raises(
+        ModelError, match=r"modules\.json: late interaction has one module, Dense, after its encoder, and this has Dense, Normalize"
+    ):
         bridge.load_any(tmp_path)
     path.write_text(json.dumps([*modules, {"path": "2_Pooling", "type": "sentence_transformers.models.Pooling"}]))
     with pytest.raises(ModelError, match=r"modules\.json: Dense is not supported in an embedding; only Pooling and Normalize"):

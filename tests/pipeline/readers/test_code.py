@@ -19,6 +19,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.filters import licenses as filter_licenses
 from pipeline.filters.licenses import PERMISSIVE, is_allowed
 from pipeline.readers import (
     Record,
@@ -129,6 +130,18 @@ NAMED = {
 @pytest.mark.parametrize(("given_", "expected"), NAMED.items(), ids=lambda value: str(value)[:40])
 def test_languages_by_name_first_line_and_content(given_: tuple[str, str], expected: str | None) -> None:
     assert language_of(*given_) == expected
+
+
+def test_every_table_says_where_its_facts_are_from_and_its_columns_are_whole() -> None:
+    folders = [Path(module.__file__ or "").parent / "data" for module in (languages, filter_licenses)]
+    tables = [path for folder in folders for path in folder.glob("*.tsv")]
+    assert len(tables) > 8
+    for path in tables:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        head = [line for line in lines if line.startswith("# ")]
+        assert lines[: len(head)] == head, f"{path.name}: what says where its facts are from stands first"
+        assert any("Source: " in line for line in head), path.name
+        assert all(line and line == line.strip() for line in lines), f"{path.name}: editors may strip what looks empty"
 
 
 def test_endings_agree_with_pygments_where_it_knows_the_language_by_the_same_name() -> None:

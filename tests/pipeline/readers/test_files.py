@@ -575,7 +575,7 @@ def test_splits_by_file_and_folder_names(tmp_path: Path) -> None:
     assert texts(read(tmp_path, "huggingface", split="test")[0]) == ["three"]
     assert texts(read(tmp_path, "huggingface", split="extra")[0]) == ["four"]
     assert sorted(texts(read(tmp_path, "huggingface", split="all")[0])) == ["four", "one", "three", "two"]
-    with pytest.raises(UserError, match="no split dev, there are: extra, test, train; set `split`"):
+    with pytest.raises(UserError, match="no split dev; it has extra, test, train; set `split`"):
         read(tmp_path, "huggingface", split="dev")
 
 
@@ -598,7 +598,7 @@ def test_the_cards_configurations_choose_the_files(tmp_path: Path) -> None:
     assert texts(read(tmp_path, "huggingface")[0]) == ["english"]
     assert texts(read(tmp_path, "huggingface", split="test")[0]) == ["held out"]
     assert texts(read(tmp_path, "huggingface", subset="de")[0]) == ["deutsch"]
-    with pytest.raises(UserError, match="no subset fr, there are: en, de; set `subset`"):
+    with pytest.raises(UserError, match="no subset fr; it has en, de; set `subset`"):
         read(tmp_path, "huggingface", subset="fr")
 
 
