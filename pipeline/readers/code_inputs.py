@@ -13,7 +13,8 @@ from pipeline.readers import files
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.data import rows
 from pipeline.readers.files import InputFile, is_archive, is_included
-from pipeline.readers.licenses import governed, is_license_file, is_metadata_file
+from pipeline.readers.licenses import governed, is_license_file
+from pipeline.readers.package_metadata import is_metadata_file
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
 

@@ -29,9 +29,11 @@ from pipeline.readers import (
     generated,
     joined,
     languages,
+    license_expressions,
     licenses,
     list_files,
     notebooks,
+    package_metadata,
     read_file,
     repositories,
 )
@@ -214,7 +216,7 @@ def test_no_pattern_takes_long_on_hostile_text(hostile: str) -> None:
     ],
 )  # fmt: skip
 def test_licence_expressions_are_normalised(written: str, expected: str | None) -> None:
-    assert licenses.normalise(written) == expected
+    assert license_expressions.normalise(written) == expected
 
 
 @pytest.mark.parametrize(
@@ -260,9 +262,9 @@ DECLARED = [
 
 @pytest.mark.parametrize(("name", "expected"), list(zip(METADATA, DECLARED, strict=True)))
 def test_licences_that_package_metadata_declares(name: str, expected: str) -> None:
-    assert licenses.license_of_metadata(name, METADATA[name]) == expected
-    assert licenses.license_of_metadata(name, "{" * 100_000) is None
-    assert licenses.license_of_metadata(name, "\0\n[") is None
+    assert package_metadata.license_of_metadata(name, METADATA[name]) == expected
+    assert package_metadata.license_of_metadata(name, "{" * 100_000) is None
+    assert package_metadata.license_of_metadata(name, "\0\n[") is None
 
 
 def test_tag_before_nearest_directory_before_package_before_source(tmp_path: Path) -> None:
@@ -316,7 +318,7 @@ def test_installed_distributions_texts_agree_with_what_they_declare() -> None:
             for file in files
             if licenses.is_license_file(str(file)) and ".dist-info" in str(file)
         ]
-        declared = licenses.license_of_metadata("METADATA", distribution.read_text("METADATA") or "")
+        declared = package_metadata.license_of_metadata("METADATA", distribution.read_text("METADATA") or "")
         found = licenses.of_directories(texts).get("")
         if declared and found and " " not in declared and " " not in found.expression:
             total += 1
