@@ -18,6 +18,10 @@ recurses (it stops at a depth of a thousand), and the others call a TeX or a Has
 Time and memory are linear in the source. A token is read once; what macros give is paid from a budget of characters in proportion to
 the source, and when that is spent macros are dropped and `expansion_stopped` is set. Nothing recurses: groups, environments and
 captured arguments are frames on a stack of bounded depth. Groups that never close end with their paragraph or the document.
+
+The way of a document through the files here: `convert` reads `tokens` one by one; `commands`, `environments` and, within formulas,
+`mathematics` say what each does, by tables of functions over one `state`; `macros` puts expansions in front of what is still to be read;
+text goes to the `page`, numbers come from `numbering` and `references`. What commands mean is data: `vocabulary`, `characters`.
 """
 
 from __future__ import annotations
