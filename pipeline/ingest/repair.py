@@ -364,7 +364,7 @@ def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
     if not verbatim:
         text, found = _mend(text, found, config, kinds)
     if found & _CONTROL:
-        text = _without(_CONTROLS, text, "controls", kinds)
+        text = _noted(_CONTROLS.subn("", text), "controls", kinds)
     if not verbatim:
         text = _tidy(text, found, config, kinds)
     return Repaired(text, tuple(kind for kind in KINDS if kind in kinds) if kinds else ())
@@ -397,8 +397,9 @@ def _mend(text: str, found: int, config: RepairConfig, kinds: set[str]) -> tuple
     return mended, _found(mended)
 
 
-def _without(pattern: re.Pattern[str], text: str, kind: str, kinds: set[str]) -> str:
-    text, count = pattern.subn("", text)
+def _noted(replaced: tuple[str, int], kind: str, kinds: set[str]) -> str:
+    """The text of a replacement, and its kind among the others where it was made at least once."""
+    text, count = replaced
     if count:
         kinds.add(kind)
     return text
@@ -407,7 +408,7 @@ def _without(pattern: re.Pattern[str], text: str, kind: str, kinds: set[str]) ->
 def _tidy(text: str, found: int, config: RepairConfig, kinds: set[str]) -> str:
     """Without what nobody sees: characters of no width, spaces at the ends of lines; and composed."""
     if found & _ZERO_WIDTH and config.zero_width:
-        text = _without(_ZERO_WIDTHS, text, "zero_width", kinds)
+        text = _noted(_ZERO_WIDTHS.subn("", text), "zero_width", kinds)
     if config.trailing_spaces and (found & _TRAILING or "controls" in kinds or "zero_width" in kinds):
         stripped = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
         if stripped != text:
