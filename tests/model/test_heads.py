@@ -339,7 +339,7 @@ def test_late_interaction_comes_back_with_its_projection(tmp_path: Path, whole: 
 def test_a_projection_that_a_folder_lacks_is_new_only_when_asked_for(tmp_path: Path) -> None:
     model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
     bridge.save(model, tmp_path)
-    with pytest.raises(ModelError, match="this has nothing; for a new projection give `size`"):
+    with pytest.raises(ModelError, match="this has nothing; give `size` for a new projection"):
         bridge.load_as(tmp_path, LateInteraction)
     assert bridge.load_as(tmp_path, LateInteraction, size=8)(*batch(LENGTHS)).shape == (168, 8)
     with pytest.raises(ModelError, match="size: Embedding has no projection"):
