@@ -35,8 +35,9 @@ from benchmarks.results_file import Peer, Row, show, versions, write
 from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.readers import Record, SourceConfig, list_files, read_file
-from pipeline.readers.files import members, read_all
+from pipeline.readers.archives import members
 from pipeline.readers.html import to_page
+from pipeline.readers.streams import read_all
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.engine import Engine
 

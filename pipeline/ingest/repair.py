@@ -351,44 +351,64 @@ def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
     """A text repaired as its domain wants it, and what was repaired, in the order of `KINDS`. Time is linear in its length."""
     kinds: set[str] = set()
     verbatim = domain in config.verbatim
-    classes = _classes()
     try:
-        data = _encoded(text)
+        found = _found(text)
     except UnicodeEncodeError:
         kinds.add("surrogates")
         text = well_formed(text)
-        data = _encoded(text)
-    found = _scan(data, 0, len(data), classes)
+        found = _found(text)
     if found & _RETURN or (found & _SEPARATOR and not verbatim):
         kinds.add("line_ends")
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if not verbatim:
-            text = text.replace("\u2028", "\n").replace("\u2029", "\n")
-        data = _encoded(text)
-        found = _scan(data, 0, len(data), classes)
+        text = _with_line_feeds(text, separators=not verbatim)
+        found = _found(text)
     if not verbatim:
-        encoding = config.encoding and bool(found & (_SUSPECT | _CONTROL))
-        entities = bool(found & _AMPERSAND) and (config.entities == "always" or (config.entities == "auto" and not found & _LESS))
-        if encoding or entities:
-            before = text
-            text = fix_text(text, encoding=config.encoding, entities=entities, kinds=kinds)
-            if text != before:
-                if "\r" in text or "\u2028" in text or "\u2029" in text:  # decoded from an entity or from mojibake
-                    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
-                if not kinds & {"encoding", "entities"}:
-                    kinds.add("controls")
-                data = _encoded(text)
-                found = _scan(data, 0, len(data), classes)
+        text, found = _mend(text, found, config, kinds)
     if found & _CONTROL:
-        text, count = _CONTROLS.subn("", text)
-        if count:
-            kinds.add("controls")
-    if verbatim:
-        return _result(text, kinds)
+        text = _noted(_CONTROLS.subn("", text), "controls", kinds)
+    if not verbatim:
+        text = _tidy(text, found, config, kinds)
+    return Repaired(text, tuple(kind for kind in KINDS if kind in kinds) if kinds else ())
+
+
+def _found(text: str) -> int:
+    """What a text may need, as flags."""
+    data = _encoded(text)
+    return int(_scan(data, 0, len(data), _classes()))
+
+
+def _with_line_feeds(text: str, *, separators: bool) -> str:
+    """A text whose lines all end with a line feed; with `separators` Unicode's own ends of lines and paragraphs are such, too."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\u2028", "\n").replace("\u2029", "\n") if separators else text
+
+
+def _mend(text: str, found: int, config: RepairConfig, kinds: set[str]) -> tuple[str, int]:
+    """Wrong decodings and entities undone, where there may be any; the text, and what is found in it then."""
+    encoding = config.encoding and bool(found & (_SUSPECT | _CONTROL))
+    entities = bool(found & _AMPERSAND) and (config.entities == "always" or (config.entities == "auto" and not found & _LESS))
+    if not (encoding or entities):
+        return text, found
+    mended = fix_text(text, encoding=config.encoding, entities=entities, kinds=kinds)
+    if mended == text:
+        return text, found
+    if not kinds & {"encoding", "entities"}:
+        kinds.add("controls")
+    mended = _with_line_feeds(mended, separators=True)  # decoded from an entity or from mojibake
+    return mended, _found(mended)
+
+
+def _noted(replaced: tuple[str, int], kind: str, kinds: set[str]) -> str:
+    """The text of a replacement, and its kind among the others where it was made at least once."""
+    text, count = replaced
+    if count:
+        kinds.add(kind)
+    return text
+
+
+def _tidy(text: str, found: int, config: RepairConfig, kinds: set[str]) -> str:
+    """Without what nobody sees: characters of no width, spaces at the ends of lines; and composed."""
     if found & _ZERO_WIDTH and config.zero_width:
-        text, count = _ZERO_WIDTHS.subn("", text)
-        if count:
-            kinds.add("zero_width")
+        text = _noted(_ZERO_WIDTHS.subn("", text), "zero_width", kinds)
     if config.trailing_spaces and (found & _TRAILING or "controls" in kinds or "zero_width" in kinds):
         stripped = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
         if stripped != text:
@@ -399,8 +419,4 @@ def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
         if composed != text:
             kinds.add("composed")
             text = composed
-    return _result(text, kinds)
-
-
-def _result(text: str, kinds: set[str]) -> Repaired:
-    return Repaired(text, tuple(kind for kind in KINDS if kind in kinds) if kinds else ())
+    return text

@@ -59,6 +59,7 @@ from detect_secrets.plugins import (
     twilio,
 )
 from detect_secrets.plugins.base import RegexBasedDetector
+from detect_secrets.plugins.high_entropy_strings import HighEntropyStringsPlugin
 from gibberish_detector import serializer
 from gibberish_detector.detector import Detector
 from pydantic import BaseModel, ConfigDict, Field
@@ -463,38 +464,56 @@ def _names_hashes(text: str, share: float) -> bool:
 # --- finding and masking -------------------------------------------------------------------------------------------------
 
 
-def _found(line: str, triggers: int, config: SecretsConfig, hashes: Callable[[], bool]) -> Iterator[tuple[str, str, str]]:
-    """Secrets of one piece, as (kind, value, placeholder), for the plugins that could find something."""
-    first_id: int | None = None
+def _is_placeholder(value: str) -> bool:
+    """Whether a value stands for something that is no secret: an identifier, a template's variable, an alphabet."""
+    return bool(is_potential_uuid(value) or is_templated_secret(value) or is_sequential_string(value))
 
-    def is_identifier(value: str) -> bool:
-        nonlocal first_id
-        if first_id is None:
-            match = _IDENTIFIER.search(line)
-            first_id = match.end() if match else len(line) + 1
-        return line.find(value) >= first_id
 
+def _tokens(line: str, triggers: int) -> Iterator[tuple[str, str, str]]:
+    """Secrets that have a form of their own."""
     for needed, plugin, find in _TOKENS:
         if triggers & needed:
             for value in find(line):
-                if value and not (is_potential_uuid(value) or is_templated_secret(value) or is_sequential_string(value)):
+                if value and not _is_placeholder(value):
                     yield plugin.secret_type, value, "<KEY>"
-    if config.passwords and triggers & _URL:
-        for value in _PASSWORD.analyze_string(line):
-            if not (is_templated_secret(value) or value.startswith(("$", "%")) or value.lower() in _EXAMPLES or set(value) <= set("*.x-_")):
-                yield _PASSWORD.secret_type, value, "<PASSWORD>"
-    for needed, entropy in _ENTROPY:
-        if not triggers & needed:
+
+
+def _passwords(line: str) -> Iterator[tuple[str, str, str]]:
+    """Passwords in addresses."""
+    for value in _PASSWORD.analyze_string(line):
+        if not (is_templated_secret(value) or value.startswith(("$", "%")) or value.lower() in _EXAMPLES or set(value) <= set("*.x-_")):
+            yield _PASSWORD.secret_type, value, "<PASSWORD>"
+
+
+def _random_strings(
+    line: str, needed: int, entropy: HighEntropyStringsPlugin, config: SecretsConfig, hashes: Callable[[], bool]
+) -> Iterator[tuple[str, str, str]]:
+    """Quoted strings that look drawn at random, and neither like words nor like hashes."""
+    first_id: int | None = None
+    limit, least = (config.base64_limit, 0) if needed == _BASE64 else (config.hex_limit, config.hex_least)
+    for value in dict.fromkeys(entropy.analyze_string(line)):
+        if len(value) < least or len(set(value)) < 2**limit or entropy.calculate_shannon_entropy(value) <= limit:
             continue
-        limit, least = (config.base64_limit, 0) if needed == _BASE64 else (config.hex_limit, config.hex_least)
-        for value in dict.fromkeys(entropy.analyze_string(line)):
-            if len(value) < least or len(set(value)) < 2**limit or entropy.calculate_shannon_entropy(value) <= limit:
-                continue
-            if is_potential_uuid(value) or is_templated_secret(value) or is_sequential_string(value) or is_identifier(value):
-                continue
-            if _is_words(value, config.gibberish_limit) or _is_hash(value, line[: line.find(value)]) or hashes():
-                continue
-            yield entropy.secret_type, value, "<KEY>"
+        if _is_placeholder(value):
+            continue
+        if first_id is None:  # where the line begins to speak of identifiers
+            match = _IDENTIFIER.search(line)
+            first_id = match.end() if match else len(line) + 1
+        if line.find(value) >= first_id:
+            continue
+        if _is_words(value, config.gibberish_limit) or _is_hash(value, line[: line.find(value)]) or hashes():
+            continue
+        yield entropy.secret_type, value, "<KEY>"
+
+
+def _found(line: str, triggers: int, config: SecretsConfig, hashes: Callable[[], bool]) -> Iterator[tuple[str, str, str]]:
+    """Secrets of one piece, as (kind, value, placeholder), for the plugins that could find something."""
+    yield from _tokens(line, triggers)
+    if config.passwords and triggers & _URL:
+        yield from _passwords(line)
+    for needed, entropy in _ENTROPY:
+        if triggers & needed:
+            yield from _random_strings(line, needed, entropy, config, hashes)
 
 
 # Linear: the first and the last line are literals with three bounded words; a body is matched once for each first line (27 bytes at least),

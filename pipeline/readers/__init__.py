@@ -21,9 +21,11 @@ from pipeline.readers import (
     text,
     warc,
 )
+from pipeline.readers.archives import members
 from pipeline.readers.config import Format, SourceConfig, names_differ
-from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, describe, members
+from pipeline.readers.files import InputFile
 from pipeline.readers.record import PassedOver, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe
 
 Reader = Callable[[Member, SourceConfig], Iterator[Record | Unreadable | PassedOver]]
 

@@ -10,7 +10,7 @@ import io
 import struct
 from typing import BinaryIO
 
-from pipeline.readers.files import TooLarge
+from pipeline.readers.streams import TooLarge
 
 _METADATA_BYTES = 64 << 20  # of a message or footer, at most
 _CONTINUES = b"\xff\xff\xff\xff"
@@ -74,7 +74,7 @@ def _within(size: int, limit: int) -> None:
 
 
 def _expanded(body: BinaryIO, begin: int, places: list[int]) -> int:
-    """What a body's compressed buffers say that they become; one that is stored as it is says -1."""
+    """The sizes that a body's compressed buffers declare for their contents; a buffer that is stored uncompressed declares -1."""
     size = 0
     for place in places:
         body.seek(begin + place)

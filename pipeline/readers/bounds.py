@@ -15,7 +15,7 @@ from kernel.compile import kernel
 
 
 class Bounds(NamedTuple):
-    """`attributes`: those of the tag that has most, at most. `memory`: bytes of the page's parse tree, at most."""
+    """Upper bounds of a page: `attributes`, how many the tag with the most of them has; `memory`, bytes of the page's parse tree."""
 
     attributes: int
     memory: int

@@ -7,7 +7,6 @@ language and what version control keeps for itself are passed over.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,136 +14,26 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.readers import files, notebooks, repositories
+from pipeline.readers import notebooks, repositories
+from pipeline.readers.archives import members
+from pipeline.readers.code_inputs import BUNDLE, CONTROL, list_files, may_be_text
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode, describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, describe, is_archive, is_included, members, read_all
+from pipeline.readers.files import InputFile, is_archive, is_included
 from pipeline.readers.generated import generated, vendored
 from pipeline.readers.joined import File, pieces
 from pipeline.readers.languages import is_binary, language_of
-from pipeline.readers.licenses import MAX_TEXT, Found, governed, is_license_file, is_metadata_file, license_of, of_directories
+from pipeline.readers.licenses import Found, is_license_file, license_of, of_directories
+from pipeline.readers.package_metadata import MAX_TEXT, is_metadata_file
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
-from pipeline.workdir.dataset import fingerprint
-from pipeline.workdir.errors import UserError
+from pipeline.readers.remote import open_input
+from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all
 
-BUNDLE = ".bundle"
+__all__ = ["list_files", "read_file"]
+
 JOIN_WINDOW = 256 << 20  # bytes of one repository's files that are held, and so ordered, at once
-_CONTROL = frozenset((".git", ".hg", ".svn", "CVS", ".bzr", "_darcs", ".jj"))  # version control's own folders
-_OBJECTS = re.compile(r"(?:.*/)?objects/(?:pack/[^/]+\.pack|info/alternates|[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?)")
 _TARBALL = re.compile(r"(.+)-([0-9a-f]{40})")  # the folder in an archive of a commit, as forges make them
 _POINTER = "version https://git-lfs.github.com/spec/"
-
-
-# --- what there is to read ---------------------------------------------------------------------------------------------
-
-
-def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
-    """The inputs of a source of code, sorted by path: archives, git repositories (working trees and bare ones), bundles, and other
-    files; of a folder's files, with the licences above each, or with `join: repository` one input for each repository.
-
-    Raises `UserError` where there are none, and where a git repository lies on a remote file system.
-    """
-    everything = files.list_files(source.model_copy(update={"include": ["*"], "exclude": []}), base)
-    git, plain = _git_folders(everything)
-    chosen = [_repository(folder, listed, source) for folder, listed in git.items()]
-    legal: dict[str, list[InputFile]] = defaultdict(list)
-    loose = []
-    speaks_for = governed(file.relative for file in plain if is_license_file(file.relative) or is_metadata_file(file.relative))
-    for file in plain:
-        if file.relative in speaks_for:
-            legal[speaks_for[file.relative]].append(file)
-        if is_archive(file.relative) or file.relative.endswith(BUNDLE):
-            chosen.append(file)
-        elif _may_be_text(file.relative) and is_included(source, file.relative):
-            loose.append(file)
-    if source.join == "repository":
-        groups: dict[str, list[InputFile]] = defaultdict(list)
-        for file in loose:
-            groups[file.relative.split("/", 1)[0] if "/" in file.relative else ""].append(file)
-        for name, grouped in groups.items():
-            beside = {legal_file.relative: legal_file for file in grouped for legal_file in _above(file.relative, legal)}
-            parts = tuple(sorted(grouped, key=lambda file: file.relative))
-            keys = [part.fingerprint for part in (*parts, *beside.values())]
-            # the first file stands for its repository
-            chosen.append(
-                replace(
-                    parts[0],
-                    relative=name or source.name,
-                    bytes=sum(part.bytes for part in parts),
-                    fingerprint=fingerprint("joined", keys),
-                    parts=(*parts, *(replace(file, parts=(file,)) for file in beside.values())),
-                )
-            )
-    else:
-        for file in loose:
-            beside_it = tuple(other for other in _above(file.relative, legal) if other.relative != file.relative)
-            keys = [file.fingerprint, *(other.fingerprint for other in beside_it)]
-            chosen.append(replace(file, parts=beside_it, fingerprint=fingerprint(keys) if beside_it else file.fingerprint))
-    if not chosen:
-        raise UserError(
-            f"source {source.name}: {source.path}: {len(everything)} files there, none matches include {source.include}; "
-            "correct `path` or `include`"
-        )
-    return sorted(chosen, key=lambda file: file.relative)
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _above(path: str, legal: Mapping[str, list[InputFile]]) -> list[InputFile]:
-    """The licence and metadata files in the folders above a path, the whole way: which one counts is settled by what they say."""
-    found: list[InputFile] = []
-    folder = _parent(path)
-    while True:
-        found += legal.get(folder, ())
-        if not folder:
-            return found
-        folder = _parent(folder)
-
-
-def _git_folders(everything: Iterable[InputFile]) -> tuple[dict[str, list[InputFile]], list[InputFile]]:
-    """Git folders by their path, each with its files; and the files that lie in no repository."""
-    listed = list(everything)
-    with_objects = {
-        file.relative[: match.end()]
-        for file in listed
-        if (match := re.match(r"(?:.*/)?(?=objects/)", file.relative)) and _OBJECTS.fullmatch(file.relative)
-    }
-    heads = {file.relative.removesuffix("HEAD") for file in listed if file.relative == "HEAD" or file.relative.endswith("/HEAD")}
-    folders = with_objects & heads  # a folder of objects with a HEAD beside it
-    git: dict[str, list[InputFile]] = {folder: [] for folder in folders if "/.git/" not in f"/{folder.removesuffix('.git/')}"}
-    roots = {(folder.removesuffix(".git/") if folder == ".git/" or folder.endswith("/.git/") else folder): folder for folder in git}
-    plain = []
-    for file in listed:
-        parts = file.relative.split("/")
-        prefixes = ["/".join(parts[:size]) + "/" if size else "" for size in range(len(parts) - 1, -1, -1)]
-        root = next((prefix for prefix in prefixes if prefix in roots), None)
-        if root is not None:
-            folder = roots[root]
-            if file.relative.startswith(folder):
-                git[folder].append(file)
-            continue
-        if not _CONTROL & set(parts):
-            plain.append(file)
-    return git, plain
-
-
-def _repository(folder: str, listed: list[InputFile], source: SourceConfig) -> InputFile:
-    """A git folder as one input."""
-    head = next(file for file in listed if file.relative == f"{folder}HEAD")
-    if "://" in head.uri:
-        raise UserError(
-            f"source {source.name}: {head.uri}: a git repository must lie on a local disk; copy it, or make it a bundle (git bundle)"
-        )
-    uri = os.path.dirname(head.uri)
-    root = Path(uri).parent if os.path.basename(uri) == ".git" else Path(uri)
-    relative = folder.rstrip("/").removesuffix(".git").rstrip("/") or root.name
-    # objects are named by what they hold, so only what names a commit decides what is read
-    inner = [file for file in listed if file.relative[len(folder) :].startswith(("HEAD", "packed-refs", "refs/"))]
-    key = fingerprint("git", source.revision, [(file.relative, file.fingerprint) for file in sorted(inner, key=lambda file: file.relative)])
-    objects = sum(file.bytes for file in listed if file.relative[len(folder) :].startswith("objects/"))
-    return InputFile(uri, relative, objects, key)
 
 
 # --- a tree of files, wherever it lies ---------------------------------------------------------------------------------
@@ -185,7 +74,7 @@ def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tre
         objects = stack.enter_context(repositories.opened(Path(file.uri)))
         return _open_git(file, objects, source, stack)
     if file.relative.endswith(BUNDLE):
-        with files.open_input(file.uri) as stream:
+        with open_input(file.uri) as stream:
             objects = stack.enter_context(repositories.unbundled(stream, file.bytes))
         return _open_git(file, objects, source, stack)
     if is_archive(file.relative):
@@ -212,97 +101,8 @@ def _in_archive(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unrea
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member
-        elif not _CONTROL & set(PurePosixPath(member.name).parts) and _may_be_text(member.name):
+        elif not CONTROL & set(PurePosixPath(member.name).parts) and may_be_text(member.name):
             yield _bytes(member, source)
-
-
-# Endings of what is never text: their bytes need not be read.
-_BINARY = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "ico",
-        "bmp",
-        "tif",
-        "tiff",
-        "webp",
-        "psd",
-        "pdf",
-        "woff",
-        "woff2",
-        "ttf",
-        "otf",
-        "eot",
-        "zip",
-        "gz",
-        "bz2",
-        "xz",
-        "zst",
-        "7z",
-        "rar",
-        "jar",
-        "war",
-        "class",
-        "pyc",
-        "pyo",
-        "pyd",
-        "so",
-        "dll",
-        "dylib",
-        "exe",
-        "o",
-        "a",
-        "lib",
-        "obj",
-        "bin",
-        "dat",
-        "npy",
-        "npz",
-        "mp3",
-        "mp4",
-        "wav",
-        "ogg",
-        "avi",
-        "mov",
-        "webm",
-        "flac",
-        "mo",
-        "gmo",
-        "pkl",
-        "pickle",
-        "parquet",
-        "arrow",
-        "feather",
-        "h5",
-        "hdf5",
-        "db",
-        "sqlite",
-        "sqlite3",
-        "pack",
-        "idx",
-        "wasm",
-        "doc",
-        "docx",
-        "xls",
-        "xlsx",
-        "ppt",
-        "pptx",
-        "odt",
-        "swf",
-        "deb",
-        "rpm",
-        "whl",
-        "egg",
-        "tar",
-        "tgz",
-    ]
-)
-
-
-def _may_be_text(path: str) -> bool:
-    return path.rsplit(".", 1)[-1].lower() not in _BINARY
 
 
 def _licenses_in_archive(file: InputFile, source: SourceConfig) -> dict[str, Found]:
@@ -310,7 +110,7 @@ def _licenses_in_archive(file: InputFile, source: SourceConfig) -> dict[str, Fou
     found = []
     for member in members(file, source.model_copy(update={"include": ["*"], "exclude": []})):
         if isinstance(member, Member) and (is_license_file(member.name) or is_metadata_file(member.name)):
-            if _CONTROL & set(PurePosixPath(member.name).parts):
+            if CONTROL & set(PurePosixPath(member.name).parts):
                 continue
             try:
                 found.append((member.name, member.stream.read(MAX_TEXT).decode("utf-8", "replace")))
@@ -349,7 +149,7 @@ def _open_git(
         if is_license_file(entry.path) or is_metadata_file(entry.path):
             with suppress(repositories.RepositoryError):  # reported where its text is read
                 legal.append((entry.path, contents.read(entry.object, source.max_record_bytes)[:MAX_TEXT].decode("utf-8", "replace")))
-        if is_included(source, entry.path) and _may_be_text(entry.path):
+        if is_included(source, entry.path) and may_be_text(entry.path):
             listed.append(entry)
     repository = PurePosixPath(file.relative).name.removesuffix(BUNDLE).removesuffix(".git")
     return _Tree(repository, commit, of_directories(legal)), _in_git(file, listed, contents, source)

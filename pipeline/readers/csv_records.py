@@ -10,9 +10,9 @@ from typing import Literal
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, Member, describe, rejoin
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
 
 _SAMPLE = 1 << 16
 _DELIMITERS = (",", "\t", ";", "|")
@@ -24,8 +24,8 @@ _ESCAPED = frozenset(map(chr, range(0xDC80, 0xDD00)))
 
 
 def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
-    """The first line names the columns, unless `columns` does. A row that is too long, has other fields than there are columns,
-    is not in the charset or not well quoted is unreadable, and the next line is read.
+    """The first line names the columns, unless `columns` does. A row is unreadable if it is too long, has more or fewer fields than
+    there are columns, is not in the charset or is not well quoted; reading goes on with the next line.
     """
     head = member.stream.read(_SAMPLE)
     charset = _charset(head, source)

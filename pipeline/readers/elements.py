@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from pipeline.readers.files import read_some
+from pipeline.readers.streams import read_some
 
 CHUNK = 1 << 20
 
@@ -69,3 +69,9 @@ def split(stream: BinaryIO, names: tuple[str, ...], limit: int, head: bytes = b"
         offset += length
         if ended:
             return
+
+
+def name_of(element: Any) -> str:
+    """An element's name without its namespace; comments and instructions have none."""
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""

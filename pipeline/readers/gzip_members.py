@@ -46,7 +46,7 @@ class GzipMembers(io.RawIOBase):
         return len(data)
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, and none at the end alone."""
+        """At most `size` bytes, but at least one unless the stream is at its end."""
         if size < 0:
             return self.readall()
         while True:
@@ -84,7 +84,7 @@ class GzipMembers(io.RawIOBase):
         return True
 
     def resume(self, accept: Callable[[bytes], bool]) -> bool:
-        """After an error: go to the next member whose first bytes (up to 64) are as `accept` wants them. False: there is none."""
+        """After an error, goes to the next member whose first bytes (up to 64) `accept` takes. False where there is none."""
         self._inflate = None
         at = self.member + 1
         while self._tries < _CANDIDATES:

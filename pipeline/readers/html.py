@@ -14,9 +14,9 @@ from resiliparse.parse.html import HTMLTree
 
 from pipeline.readers.bounds import bounds
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import Member, read_all
 from pipeline.readers.page_lists import Look, look
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import Member, read_all
 from pipeline.workdir.errors import UserError
 
 # Extraction takes time in the square of the depth (10,000: 1.2 s, 20,000: 6 s). Browsers stop at 512; of a thousand real pages

@@ -37,10 +37,11 @@ class Response(NamedTuple):
 
 
 def parse(content: bytes, limit: int) -> Response | str:
-    """A response from its bytes, or what is wrong with it. The body has at most `limit` bytes and one.
+    """A response from its bytes, or what is wrong with it. The body has at most `limit` + 1 bytes: one more than `limit` says that it
+    is longer.
 
-    A body that is not encoded as its header says (crawlers store it decoded, and keep the header) is taken as it is; of one
-    that breaks off there is what could be decoded.
+    A body that is not encoded as its header says (crawlers store it decoded, and keep the header) is taken as it is. Where a body
+    breaks off, what could be decoded of it is given.
     """
     end = _END.search(content, 0, HEADER_BYTES)
     begin = end.end() if end is not None else len(content)

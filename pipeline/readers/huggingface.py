@@ -16,8 +16,10 @@ import yaml
 
 from pipeline.readers import csv_records, json_records, parquet, text
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import InputFile, Member, glob_pattern, open_input
+from pipeline.readers.files import InputFile
 from pipeline.readers.record import PassedOver, Record, Unreadable
+from pipeline.readers.remote import glob_pattern, open_input
+from pipeline.readers.streams import Member
 from pipeline.workdir.errors import UserError
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
@@ -61,8 +63,8 @@ def choose(files: list[InputFile], source: SourceConfig) -> list[InputFile]:
     found = sorted({name for split, chosen in splits.items() if source.split in ("all", split) for name in chosen})
     if not found:
         raise UserError(
-            f"source {source.name}: {source.path}: no split {source.split}, there are: {', '.join(sorted(splits)) or 'no data files'}; "
-            "set `split`"
+            f"source {source.name}: {source.path}: the dataset has no split {source.split}; "
+            f"it has {', '.join(sorted(splits)) or 'no data files'}; set `split`"
         )
     return [names[name] for name in found]
 
@@ -113,7 +115,7 @@ def _of_card(names: dict[str, InputFile], data: list[str], source: SourceConfig)
     if source.subset is None:
         wanted = [config for config in configs if config.get("default") or config.get("config_name") == "default"] or configs
     if not wanted:
-        raise UserError(f"source {source.name}: no subset {source.subset}, there are: {', '.join(known)}; set `subset`")
+        raise UserError(f"source {source.name}: the dataset has no subset {source.subset}; it has {', '.join(known)}; set `subset`")
     splits: dict[str, list[str]] = {}
     for config in wanted:
         files = config["data_files"]
@@ -134,7 +136,10 @@ def _by_name(data: list[str], source: SourceConfig) -> dict[str, list[str]]:
     if source.subset is not None:
         data = [name for name in data if source.subset in PurePosixPath(name).parts[:-1]]
         if not data:
-            raise UserError(f"source {source.name}: no subset {source.subset}: no such folder, and no such `config_name`; set `subset`")
+            raise UserError(
+                f"source {source.name}: the dataset has no subset {source.subset}: neither a folder nor a `config_name` has that "
+                "name; set `subset`"
+            )
     splits: dict[str, list[str]] = {}
     for name in data:
         parts = PurePosixPath(name).parts

@@ -15,24 +15,11 @@ from typing import Any
 from lxml import etree
 
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.elements import split
-from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_some
+from pipeline.readers.elements import name_of, split
+from pipeline.readers.jats_text import collapse, emit, inline, labelled
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
-from pipeline.readers.tables import rows_to_text
+from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_some
 
-_LEFT_OUT = frozenset({
-    "ref-list", "graphic", "media", "inline-graphic", "inline-supplementary-material", "supplementary-material", "object-id",
-    "permissions", "contrib-group", "aff", "fn-group", "fn", "journal-meta", "glossary", "alt-text", "long-desc", "attrib", "sec-meta",
-    "kwd-group", "label", "processing-instruction", "author-notes", "ack", "notes", "bio", "history", "sub-article", "response",
-    "private-char", "xref-group",
-})  # fmt: skip
-_FLOATS = frozenset({"fig", "fig-group", "table-wrap", "table-wrap-group", "boxed-text", "floats-group", "chem-struct-wrap"})
-_BREAKS = frozenset({
-    "list", "disp-formula", "disp-formula-group", "disp-quote", "def-list", "verse-group", "preformat", "code", "statement", "speech",
-    "table", "p", "sec",
-})  # fmt: skip
-# Linear: matched at the start of a text alone, in bounded runs.
-_NUMBER = re.compile(r"[-−–+]?[0-9]{1,6}(?:[.,/][0-9]{1,4})?[-−–+]?\Z")
 _LANGUAGES = {
     "eng": "en", "fre": "fr", "ger": "de", "spa": "es", "por": "pt", "ita": "it", "rus": "ru", "chi": "zh", "jpn": "ja", "kor": "ko",
     "pol": "pl", "dut": "nl", "tur": "tr", "hun": "hu", "cze": "cs", "swe": "sv", "nor": "no", "dan": "da", "fin": "fi", "ukr": "uk",
@@ -45,7 +32,6 @@ _ROOT = re.compile(rb"<(?![?!])([A-Za-z_][\w.:-]{0,100})(?:\s[^<>]{0,20000})?>")
 _DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,200}\?>")
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-_MAX_DEPTH = 200  # of elements that are walked as what they are; deeper ones give their words alone
 
 
 def _parser() -> Any:
@@ -110,45 +96,39 @@ def _one(head: bytes, member: Member, source: SourceConfig) -> Iterator[Record |
     except etree.XMLSyntaxError as error:
         yield Unreadable(member.path, f"not XML: {error.msg}", data[:RAW_BYTES])
         return
-    articles = [root] if _name(root) in ("article", "PubmedArticle") else list(root.iter("{*}article", "{*}PubmedArticle"))
+    articles = [root] if name_of(root) in ("article", "PubmedArticle") else list(root.iter("{*}article", "{*}PubmedArticle"))
     if not articles:
-        yield Unreadable(member.path, f"no article: the root element is <{_name(root)}>", data[:RAW_BYTES])
+        yield Unreadable(member.path, f"no article: the root element is <{name_of(root)}>", data[:RAW_BYTES])
     for number, article in enumerate(articles):
         yield _record(member, article, f"{member.path}#{number}" if len(articles) > 1 else member.path)
 
 
-def _name(element: Any) -> str:
-    """An element's name without its namespace; comments and instructions have none."""
-    tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
-
-
 def _record(member: Member, article: Any, identity: str) -> Record:
-    pubmed = _name(article) == "PubmedArticle"
+    pubmed = name_of(article) == "PubmedArticle"
     title = _title(article)
     blocks = [title] if title else []
     if pubmed:
         abstract = article.find(".//{*}Abstract")
         if abstract is not None:
             blocks.append("Abstract")
-            blocks.extend(_labelled(part) for part in abstract.iterfind("{*}AbstractText"))
+            blocks.extend(labelled(part) for part in abstract.iterfind("{*}AbstractText"))
     else:
         for element in article.iterfind("{*}front/{*}article-meta/{*}abstract"):
             if element.get("abstract-type") in ("toc", "graphical", "teaser", "short", "key-points", "precis", "editor"):
                 continue
-            if not any(_name(child) == "title" for child in element):
+            if not any(name_of(child) == "title" for child in element):
                 blocks.append("Abstract")
-            _emit(element, blocks, 0)
+            emit(element, blocks, 0)
         for part in ("body", "back", "floats-group"):
             for element in article.iterfind(f"{{*}}{part}"):
                 if part == "back":
                     for appendix in element.iter("{*}app"):
-                        _emit(appendix, blocks, 0)
+                        emit(appendix, blocks, 0)
                 else:
-                    _emit(element, blocks, 0)
+                    emit(element, blocks, 0)
         if len(blocks) <= 1:  # papers of no known build
             for element in article.iter("{*}abstract", "{*}body"):
-                _emit(element, blocks, 0)
+                emit(element, blocks, 0)
     declared = (article.get(_XML_LANG) or "").split("-")[0].lower()
     if pubmed:
         named = (article.findtext(".//{*}Language") or "").strip().lower()
@@ -169,328 +149,6 @@ def _record(member: Member, article: Any, identity: str) -> Record:
     )
 
 
-# --- text ---------------------------------------------------------------------------------------------------------------
-
-
-def _emit(element: Any, blocks: list[str], depth: int) -> None:
-    """An element's blocks, in order."""
-    name = _name(element)
-    if not name or name in _LEFT_OUT:
-        return
-    if depth > _MAX_DEPTH:
-        blocks.append(_collapse("".join(element.itertext())))
-        return
-    if name == "p":
-        _paragraph(element, blocks, depth)
-    elif name in ("title", "subtitle", "term", "verse-line", "subject"):
-        blocks.append(_inline(element))
-    elif name in ("list", "def-list"):
-        blocks.append("\n".join(_list(element, depth, 0)))
-    elif name == "disp-formula":
-        blocks.append(_formula(element, display=True))
-    elif name in ("table-wrap", "fig"):
-        _float(element, blocks, depth)
-    elif name == "table":
-        blocks.append(_table(element))
-    elif name in ("preformat", "code"):
-        blocks.append("".join(element.itertext()).strip("\n"))
-    elif name == "alternatives":
-        for child in element:
-            if _name(child) in ("table", "textual-form", "disp-formula"):
-                _emit(child, blocks, depth + 1)
-                break
-    else:
-        if (element.text or "").strip() and name not in ("sec", "body", "abstract", "app"):  # text outside any paragraph
-            _paragraph(element, blocks, depth)
-            return
-        for child in element:
-            _emit(child, blocks, depth + 1)
-
-
-def _paragraph(element: Any, blocks: list[str], depth: int) -> None:
-    """A paragraph's text; displays and lists within it stand between its parts, figures and tables after it."""
-    parts: list[str] = [element.text or ""]
-    floats: list[Any] = []
-
-    def flush() -> None:
-        text = _collapse("".join(parts))
-        if text:
-            blocks.append(text)
-        parts.clear()
-
-    for child in element:
-        name = _name(child)
-        if name in _FLOATS:
-            floats.append(child)
-        elif name in _BREAKS:
-            flush()
-            _emit(child, blocks, depth + 1)
-        else:
-            _span(child, parts, floats, depth + 1)
-        parts.append(child.tail or "")
-    flush()
-    for each in floats:
-        _emit(each, blocks, depth + 1)
-
-
-def _span(element: Any, parts: list[str], floats: list[Any], depth: int) -> None:
-    """An inline element's text, without its tail."""
-    name = _name(element)
-    if not name or name in _LEFT_OUT:
-        return
-    if name in _FLOATS:
-        floats.append(element)
-        return
-    if name in ("inline-formula", "tex-math", "math", "disp-formula"):
-        parts.append(_formula(element, display=False))
-        return
-    if name == "break":
-        parts.append(" ")
-        return
-    if depth > _MAX_DEPTH:
-        parts.append("".join(element.itertext()))
-        return
-    if name in ("sup", "sub"):
-        inner: list[str] = []
-        _children(element, inner, floats, depth)
-        text = _collapse("".join(inner))
-        if name == "sup" and text:
-            if any(_name(child) == "xref" and child.get("ref-type") in ("fn", "aff", "corresp", "table-fn") for child in element):
-                return
-            if any(_name(child) == "xref" and child.get("ref-type") == "bibr" for child in element):
-                text = text if text[0] in "[(" else f"[{text}]"
-            elif _NUMBER.match(text):
-                text = "^" + text if len(text) == 1 else f"^{{{text}}}"
-        parts.append(text)
-        return
-    if name == "xref" and element.get("ref-type") in ("fn", "aff", "corresp"):
-        return
-    _children(element, parts, floats, depth)
-
-
-def _children(element: Any, parts: list[str], floats: list[Any], depth: int) -> None:
-    parts.append(element.text or "")
-    for child in element:
-        block = _name(child) in _BREAKS
-        if block:
-            parts.append(" ")
-        _span(child, parts, floats, depth + 1)
-        if block:
-            parts.append(" ")
-        parts.append(child.tail or "")
-
-
-def _inline(element: Any) -> str:
-    parts: list[str] = []
-    _children(element, parts, [], 0)
-    return _collapse("".join(parts))
-
-
-def _collapse(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _labelled(part: Any) -> str:
-    """A part of PubMed's abstract: its label and text."""
-    text, label = _inline(part), (part.get("Label") or "").strip()
-    return f"{label}: {text}" if label and text and label.upper() != "UNLABELLED" else text
-
-
-def _list(element: Any, depth: int, indent: int) -> list[str]:
-    """The lines of a list. Items have marks, but where the publisher gives its own labels, those."""
-    lines: list[str] = []
-    ordered = (element.get("list-type") or "") in ("order", "arabic", "alpha-lower", "alpha-upper", "roman-lower", "roman-upper")
-    number = 0
-    for item in element:
-        name = _name(item)
-        if name in ("list-item", "def-item"):
-            number += 1
-            label = item.findtext("{*}label")
-            mark = f"{number}." if ordered else "-"
-            if label and label.strip() and label.strip() not in "-–—•·*○■▪□":
-                mark = _collapse(label)
-            blocks: list[str] = []
-            nested: list[str] = []
-            for child in item:
-                kind = _name(child)
-                if kind in ("list", "def-list") and depth < _MAX_DEPTH:
-                    nested.extend(_list(child, depth + 1, min(indent + 1, 6)))
-                elif kind == "p" and depth < _MAX_DEPTH:
-                    for grandchild in child:
-                        if _name(grandchild) in ("list", "def-list"):
-                            nested.extend(_list(grandchild, depth + 1, min(indent + 1, 6)))
-                            grandchild.clear(keep_tail=True)
-                    _emit(child, blocks, depth + 1)
-                elif kind == "def":
-                    blocks.append(": " + _inline(child))
-                elif kind != "label":
-                    _emit(child, blocks, depth + 1)
-            text = (
-                " ".join(block for block in blocks if block).replace(" : ", ": ", 1)
-                if name == "def-item"
-                else " ".join(filter(None, blocks))
-            )
-            if text:
-                lines.append("  " * indent + f"{mark} {text}")
-            lines.extend(nested)
-        elif name in ("title", "label", "list-head"):
-            text = _inline(item)
-            if text and name == "title":
-                lines.append("  " * indent + text)
-    return lines
-
-
-def _float(element: Any, blocks: list[str], depth: int) -> None:
-    """A figure's or table's caption, then the table's rows and notes."""
-    label = _collapse(element.findtext("{*}label") or "").rstrip(".:")
-    caption: list[str] = []
-    for child in element.iterfind("{*}caption"):
-        for part in child:
-            text = _inline(part)
-            if text:
-                caption.append(text if text[-1] in ".?!:" else text + ".")
-        if not len(child):
-            caption.append(_inline(child))
-    head = " ".join([*([f"{label}."] if label else []), *caption])
-    rows: list[str] = []
-    for table in element.iter("{*}table"):
-        rows.append(_table(table))
-    notes: list[str] = []
-    for foot in element.iterfind("{*}table-wrap-foot"):
-        for part in foot.iter("{*}p"):
-            notes.append(_inline(part))
-    text = "\n".join(part for part in (head if caption or rows else "", *rows, *notes) if part)
-    if text:
-        blocks.append(text)
-
-
-def _table(table: Any) -> str:
-    """Rows and cells; one that spans columns keeps the others in their places."""
-    rows = []
-    for row in table.iter("{*}tr"):
-        cells: list[str] = []
-        for cell in row:
-            if _name(cell) in ("td", "th"):
-                cells.append(_inline(cell))
-                span = cell.get("colspan") or "1"
-                if span.isdecimal() and span.isascii() and 1 < int(span[:4]) <= 50:
-                    cells.extend([""] * (int(span[:4]) - 1))
-        rows.append(cells)
-    return rows_to_text(rows)
-
-
-# --- formulas -----------------------------------------------------------------------------------------------------------
-
-
-def _formula(element: Any, *, display: bool) -> str:
-    """A formula as TeX between dollars where there is TeX or structured MathML; one of plain letters as they are."""
-    tex = element if _name(element) == "tex-math" else next(iter(element.iter("{*}tex-math")), None)
-    if tex is not None:
-        source = "".join(tex.itertext())
-        if "\\begin{document}" in source:  # publishers wrap each formula in a whole TeX document
-            source = source.split("\\begin{document}", 1)[1].split("\\end{document}", 1)[0]
-        source = _collapse(source)
-        bare = (
-            source[2:-2]
-            if source.startswith("$$") and source.endswith("$$") and len(source) > 4
-            else source.strip("$")
-            if source.count("$") == 2
-            else source
-        )
-        return (f"$${bare.strip()}$$" if display else f"${bare.strip()}$") if bare.strip() else ""
-    math = element if _name(element) == "math" else next(iter(element.iter("{*}math")), None)
-    if math is not None:
-        body = _collapse(_mathml(math, 0))
-        if body:
-            return f"$${body}$$" if display else f"${body}$"
-        return ""
-    return _inline_formula(element)
-
-
-def _inline_formula(element: Any) -> str:
-    parts: list[str] = []
-    _children(element, parts, [], 0)
-    return _collapse("".join(parts))
-
-
-_OPERATORS = {
-    "−": "-", "⁢": "", "⁡": "", "⁣": "", "\u200b": "", "{": "\\{", "}": "\\}", "%": "\\%",
-    "&": "\\&", "#": "\\#",
-}  # fmt: skip
-
-
-def _mathml(element: Any, depth: int) -> str:
-    """Presentation MathML as light TeX: scripts, fractions, roots and matrices by their commands; letters and signs as they are."""
-    name = _name(element)
-    if depth > _MAX_DEPTH:
-        return "".join(element.itertext())
-    if name in ("mi", "mn", "mo", "ms"):
-        text = _collapse("".join(element.itertext()))
-        if name == "mo":
-            text = _OPERATORS.get(text, text)
-            return f" {text} " if text in ("=", "<", ">", "≤", "≥", "≈", "∼", "→", "±", "∈", "≠", "+", "-", "×", "≡", "∝") else text
-        if name == "mi" and len(text) > 1 and text.isalpha() and text.isascii():
-            return (
-                f"\\{text} "
-                if text in ("sin", "cos", "tan", "log", "ln", "exp", "max", "min", "lim", "det", "sup", "inf")
-                else f"\\mathrm{{{text}}}"
-            )
-        return text
-    if name == "mtext":
-        text = "".join(element.itertext()).strip()
-        return f"\\text{{{text}}}" if text else " "
-    if name == "mspace":
-        return " "
-    if name in ("annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark"):
-        return ""
-    children = [_mathml(child, depth + 1) for child in element if _name(child)]
-    if name not in ("mrow", "math", "mstyle", "mpadded"):  # parts of a construct, not of a line
-        children = [child.strip() for child in children]
-    if name in ("msub", "msup", "msubsup", "mover", "munder", "munderover", "mfrac", "mroot") and len(children) >= 2:
-        first = children[0] if len(children[0]) <= 1 or (children[0].startswith("\\") and "{" not in children[0]) else f"{{{children[0]}}}"
-        if name == "msub":
-            return f"{first}_{_braced(children[1])}"
-        if name == "msup":
-            return f"{first}^{_braced(children[1])}"
-        if name in ("msubsup", "munderover"):
-            return f"{first}_{_braced(children[1])}" + (f"^{_braced(children[2])}" if len(children) > 2 else "")
-        if name == "mover":
-            accent = {
-                "¯": "bar",
-                "‾": "bar",
-                "^": "hat",
-                "ˆ": "hat",
-                "˜": "tilde",
-                "~": "tilde",
-                "→": "vec",
-                "˙": "dot",
-                "¨": "ddot",
-                "ˉ": "bar",
-                "_": "bar",
-            }.get(children[1])
-            return f"\\{accent}{{{children[0]}}}" if accent else f"\\overset{{{children[1]}}}{{{children[0]}}}"
-        if name == "munder":
-            return f"{first}_{_braced(children[1])}"
-        if name == "mroot":
-            return f"\\sqrt[{children[1]}]{{{children[0]}}}"
-        return f"\\frac{{{children[0]}}}{{{children[1]}}}"
-    if name == "msqrt":
-        return f"\\sqrt{{{''.join(children)}}}"
-    if name == "mfenced":
-        separator = (element.get("separators") or ",")[:1]
-        return f"{element.get('open') or '('}{separator.join(children)}{element.get('close') or ')'}"
-    if name == "mtr" or name == "mlabeledtr":
-        return " & ".join(children)
-    if name == "mtable":
-        return "\\begin{matrix} " + " \\\\ ".join(children) + " \\end{matrix}" if len(children) > 1 else "".join(children)
-    text = element.text or ""
-    return (text.strip() if not children else "") + "".join(children)
-
-
-def _braced(text: str) -> str:
-    return text if len(text) == 1 else f"{{{text}}}"
-
-
 # --- metadata -----------------------------------------------------------------------------------------------------------
 
 
@@ -503,7 +161,7 @@ def _title(article: Any) -> str:
     ):
         element = article.find(path)
         if element is not None:
-            text = _inline(element)
+            text = inline(element)
             if text:
                 return text.strip("[]").rstrip() if path.endswith("ArticleTitle") else text
     return ""
@@ -512,7 +170,7 @@ def _title(article: Any) -> str:
 def _meta(article: Any, pubmed: bool) -> dict[str, object]:
     def text(path: str) -> str:
         found = article.find(path)
-        return _collapse("".join(found.itertext())) if found is not None else ""
+        return collapse("".join(found.itertext())) if found is not None else ""
 
     if pubmed:
         return {
@@ -520,7 +178,7 @@ def _meta(article: Any, pubmed: bool) -> dict[str, object]:
             "pmid": text(".//{*}PMID"),
             "pmcid": text("{*}PubmedData/{*}ArticleIdList/{*}ArticleId[@IdType='pmc']"),
             "journal": text(".//{*}Journal/{*}Title"),
-            "keywords": [word for word in (_inline(each) for each in article.iterfind(".//{*}KeywordList/{*}Keyword")) if word],
+            "keywords": [word for word in (inline(each) for each in article.iterfind(".//{*}KeywordList/{*}Keyword")) if word],
             "article_type": text(".//{*}PublicationTypeList/{*}PublicationType"),
         }
     front = "{*}front/{*}article-meta/"
@@ -530,7 +188,7 @@ def _meta(article: Any, pubmed: bool) -> dict[str, object]:
         "pmid": text(f"{front}{{*}}article-id[@pub-id-type='pmid']"),
         "pmcid": f"PMC{pmcid}" if pmcid.isdecimal() else pmcid,
         "journal": text("{*}front/{*}journal-meta//{*}journal-title") or text(".//{*}journal-title"),
-        "keywords": [word for word in (_inline(each) for each in article.iterfind(f"{front}{{*}}kwd-group/{{*}}kwd")) if word],
+        "keywords": [word for word in (inline(each) for each in article.iterfind(f"{front}{{*}}kwd-group/{{*}}kwd")) if word],
         "article_type": article.get("article-type") or "",
     }
 

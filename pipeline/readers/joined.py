@@ -21,7 +21,8 @@ _IMPORT_HEAD = 1 << 17  # characters of a file in which imports are looked for
 
 @dataclass(frozen=True)
 class _Imports:
-    """How a language imports: a pattern whose first group that matched is the name; what parts a dotted name; endings to try."""
+    """How a language imports: the pattern of an import, whose first group that matches is the name; what separates the parts of a
+    dotted name; the endings that the imported file may have."""
 
     pattern: re.Pattern[str]
     separator: str  # "" where the name is a path

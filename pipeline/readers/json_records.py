@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode, describe_bytes
-from pipeline.readers.files import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 
 # What a JSON document may take as Python holds it, but for the characters of its texts; keeps a worker under 1 GB.
 MAX_PARSED_BYTES = 400 << 20

@@ -11,20 +11,17 @@ may be chosen, and the other texts are those of what it bundles.
 
 from __future__ import annotations
 
-import configparser
-import json
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from boolean import ParseError
-from license_expression import ExpressionError, get_spdx_licensing
 from licenseclassifier import identify_license
 
-MAX_TEXT = 1 << 18  # bytes of a licence or metadata file that are looked at; the GPL has 35,000
+from pipeline.readers.license_expressions import combine, normalise
+from pipeline.readers.package_metadata import MAX_TEXT, READERS, is_metadata_file, license_of_metadata
+
 _COVERED = 75.0  # percent of a file that known licences must cover: google/licensecheck's default
 _PARTLY = 30.0  # ... where the file is named for a licence and other texts (notices, contributors) stand beside it
 
@@ -39,114 +36,6 @@ _SUFFIX = re.compile(r"(?:un)?licen[cs]e[-_.]+([\w.+-]{1,40}?)(?:\.(?:txt|md|rst
 _FOREIGN = re.compile(r"third|3rd|vendor|bundled|notice|other|deps|dependenc|header|template", re.IGNORECASE)
 _TEXT_ENDINGS = ("", "txt", "md", "rst", "markdown", "lesser", "lib", "gpl", "lgpl", "apache", "mit", "bsd", "mpl", "apache2")
 
-# Names that people write for licences, in small letters, where they are no SPDX names.
-_COMMON = {
-    "mit": "MIT",
-    "mit license": "MIT",
-    "the mit license": "MIT",
-    "the mit license (mit)": "MIT",
-    "mit license (mit)": "MIT",
-    "expat": "MIT",
-    "apache": "Apache-2.0",
-    "apache 2": "Apache-2.0",
-    "apache 2.0": "Apache-2.0",
-    "apache-2": "Apache-2.0",
-    "apache license": "Apache-2.0",
-    "apache2": "Apache-2.0",
-    "apache license 2.0": "Apache-2.0",
-    "apache license, version 2.0": "Apache-2.0",
-    "apache 2.0 license": "Apache-2.0",
-    "apache software license": "Apache-2.0",
-    "the apache software license, version 2.0": "Apache-2.0",
-    "the apache license, version 2.0": "Apache-2.0",
-    "apache license version 2.0": "Apache-2.0",
-    "bsd": "BSD-3-Clause",
-    "bsd license": "BSD-3-Clause",
-    "new bsd": "BSD-3-Clause",
-    "new bsd license": "BSD-3-Clause",
-    "modified bsd": "BSD-3-Clause",
-    "bsd 3-clause": "BSD-3-Clause",
-    "bsd-3": "BSD-3-Clause",
-    "3-clause bsd": "BSD-3-Clause",
-    "3-clause bsd license": "BSD-3-Clause",
-    "bsd 3-clause license": "BSD-3-Clause",
-    "bsd 3 clause": "BSD-3-Clause",
-    "bsd-2": "BSD-2-Clause",
-    "bsd 2-clause": "BSD-2-Clause",
-    "simplified bsd": "BSD-2-Clause",
-    "2-clause bsd": "BSD-2-Clause",
-    "isc license": "ISC",
-    "mpl": "MPL-2.0",
-    "mpl 2.0": "MPL-2.0",
-    "mpl2": "MPL-2.0",
-    "mozilla public license 2.0": "MPL-2.0",
-    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
-    "psf": "PSF-2.0",
-    "psf license": "PSF-2.0",
-    "python software foundation license": "PSF-2.0",
-    "isc license (iscl)": "ISC",
-    "zpl": "ZPL-2.1",
-    "zope public license": "ZPL-2.1",
-    "gpl": "GPL-1.0-or-later",
-    "gplv2": "GPL-2.0-only",
-    "gpl v2": "GPL-2.0-only",
-    "gplv3": "GPL-3.0-only",
-    "gpl v3": "GPL-3.0-only",
-    "gplv3+": "GPL-3.0-or-later",
-    "gplv2+": "GPL-2.0-or-later",
-    "gnu gpl v3": "GPL-3.0-only",
-    "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
-    "gnu general public license v3 (gplv3)": "GPL-3.0-only",
-    "gnu general public license v2 (gplv2)": "GPL-2.0-only",
-    "gnu general public license v2 or later (gplv2+)": "GPL-2.0-or-later",
-    "lgpl": "LGPL-2.0-or-later",
-    "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0-only",
-    "gnu lesser general public license v3 or later (lgplv3+)": "LGPL-3.0-or-later",
-    "lgplv3": "LGPL-3.0-only",
-    "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.0-or-later",
-    "gnu affero general public license v3": "AGPL-3.0-only",
-    "lgplv2.1": "LGPL-2.1-only",
-    "gnu affero general public license v3 or later (agplv3+)": "AGPL-3.0-or-later",
-    "agplv3": "AGPL-3.0-only",
-    "unlicense": "Unlicense",
-    "the unlicense (unlicense)": "Unlicense",
-    "boost software license 1.0 (bsl-1.0)": "BSL-1.0",
-    "eclipse public license 2.0 (epl-2.0)": "EPL-2.0",
-    "zlib/libpng license": "Zlib",
-    "cc0": "CC0-1.0",
-    "wtfpl": "WTFPL",
-    "historical permission notice and disclaimer (hpnd)": "HPND",
-    "mit no attribution license (mit-0)": "MIT-0",
-    "academic free license (afl)": "AFL-3.0",
-    "artistic license": "Artistic-2.0",
-    "zero-clause bsd (0bsd)": "0BSD",
-    "universal permissive license (upl)": "UPL-1.0",
-    "cc0 1.0 universal (cc0 1.0) public domain dedication": "CC0-1.0",
-}
-
-
-@lru_cache(1 << 12)
-def normalise(expression: str) -> str | None:
-    """An SPDX expression in its canonical form (`mit or apache-2.0` is `MIT OR Apache-2.0`, `GPL-2.0+` is `GPL-2.0-or-later`), or
-    what a common name stands for; None where it is neither. `LicenseRef-` names are kept as they are."""
-    text = " ".join(expression.split())[:300].strip(" .,;")
-    if not text:
-        return None
-    if common := _COMMON.get(text.lower()):
-        return common
-    licensing = get_spdx_licensing()
-    for attempt in (text, text.replace("/", " OR ").replace(",", " OR ").replace("|", " OR ").replace("&", " AND ")):
-        try:
-            parsed = licensing.parse(attempt)
-        except (ExpressionError, ParseError, RecursionError):
-            continue
-        if parsed is None:
-            return None
-        unknown = licensing.unknown_license_keys(parsed)
-        if all(key.startswith("LicenseRef-") for key in unknown):
-            return str(parsed)
-    return None
-
 
 def tag_of(text: str) -> str | None:
     """The licence that a file's own SPDX tags declare, in its first 8,192 characters; several tags all apply."""
@@ -154,14 +43,6 @@ def tag_of(text: str) -> str | None:
         return None
     found = [normalise(_CLOSERS.sub("", match.group(1))) for match in _TAG.finditer(text[:_TAG_HEAD])]
     return combine([expression for expression in found if expression], "AND")
-
-
-def combine(expressions: Iterable[str], operator: str) -> str | None:
-    """Several expressions as one, each once; None of none."""
-    distinct = list(dict.fromkeys(expressions))
-    if len(distinct) <= 1:
-        return distinct[0] if distinct else None
-    return f" {operator} ".join(f"({item})" if " AND " in item or " OR " in item else item for item in distinct)
 
 
 @lru_cache(1 << 10)
@@ -189,113 +70,6 @@ def is_license_file(path: str) -> bool:
     ending = rest.rsplit(".", 1)[-1].lower() if "." in rest else ""
     # `license.py` is a program, `LICENSE.APACHE` and `LICENSE-2.0.txt` are licences
     return ending in _TEXT_ENDINGS or not ending.isalnum() or ending.isdigit() or name[:7].isupper()
-
-
-_METADATA = {
-    "PKG-INFO",
-    "METADATA",
-    "package.json",
-    "Cargo.toml",
-    "pyproject.toml",
-    "setup.cfg",
-    "pom.xml",
-    "composer.json",
-    "DESCRIPTION",
-    "bower.json",
-}
-
-
-def is_metadata_file(path: str) -> bool:
-    """Whether a path is a package's description that may name its licence."""
-    return PurePosixPath(path).name in _METADATA
-
-
-def _of_python(text: str) -> str | None:
-    short = None
-    classifiers = []
-    for line in text.replace("\r\n", "\n").split("\n\n", 1)[0].split("\n"):
-        name, _, value = line.partition(": ")
-        if name == "License-Expression" and (found := normalise(value)):
-            return found
-        if name == "Classifier" and value.startswith("License :: "):
-            classifiers.append(value.rsplit(" :: ", 1)[-1])
-        elif name == "License" and 0 < len(value.strip()) <= 100:
-            short = normalise(value)
-    exact = [found for name in classifiers if (found := normalise(name))]
-    # `BSD License` and `MIT License` are classes; the short name is the finer one where it is a licence's
-    return short or combine(exact, "AND")
-
-
-def _of_json(text: str) -> str | None:
-    data = json.loads(text)
-    if not isinstance(data, dict):
-        return None
-    value = data.get("license", data.get("licenses"))
-    entries = value if isinstance(value, list) else [value]
-    names = [entry.get("type", entry.get("name")) if isinstance(entry, dict) else entry for entry in entries[:20]]
-    return combine([found for name in names if isinstance(name, str) and (found := normalise(name))], "OR")
-
-
-def _of_toml(text: str) -> str | None:
-    data = tomllib.loads(text)
-    for path in (("project", "license"), ("package", "license"), ("tool", "poetry", "license"), ("workspace", "package", "license")):
-        value: object = data
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, dict):
-            value = value.get("text")
-        if isinstance(value, str) and (found := normalise(value)):
-            return found
-    project = data.get("project")
-    classifiers = project.get("classifiers") if isinstance(project, dict) else None
-    names = [name.rsplit(" :: ", 1)[-1] for name in classifiers or () if isinstance(name, str) and name.startswith("License :: ")]
-    return combine([found for name in names if (found := normalise(name))], "AND")
-
-
-def _of_setup_cfg(text: str) -> str | None:
-    parser = configparser.RawConfigParser(strict=False)
-    parser.read_string(text)
-    return normalise(parser.get("metadata", "license", fallback="")) if parser.has_section("metadata") else None
-
-
-# Linear: after literals, runs that are bounded and end at `<` or at the line's end; of MAX_TEXT at most.
-_POM = re.compile(r"<licen[cs]e>[^<]{0,200}<name>([^<]{1,200})</name>")
-_R_LICENSE = re.compile(r"^License:[ \t]*([^\n]{1,100})", re.MULTILINE)
-
-
-def _of_pom(text: str) -> str | None:
-    return combine([found for match in _POM.finditer(text) if (found := normalise(match.group(1)))], "OR")
-
-
-def _of_description(text: str) -> str | None:
-    match = _R_LICENSE.search(text)
-    return (
-        normalise(match.group(1).split("+")[0].replace("GPL (>= 2)", "GPL-2.0-or-later").replace("GPL-3", "GPL-3.0-only"))
-        if match
-        else None
-    )
-
-
-_METADATA_READERS: Mapping[str, Callable[[str], str | None]] = {
-    "PKG-INFO": _of_python,
-    "METADATA": _of_python,
-    "package.json": _of_json,
-    "composer.json": _of_json,
-    "bower.json": _of_json,
-    "Cargo.toml": _of_toml,
-    "pyproject.toml": _of_toml,
-    "setup.cfg": _of_setup_cfg,
-    "pom.xml": _of_pom,
-    "DESCRIPTION": _of_description,
-}
-
-
-def license_of_metadata(path: str, text: str) -> str | None:
-    """The licence that a package's metadata declares, by the file's name; None where it has none or cannot be parsed."""
-    try:
-        return _METADATA_READERS[PurePosixPath(path).name](text[:MAX_TEXT])
-    except (ValueError, RecursionError, configparser.Error):  # both JSON's and TOML's errors are ValueErrors
-        return None
 
 
 def _identifiers(expression: str) -> frozenset[str]:
@@ -363,7 +137,7 @@ def of_directories(files: Iterable[tuple[str, str]]) -> dict[str, Found]:
     return result
 
 
-_PREFERENCE = {name: rank for rank, name in enumerate(_METADATA_READERS)}
+_PREFERENCE = {name: rank for rank, name in enumerate(READERS)}
 
 
 def _of_files(files: Mapping[str, tuple[str, ...]]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import Member
 from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.streams import Member
 from pipeline.readers.text import load
 
 # All of these look at one line, and repeat nothing without a bound but what the next part cannot begin with.
@@ -38,6 +39,8 @@ _PICTURES = {
     "image", "toctree", "contents", "raw", "include", "figure", "only", "automodule", "autoclass", "autofunction", "meta", "index",
     "sectnum", "bibliography", "currentmodule", "highlight", "plot", "graphviz", "inheritance-diagram", "role", "default-role",
 }  # fmt: skip
+# Directives whose first line names a language or a title of their block, and is no text.
+_BLOCKS = {"code-block", "code", "sourcecode", "math", "list-table", "csv-table"}
 
 
 def read_markdown(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
@@ -216,44 +219,61 @@ def _rst(text: str, strip: bool) -> tuple[str, str | None]:
                 continue
             skipping = -1
         if bare.startswith("..") and _EXPLICIT.match(bare):
-            directive = _DIRECTIVE.match(bare)
-            if not _NO_COMMENT.match(bare) and not directive:
-                following = lines[index + 1] if index + 1 < len(lines) else ""
-                if bare != ".." or following.strip():  # two dots alone before a blank line are an empty comment
-                    skipping = indent
-                continue
-            if strip:
-                if directive is None:
-                    if re.match(r"\.\.\s+\[", bare):  # a footnote or citation: text
-                        kept.append(_rst_words(re.sub(r"\A\.\.\s+", "", bare)))
-                    else:
-                        skipping = indent
-                    continue
-                if directive.group(1).lower() in _PICTURES:
-                    skipping = indent
-                elif directive.group(2) and directive.group(1).lower() not in (
-                    "code-block",
-                    "code",
-                    "sourcecode",
-                    "math",
-                    "list-table",
-                    "csv-table",
-                ):
-                    kept.append(" " * indent + _rst_words(directive.group(2)))
+            following = lines[index + 1] if index + 1 < len(lines) else ""
+            explicit = _explicit(line, following, strip)
+            if explicit is not None:
+                skipping = indent if explicit.has_block else -1
+                kept.extend(explicit.words)
                 continue
         if title is None and index and _ADORNMENT.match(line):
             above = lines[index - 1].strip()
             if 0 < len(above) <= len(bare) + 1 and not _ADORNMENT.match(above):
                 title = _rst_words(above) or None
-        if strip:
-            if _ADORNMENT.match(line) and indent == 0:
-                continue
-            if re.match(r"\s*:[A-Za-z][\w -]{0,40}:(?:\s|\Z)", line) and indent:  # options of a directive
-                continue
-            kept.append(line if indent >= 3 and "`" not in line else " " * indent + _rst_words(bare) if bare else "")
-        else:
+        if not strip:
             kept.append(line)
+        elif (stripped := _strip_rst(line)) is not None:
+            kept.append(stripped)
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join(kept)).strip("\n"), title
+
+
+class _Explicit(NamedTuple):
+    """What becomes of explicit markup (a line that begins with two dots): the lines that stay, and whether its block goes, too."""
+
+    words: tuple[str, ...]
+    has_block: bool
+
+
+def _explicit(line: str, following: str, strip: bool) -> _Explicit | None:
+    """Comments go, and with `strip` all but notes and what directives say in their first line. None: the line is text as it is."""
+    bare = line.strip()
+    directive = _DIRECTIVE.match(bare)
+    if not _NO_COMMENT.match(bare) and not directive:
+        return _Explicit((), bare != ".." or bool(following.strip()))  # two dots alone before a blank line are an empty comment
+    if not strip:
+        return None
+    if directive is None:
+        if re.match(r"\.\.\s+\[", bare):  # a footnote or citation: text
+            return _Explicit((_rst_words(re.sub(r"\A\.\.\s+", "", bare)),), False)
+        return _Explicit((), True)
+    name, first = directive.group(1).lower(), directive.group(2)
+    if name in _PICTURES:
+        return _Explicit((), True)
+    if first and name not in _BLOCKS:
+        return _Explicit((" " * (len(line) - len(line.lstrip())) + _rst_words(first),), False)
+    return _Explicit((), False)
+
+
+def _strip_rst(line: str) -> str | None:
+    """A line without its marks; None where it is nothing but one."""
+    bare = line.strip()
+    indent = len(line) - len(line.lstrip())
+    if _ADORNMENT.match(line) and indent == 0:
+        return None
+    if indent and re.match(r"\s*:[A-Za-z][\w -]{0,40}:(?:\s|\Z)", line):  # options of a directive
+        return None
+    if indent >= 3 and "`" not in line:
+        return line
+    return " " * indent + _rst_words(bare) if bare else ""
 
 
 def _rst_words(line: str) -> str:

@@ -12,8 +12,8 @@ from lxml import etree
 from pipeline.readers import wikitext
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.elements import split
-from pipeline.readers.files import STREAM_ERRORS, Member, describe, read_some
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe, read_some
 
 _HEAD = 1 << 20  # of the file, in which <siteinfo> ends
 

@@ -21,8 +21,8 @@ _LESS_THAN = 0x3C
 
 
 class Look(NamedTuple):
-    """`markup`: the page with its lists of content put deeper. `cells`: whether a cell begins with a paragraph. `opening`: how many
-    `<` stand before something else than a slash; a page nests no deeper.
+    """What was seen of a page. `markup`: the page with its lists of content put deeper. `cells`: whether a cell of a table begins with
+    a paragraph. `opening`: how many `<` are not followed by a slash; the elements of the page nest no deeper than that.
     """
 
     markup: bytes

@@ -18,9 +18,9 @@ from pyarrow import types
 
 from pipeline.readers.arrow_messages import CheckedStream, check_file
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import STREAM_ERRORS, Member, describe, rejoin
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
 
 BATCH_ROWS = 1024
 # Of a Parquet batch, if each of its rows were as long as all the row group: a dictionary makes that cheap to write.
@@ -127,7 +127,7 @@ def _joined(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _may_expand(metadata: pq.FileMetaData) -> list[str]:
-    """Columns of lists of texts, where one row could be gigabytes of a dictionary's entries: these are read as dictionaries."""
+    """The columns that hold lists of texts. They are read as dictionaries, since one row of them could repeat an entry for gigabytes."""
     found = set()
     for number in range(metadata.num_columns):
         column = metadata.schema.column(number)
@@ -243,10 +243,10 @@ class _TooMany(Exception):
 
 
 def _sizes(array: pa.Array, limit: int) -> _Sizes:
-    """Bytes of each row of a valid column, if what rows share (an entry of a dictionary, a run, a view's bytes) were each row's own.
+    """Bytes of each row of a valid column. What rows share (an entry of a dictionary, a run, a view's bytes) counts for each of them.
 
-    Raises `_TooMany` where lists have so many values that the rows cannot all be short, `pa.ArrowInvalid` for a type that could
-    share lists: each level of them multiplies what it holds.
+    Raises `_TooMany` where lists have so many values that the rows cannot all be short, and `pa.ArrowInvalid` for a type whose rows
+    could share lists, since each level of such lists multiplies what it holds.
     """
     kind = array.type
     if isinstance(array, pa.ExtensionArray):

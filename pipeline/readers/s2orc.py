@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.readers.config import SourceConfig
-from pipeline.readers.files import Member, rejoin
 from pipeline.readers.json_records import load, objects, parse
 from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.streams import Member, rejoin
 
 _META = (
     "venue", "journal", "identifiers", "s2_pdf_hash", "corpusid", "corpus_id", "externalids", "doi", "arxiv_id", "pmid", "pmcid",

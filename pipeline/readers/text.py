@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode, describe_bytes
-from pipeline.readers.files import Member, read_all
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
+from pipeline.readers.streams import Member, read_all
 
 
 def load(member: Member, source: SourceConfig) -> str | Unreadable:

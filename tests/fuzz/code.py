@@ -21,7 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["pipeline.readers", "detect_secrets.plugins"]):
     import detect_secrets.plugins.keyword  # noqa: F401 - so that the plugins' own branches guide the search
 
-    from pipeline.readers import generated, joined, languages, licenses, notebooks
+    from pipeline.readers import generated, joined, languages, licenses, notebooks, package_metadata
 
 from pipeline.ingest import secrets  # its kernel is compiled, and cannot be instrumented
 
@@ -54,7 +54,7 @@ def main() -> None:
         languages.by_content(text)
         generated.generated(path, text)
         generated.vendored(path)
-        found = licenses.of_directories([(path if licenses.is_metadata_file(path) else "a/LICENSE", text), ("a/PKG-INFO", text)])
+        found = licenses.of_directories([(path if package_metadata.is_metadata_file(path) else "a/LICENSE", text), ("a/PKG-INFO", text)])
         licenses.license_of("a/b/c.py", text, found, None)
         with suppress(ValueError):
             notebooks.script(text)

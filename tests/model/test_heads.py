@@ -288,7 +288,9 @@ def test_any_model_is_of_the_class_that_the_modules_say(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
     modules = json.loads(path.read_text())
     path.write_text(json.dumps([*modules, {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]))
-    with pytest.raises(ModelError, match=r"modules\.json: late interaction is one Dense, this has Dense, Normalize"):
+    with pytest.raises(
+        ModelError, match=r"modules\.json: late interaction has one module, Dense, after its encoder, and this has Dense, Normalize"
+    ):
         bridge.load_any(tmp_path)
     path.write_text(json.dumps([*modules, {"path": "2_Pooling", "type": "sentence_transformers.models.Pooling"}]))
     with pytest.raises(ModelError, match=r"modules\.json: Dense is not supported in an embedding; only Pooling and Normalize"):
@@ -337,7 +339,7 @@ def test_late_interaction_comes_back_with_its_projection(tmp_path: Path, whole: 
 def test_a_projection_that_a_folder_lacks_is_new_only_when_asked_for(tmp_path: Path) -> None:
     model = lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL)))
     bridge.save(model, tmp_path)
-    with pytest.raises(ModelError, match="this has nothing; for a new projection give `size`"):
+    with pytest.raises(ModelError, match="this has nothing; give `size` for a new projection"):
         bridge.load_as(tmp_path, LateInteraction)
     assert bridge.load_as(tmp_path, LateInteraction, size=8)(*batch(LENGTHS)).shape == (168, 8)
     with pytest.raises(ModelError, match="size: Embedding has no projection"):

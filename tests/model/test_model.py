@@ -391,7 +391,7 @@ def test_a_wrong_export_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.M
         body["rope_parameters"]["sliding_attention"]["rope_theta"] = 100.0
         return body
 
-    monkeypatch.setattr(bridge, "to_transformers_config", wrong)
+    monkeypatch.setattr("model.bridge.writing.to_transformers_config", wrong)
     with pytest.raises(ModelError, match="differ from ours"):
         bridge.export(lively(ModernBertForMaskedLM(ModernBertConfig(**SMALL))), tmp_path)
 

@@ -38,95 +38,119 @@ def content(path: str) -> str:
     return digest.hexdigest()
 
 
+_NO_DICTIONARY = "its dictionary makes no sense"
+
+
 class _Damaged(Exception):
     """Why a file is no fastText model."""
 
 
-def _check(file: BinaryIO, size: int) -> list[str]:
-    """The labels of a model whose parts fit its file. Raises `_Damaged`."""
+class _Model:
+    """A model's file, read part by part in the order of fastText's `FastText::saveModel`. Each step raises `_Damaged`."""
 
-    def numbers(form: str) -> tuple[Any, ...]:
-        raw = file.read(struct.calcsize(f"<{form}"))
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+
+    def labels(self) -> list[str]:
+        """The labels of a model whose parts fit its file."""
+        magic, version = self._numbers("ii")
+        if magic != _MAGIC:
+            raise _Damaged("not a fastText model")
+        if version not in _VERSIONS:
+            raise _Damaged(f"of fastText's format {version}")
+        width, bucket = self._settings()
+        names, rows = self._dictionary(bucket)
+        (quantized,) = self._numbers("?")
+        self._matrix(rows, width, quantized)
+        (quantized_output,) = self._numbers("?")
+        self._matrix(len(names), width, quantized and quantized_output)
+        if self._file.tell() != self._size:
+            raise _Damaged("there is more in it than a model")
+        return names
+
+    def _numbers(self, form: str) -> tuple[Any, ...]:
+        raw = self._file.read(struct.calcsize(f"<{form}"))
         if len(raw) < struct.calcsize(f"<{form}"):
             raise _Damaged("it ends early")
         return struct.unpack(f"<{form}", raw)
 
-    def skip(count: int) -> None:
-        if count < 0 or file.tell() + count > size:
+    def _skip(self, count: int) -> None:
+        if count < 0 or self._file.tell() + count > self._size:
             raise _Damaged("it ends early")
-        file.seek(count, os.SEEK_CUR)
+        self._file.seek(count, os.SEEK_CUR)
 
-    magic, version = numbers("ii")
-    if magic != _MAGIC:
-        raise _Damaged("not a fastText model")
-    if version not in _VERSIONS:
-        raise _Damaged(f"of fastText's format {version}")
-    width, _, _, _, _, ngrams, loss, kind, bucket, shortest, longest, _, _ = numbers("12id")
-    if kind != 3:
-        raise _Damaged("a model of word vectors, not a classifier")
-    hashed = ngrams > 1 or longest > 0  # by their remainder over `bucket`, which then must not be 0
-    if not (width > 0 and 0 <= ngrams <= 100 and shortest >= 0 and 0 <= longest <= 100 and bucket >= hashed and loss in (1, 2, 3, 4)):
-        raise _Damaged("its settings make no sense")
-    entries, words, labels, _, pruned = numbers("iiiqq")
-    if words < 0 or labels <= 0 or entries != words + labels or entries > size // 11 or pruned < -1:
-        raise _Damaged("its dictionary makes no sense")
-    names: list[str] = []
-    for entry in range(entries):
+    def _settings(self) -> tuple[int, int]:
+        """The width of a vector, and how many rows hashed n-grams share."""
+        width, _, _, _, _, ngrams, loss, kind, bucket, shortest, longest, _, _ = self._numbers("12id")
+        if kind != 3:
+            raise _Damaged("a model of word vectors, not a classifier")
+        hashed = ngrams > 1 or longest > 0  # by their remainder over `bucket`, which then must not be 0
+        if not (width > 0 and 0 <= ngrams <= 100 and shortest >= 0 and 0 <= longest <= 100 and bucket >= hashed and loss in (1, 2, 3, 4)):
+            raise _Damaged("its settings make no sense")
+        return width, bucket
+
+    def _dictionary(self, bucket: int) -> tuple[list[str], int]:
+        """The labels, and the rows of the matrix of words and hashed n-grams."""
+        entries, words, labels, _, pruned = self._numbers("iiiqq")
+        if words < 0 or labels <= 0 or entries != words + labels or entries > self._size // 11 or pruned < -1:
+            raise _Damaged(_NO_DICTIONARY)
+        names: list[str] = []
+        for entry in range(entries):
+            name = self._name()
+            count, what = self._numbers("qb")
+            if (what == 1) != (entry >= words) or not (entry < words or 0 < count < 1 << 50):
+                raise _Damaged(_NO_DICTIONARY)
+            if what == 1:
+                names.append(name.decode())  # prediction names all labels, and would raise over one that is not UTF-8
+        if pruned > 0:
+            self._pruned(pruned)
+        return names, words + (bucket if pruned < 0 else pruned)
+
+    def _name(self) -> bytearray:
         name = bytearray()
-        while (byte := file.read(1)) != b"\0":
+        while (byte := self._file.read(1)) != b"\0":
             if not byte or len(name) > 1 << 16:
-                raise _Damaged("its dictionary makes no sense")
+                raise _Damaged(_NO_DICTIONARY)
             name += byte
-        count, what = numbers("qb")
-        if (what == 1) != (entry >= words) or not (entry < words or 0 < count < 1 << 50):
-            raise _Damaged("its dictionary makes no sense")
-        if what == 1:
-            names.append(name.decode())  # prediction names all labels, and would raise over one that is not UTF-8
-    if pruned > 0:  # pairs of a hash and the row that it has in the matrix
-        pairs = file.read(8 * pruned) if pruned <= size // 8 else b""
-        if len(pairs) < 8 * pruned:
-            raise _Damaged("it ends early")
-        places = np.frombuffer(pairs, "<i4")[1::2]
-        if places.min() < 0 or places.max() >= pruned:
-            raise _Damaged("its dictionary makes no sense")
-    rows = words + (bucket if pruned < 0 else pruned)
+        return name
 
-    def matrix(rows: int, quantized: bool) -> None:
+    def _pruned(self, pairs: int) -> None:
+        """Pairs of a hash and the row that it has in the matrix."""
+        raw = self._file.read(8 * pairs) if pairs <= self._size // 8 else b""
+        if len(raw) < 8 * pairs:
+            raise _Damaged("it ends early")
+        places = np.frombuffer(raw, "<i4")[1::2]
+        if places.min() < 0 or places.max() >= pairs:
+            raise _Damaged(_NO_DICTIONARY)
+
+    def _matrix(self, rows: int, width: int, quantized: bool) -> None:
         if not quantized:
-            height, across = numbers("qq")
+            height, across = self._numbers("qq")
             if (height, across) != (rows, width):
                 raise _Damaged("a matrix has another size than the model")
-            skip(4 * height * across)
+            self._skip(4 * height * across)
             return
-        by_norm, height, across, codes = numbers("?qqi")
+        by_norm, height, across, codes = self._numbers("?qqi")
         if (height, across) != (rows, width) or codes < 0:
             raise _Damaged("a matrix has another size than the model")
-        skip(codes)
-        quantizer(width, codes // max(1, height))
+        self._skip(codes)
+        self._quantizer(width, codes // max(1, height))
         if by_norm:
-            skip(height)
-            quantizer(1, 1)
+            self._skip(height)
+            self._quantizer(1, 1)
 
-    def quantizer(across: int, parts: int) -> None:
-        dim, count, sub, last = numbers("iiii")
+    def _quantizer(self, across: int, parts: int) -> None:
+        dim, count, sub, last = self._numbers("iiii")
         if dim != across or count != parts or not 0 < last <= sub <= dim or (count - 1) * sub + last != dim:
             raise _Damaged("a quantizer has another size than the model")
-        skip(4 * dim * 256)
-
-    (quantized,) = numbers("?")
-    matrix(rows, quantized)
-    (quantized_output,) = numbers("?")
-    matrix(labels, quantized and quantized_output)
-    if file.tell() != size:
-        raise _Damaged("there is more in it than a model")
-    return names
+        self._skip(4 * dim * 256)
 
 
 @lru_cache(maxsize=4)
 def _load(path: str, size: int, modified: int) -> tuple[Any, tuple[str, ...]]:
     try:
         with open(path, "rb") as file:
-            labels = _check(file, size)
+            labels = _Model(file, size).labels()
         return fasttext.load_model(path), tuple(labels)
     except (_Damaged, ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"classifier {path}: cannot be loaded ({error}); give a supervised fastText model (.bin or .ftz)") from error

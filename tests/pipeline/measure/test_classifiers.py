@@ -131,7 +131,7 @@ def test_a_text_in_both_sets_is_in_neither_and_the_most_is_kept(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.jsonl", "bad.jsonl"], "missing.jsonl: nothing there"),
+        (["missing.jsonl", "bad.jsonl"], "missing.jsonl: there is nothing there"),
         (["good.jsonl", "empty.jsonl"], "NEGATIVE .*empty.jsonl: 0 documents with text, at least 20 are needed"),
         (["good.jsonl", "good.jsonl"], "60 are in both sets"),
         (["good.jsonl", "bad.jsonl", "--field", "body"], "60 could not be read"),

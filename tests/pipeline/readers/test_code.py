@@ -19,6 +19,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.filters import licenses as filter_licenses
 from pipeline.filters.licenses import PERMISSIVE, is_allowed
 from pipeline.readers import (
     Record,
@@ -28,9 +29,11 @@ from pipeline.readers import (
     generated,
     joined,
     languages,
+    license_expressions,
     licenses,
     list_files,
     notebooks,
+    package_metadata,
     read_file,
     repositories,
 )
@@ -131,6 +134,18 @@ def test_languages_by_name_first_line_and_content(given_: tuple[str, str], expec
     assert language_of(*given_) == expected
 
 
+def test_every_table_says_where_its_facts_are_from_and_its_columns_are_whole() -> None:
+    folders = [Path(module.__file__ or "").parent / "data" for module in (languages, filter_licenses)]
+    tables = [path for folder in folders for path in folder.glob("*.tsv")]
+    assert len(tables) > 8
+    for path in tables:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        head = [line for line in lines if line.startswith("# ")]
+        assert lines[: len(head)] == head, f"{path.name}: what says where its facts are from stands first"
+        assert any("Source: " in line for line in head), path.name
+        assert all(line and line == line.strip() for line in lines), f"{path.name}: editors may strip what looks empty"
+
+
 def test_endings_agree_with_pygments_where_it_knows_the_language_by_the_same_name() -> None:
     from pygments.lexers import get_all_lexers
 
@@ -201,7 +216,7 @@ def test_no_pattern_takes_long_on_hostile_text(hostile: str) -> None:
     ],
 )  # fmt: skip
 def test_licence_expressions_are_normalised(written: str, expected: str | None) -> None:
-    assert licenses.normalise(written) == expected
+    assert license_expressions.normalise(written) == expected
 
 
 @pytest.mark.parametrize(
@@ -247,9 +262,9 @@ DECLARED = [
 
 @pytest.mark.parametrize(("name", "expected"), list(zip(METADATA, DECLARED, strict=True)))
 def test_licences_that_package_metadata_declares(name: str, expected: str) -> None:
-    assert licenses.license_of_metadata(name, METADATA[name]) == expected
-    assert licenses.license_of_metadata(name, "{" * 100_000) is None
-    assert licenses.license_of_metadata(name, "\0\n[") is None
+    assert package_metadata.license_of_metadata(name, METADATA[name]) == expected
+    assert package_metadata.license_of_metadata(name, "{" * 100_000) is None
+    assert package_metadata.license_of_metadata(name, "\0\n[") is None
 
 
 def test_tag_before_nearest_directory_before_package_before_source(tmp_path: Path) -> None:
@@ -303,7 +318,7 @@ def test_installed_distributions_texts_agree_with_what_they_declare() -> None:
             for file in files
             if licenses.is_license_file(str(file)) and ".dist-info" in str(file)
         ]
-        declared = licenses.license_of_metadata("METADATA", distribution.read_text("METADATA") or "")
+        declared = package_metadata.license_of_metadata("METADATA", distribution.read_text("METADATA") or "")
         found = licenses.of_directories(texts).get("")
         if declared and found and " " not in declared and " " not in found.expression:
             total += 1

@@ -31,7 +31,7 @@ from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
-from pipeline.readers.files import glob_pattern
+from pipeline.readers.remote import glob_pattern
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
@@ -575,7 +575,7 @@ def test_splits_by_file_and_folder_names(tmp_path: Path) -> None:
     assert texts(read(tmp_path, "huggingface", split="test")[0]) == ["three"]
     assert texts(read(tmp_path, "huggingface", split="extra")[0]) == ["four"]
     assert sorted(texts(read(tmp_path, "huggingface", split="all")[0])) == ["four", "one", "three", "two"]
-    with pytest.raises(UserError, match="no split dev, there are: extra, test, train; set `split`"):
+    with pytest.raises(UserError, match="no split dev; it has extra, test, train; set `split`"):
         read(tmp_path, "huggingface", split="dev")
 
 
@@ -598,7 +598,7 @@ def test_the_cards_configurations_choose_the_files(tmp_path: Path) -> None:
     assert texts(read(tmp_path, "huggingface")[0]) == ["english"]
     assert texts(read(tmp_path, "huggingface", split="test")[0]) == ["held out"]
     assert texts(read(tmp_path, "huggingface", subset="de")[0]) == ["deutsch"]
-    with pytest.raises(UserError, match="no subset fr, there are: en, de; set `subset`"):
+    with pytest.raises(UserError, match="no subset fr; it has en, de; set `subset`"):
         read(tmp_path, "huggingface", subset="fr")
 
 
@@ -733,7 +733,7 @@ def test_a_listed_file_has_the_authority_and_the_options_of_its_uri(
         asked.append(uri)
         return pa.fs.LocalFileSystem(), str(tmp_path / "sub" / "a %b.txt") if uri.endswith(opened[-20:]) and "%20" in uri else str(tmp_path)
 
-    monkeypatch.setattr("pipeline.readers.files.open_filesystem", from_uri)
+    monkeypatch.setattr("pipeline.readers.remote.open_filesystem", from_uri)
     records, _ = read(uri)
     assert texts(records) == ["one"]
     assert records[0].path == "sub/a %b.txt"

@@ -299,9 +299,9 @@ def test_text_by_its_byte_order_mark(tmp_path: Path) -> None:
 def test_no_files_is_an_error_that_says_what_to_correct(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     file(tmp_path, "x/a.txt", "a")
-    with pytest.raises(UserError, match="source test: .*empty: nothing there; correct `path` or `include`"):
+    with pytest.raises(UserError, match="source test: .*empty: there is nothing there; correct `path` or `include`"):
         list_files(source(tmp_path / "empty", "text"), tmp_path)
-    with pytest.raises(UserError, match=r"1 files there, none matches include \['\*\.md'\]"):
+    with pytest.raises(UserError, match=r"of 1 files there none matches include \['\*\.md'\]"):
         list_files(source(tmp_path / "x", "text", include=["*.md"]), tmp_path)
     with pytest.raises(UserError, match="nothing there"):
         list_files(source("nosuch/*.txt", "text"), tmp_path)

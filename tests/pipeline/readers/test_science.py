@@ -137,7 +137,7 @@ def test_main_files_are_those_that_no_other_includes_and_variants_are_one(tmp_pa
 
 def test_a_folder_without_papers_is_an_error_that_says_so(tmp_path: Path) -> None:
     file(tmp_path, "a.pdf", "x")
-    with pytest.raises(UserError, match="none of them TeX or an archive"):
+    with pytest.raises(UserError, match="none of them is TeX or an archive"):
         list_files(source(tmp_path, "latex"), tmp_path)
 
 

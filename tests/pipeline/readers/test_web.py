@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, warc
 from pipeline.readers.bounds import bounds
-from pipeline.readers.files import Member
 from pipeline.readers.gzip_members import GzipMembers
 from pipeline.readers.html import to_page, to_text
 from pipeline.readers.page_lists import look
+from pipeline.readers.streams import Member
 from pipeline.workdir.errors import UserError
 
 Found = tuple[list[Record], list[Unreadable], Counter[str]]
