@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-from pipeline.workdir.dataset import Workdir
-from pipeline.workdir.engine import Engine
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import Engine, Stage, in_process
+from tests import profiles
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-settings.load_profile("tests")
+profiles.register()
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -48,18 +46,11 @@ def engine(workdir: Workdir, ray_session: None) -> Engine:
     return Engine(workdir)
 
 
-class HereEngine(Engine):
+def here(workdir: Workdir) -> Engine:
     """An engine that runs every task in this process, one after the other, without Ray."""
-
-    def _execute(self, stage: Any, tasks: list[Any]) -> dict[str, Any]:
-        from pipeline.workdir.engine import execute_task
-
-        return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
+    return Engine(workdir, executor=in_process)
 
 
-def run_task(workdir: Workdir, stage: Any) -> dict[str, Any]:
-    """All tasks of a stage in this process, then its manifests: what the engine does, without Ray."""
-    from pipeline.workdir.engine import execute_task
-
-    records = {task.name: execute_task(workdir, stage.datasets[0], stage.function, task) for task in stage.tasks}
-    return Engine(workdir)._commit(stage, records)
+def run_task(workdir: Workdir, stage: Stage) -> dict[str, Manifest]:
+    """A stage's manifests, its tasks run in this process."""
+    return here(workdir).run(stage).manifests

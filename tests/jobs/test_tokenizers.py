@@ -19,7 +19,7 @@ from pipeline.measure.stage import measure_stage
 from pipeline.mix.mixing import MixConfig, split_stage
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.integration.small import foundry
 from tests.pipeline.corpus import write_documents
 from tests.tokenizer.texts import SAMPLES
@@ -130,7 +130,7 @@ def test_only_tokenizers_are_found_among_installed_files(tmp_path: Path, folders
 def test_held_out_texts_are_those_of_the_validation_split(workdir: Workdir) -> None:
     texts = [f"document {number} of words" for number in range(300)]
     domains = ["web" if number % 3 else "code" for number in range(300)]
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, 3, domains)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]

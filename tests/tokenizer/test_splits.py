@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers
 
+from tests.profiles import share
 from tests.tokenizer.texts import SAMPLES, shipped
 from tokenizer import TokenizerConfig, TokenizerError
 from tokenizer.alphabet import visible_bytes
@@ -72,7 +73,7 @@ FRAGMENTS = st.one_of(
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: f"{config.pretokenizer}-{config.digits}-{config.marks}-{config.space_runs}")
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(texts=st.lists(st.lists(FRAGMENTS, max_size=9).map("".join), max_size=4))
 def test_any_text_is_cut_as_the_library_cuts_it(config: TokenizerConfig, texts: list[str]) -> None:
     assert counted(texts, config) == by_library(texts, config)

@@ -21,8 +21,9 @@ from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.documents import DOCUMENT_SCHEMA
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 
 WORDS = [f"word{number}" for number in range(500)]
@@ -42,9 +43,9 @@ def jaccard(one: list[str], other: list[str], width: int = 5) -> float:
     return len(a & b) / len(a | b)
 
 
-def judge(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3, sources: list[str] | None = None) -> HereEngine:
+def judge(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3, sources: list[str] | None = None) -> Engine:
     """Exact and near deduplication of the texts, spread over several partitions."""
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, parts, sources=sources)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]

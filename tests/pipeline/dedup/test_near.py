@@ -28,9 +28,10 @@ from pipeline.report.funnel import warnings
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData, UserError
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 from tests.pipeline.dedup.test_dedup import document, edited, jaccard, judge, run_dedup, verdicts_of
+from tests.profiles import share
 
 ALL = {"bands": 64, "rows": 1}  # nearly every pair with anything in common is a candidate
 
@@ -117,7 +118,7 @@ def test_an_unknown_statistic_is_named(workdir: Workdir) -> None:
         NearConfig(keep="best")
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(
     st.integers(2, 60).flatmap(
         lambda n: st.tuples(st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=90))
@@ -335,7 +336,7 @@ def test_recall_of_revised_abstracts_follows_the_lsh_curve(real_data: Path, work
 def test_workers_of_a_cluster_write_the_bytes_that_one_process_writes(tmp_path: Path, ray_session: None) -> None:
     texts = crawl(range(60)) + crawl(range(30, 90), 0.02) + [" ".join(words) for words in chain(20)]
     contents = []
-    for name, kind in (("here", HereEngine), ("ray", Engine)):
+    for name, kind in (("here", here), ("ray", Engine)):
         engine = kind(Workdir(str(tmp_path / name)))
         documents = write_documents(engine.workdir, texts, 7)
         statistics = engine.run(measure_stage(documents)).manifests["statistics"]

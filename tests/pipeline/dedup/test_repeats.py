@@ -16,15 +16,16 @@ from pipeline.measure.stage import measure_stage
 from pipeline.workdir.cuts import from_column
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.verdicts import entries, remaining
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
+from tests.profiles import share
 
 
 def left_of(
     workdir: Workdir, texts: list[str], *configs: LinesConfig | SubstringsConfig, parts: int = 3, domains: list[str] | None = None
 ) -> tuple[list[str | None], list[dict]]:
     """What the verdicts leave of each text (None where it is dropped), and the last one's rows."""
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, parts, domains)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
@@ -72,7 +73,7 @@ LINE = st.lists(st.sampled_from(["a", "b", "C", "7", "1.", "-", "é"]), max_size
 TEXTS = st.lists(st.lists(LINE, max_size=6).map("\n".join), min_size=1, max_size=6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(TEXTS, st.integers(1, 3), st.integers(2, 3), st.integers(0, 2))
 def test_lines_that_stay_are_those_of_a_dictionary(texts: list[str], least: int, occurrences: int, keep: int) -> None:
     import tempfile
@@ -126,7 +127,7 @@ def plain_substrings(texts: list[str], length: int) -> list[set[int]]:
     return result
 
 
-@settings(max_examples=40)
+@settings(max_examples=share(0.4))
 @given(st.integers(0, 2**32 - 1), st.integers(8, 13))
 def test_cut_substrings_are_those_of_a_dictionary_of_all_runs(seed: int, length: int) -> None:
     import tempfile

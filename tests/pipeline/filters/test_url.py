@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.filters.url import UrlRules
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 
 def lists(folder: Path, **contents: str) -> UrlRules:
@@ -171,7 +172,7 @@ def by_hand(url: str, domains: set[str], hard: set[str], soft: set[str], subword
     return "url_subword" if any(word in joined for word in subwords) else None
 
 
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(
     st.lists(st.builds("http://{}{}".format, HOSTS, PATHS).filter(lambda u: "%" not in u), min_size=1, max_size=5),
     st.sets(HOSTS, max_size=5),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.ingest.personal import TOKENS, PersonalDataConfig, change_strings, find, mask, strings
 from tests.pipeline.corpus import json_lines
+from tests.profiles import share
 
 ALL = ("email", "ip", "phone")
 
@@ -80,7 +81,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=share(5))
 @given(st.text(max_size=60) | st.lists(PARTS, max_size=20).map("".join))
 def test_masking_is_complete_orderly_and_keeps_all_else(text: str) -> None:
     raw = text.encode()

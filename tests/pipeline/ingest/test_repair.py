@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.ingest.repair import RepairConfig, _classes, _members, _scan_lines, compose, fix_text, repair
 from tests.pipeline.corpus import json_lines
+from tests.profiles import share
 
 # datatrove's settings of ftfy
 PEER = ftfy.TextFixerConfig(
@@ -71,7 +72,7 @@ def _twice(text: str, charset: str, times: int) -> str:
     return text
 
 
-@settings(max_examples=1500)
+@settings(max_examples=share(15))
 @given(ANY, st.booleans())
 def test_the_result_is_ftfys_own(text: str, entities: bool) -> None:
     assert fix_text(text, encoding=True, entities=entities) == ftfy.fix_text(text, PEER._replace(unescape_html=entities))
@@ -95,7 +96,7 @@ def test_no_bad_pair_or_triple_passes_the_cheap_test() -> None:
             assert flags & 1 or not is_bad(line), repr(line)
 
 
-@settings(max_examples=2000)
+@settings(max_examples=share(20))
 @given(st.text(MOJIBAKE + "aZœŒÃÂ .,?!1", min_size=1, max_size=8).filter(lambda text: "\n" not in text))
 def test_the_cheap_test_sees_whatever_ftfy_takes_for_bad(text: str) -> None:
     assert suspects(text)[0] & 1 or not is_bad(text)

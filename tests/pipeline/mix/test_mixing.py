@@ -17,7 +17,7 @@ from pipeline.mix.tokens import tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 from tokenizer import TokenizerConfig
 
@@ -118,7 +118,7 @@ TRAINED = TokenizerConfig(vocab_size=576)
 
 def mixed(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], documents: int = 600, **config: float) -> list[dict]:
     """The plan of documents of two domains and three sources, with their tokens."""
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     texts = [f"document {number} " * (1 + number % 5) for number in range(documents)]
     domains = ["web" if number % 3 else "code" for number in range(documents)]
     sources = ["repo" if number % 3 == 0 else "wiki" if number % 3 == 1 else "crawl" for number in range(documents)]
@@ -192,7 +192,7 @@ def test_near_duplicates_that_both_stay_are_held_out_together(workdir: Workdir) 
     for _ in range(120):
         chosen = list(generator.choice(words, 60))
         texts += [" ".join(chosen), " ".join([*chosen[:46], *generator.choice(words, 14)])]
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, 4)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]

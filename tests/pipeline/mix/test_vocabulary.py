@@ -16,7 +16,7 @@ from pipeline.measure.stage import measure_stage
 from pipeline.mix.mixing import MixConfig, PhaseMix, split_stage
 from pipeline.mix.vocabulary import COUNTED, cut_at, make_tokenizer
 from pipeline.workdir.dataset import Workdir
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 from tests.tokenizer.texts import shipped
 from tokenizer import TokenizerConfig, TokenizerError, train
@@ -24,7 +24,7 @@ from tokenizer import TokenizerConfig, TokenizerError, train
 
 def made(folder: Path, texts: list[str], parts: int, mix: PhaseMix | None = None, **options: object) -> Path:
     """The tokenizer folder of some documents, half of them code, cut into so many partitions."""
-    engine = HereEngine(Workdir(str(folder)))
+    engine = here(Workdir(str(folder)))
     domains = ["web" if number % 2 else "code" for number in range(len(texts))]
     manifest = write_documents(engine.workdir, texts, parts, domains, domains)
     statistics = engine.run(measure_stage(manifest)).manifests["statistics"]

@@ -36,6 +36,7 @@ from pipeline.readers import (
 )
 from pipeline.readers.languages import by_content, language_of
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 
 def source(path: Path | str, **settings: Any) -> SourceConfig:
@@ -481,7 +482,7 @@ def test_a_broken_bundle_is_quarantined(tmp_path: Path, data: bytes) -> None:
     assert bad.location == "x.bundle"
 
 
-@settings(max_examples=25)
+@settings(max_examples=share(0.25))
 @given(st.data())
 def test_a_bundle_with_flipped_bytes_never_raises(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("flip")
@@ -583,7 +584,7 @@ def test_a_notebook_becomes_a_script_without_its_outputs(tmp_path: Path) -> None
     assert read(tmp_path, notebooks="drop", include=["a.ipynb"]) == ({}, [])
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["cells", "source", "cell_type", "metadata", "worksheets", "language_info", "kernelspec", "name", "input"]), inner, max_size=5), max_leaves=30))  # fmt: skip
 def test_any_json_is_a_notebook_or_a_value_error(value: Any) -> None:
     try:
@@ -621,7 +622,7 @@ def test_imported_files_come_first_and_ties_and_cycles_by_path(language: str, fi
     assert paths({path: (language, text) for path, text in files.items()}) == expected
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(st.dictionaries(st.integers(0, 12), st.sets(st.integers(0, 12), max_size=5), max_size=13))
 def test_the_order_holds_every_file_once_and_respects_every_import_that_lies_on_no_cycle(graph: dict[int, set[int]]) -> None:
     files = [
@@ -696,7 +697,7 @@ CONTENTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(st.dictionaries(PATHS, CONTENTS, max_size=6), st.sampled_from(["file", "repository"]))
 def test_any_files_in_an_archive_are_read_or_told_of_and_never_raise(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], join: str

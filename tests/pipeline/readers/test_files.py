@@ -35,6 +35,7 @@ from pipeline.readers.files import glob_pattern
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
+from tests.profiles import share
 
 
 def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
@@ -65,7 +66,7 @@ def tar(files: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-@settings(max_examples=40)
+@settings(max_examples=share(0.4))
 @given(st.dictionaries(st.text("abcäé/._-", min_size=1, max_size=150), st.binary(max_size=2000), max_size=6))
 def test_a_tar_has_the_members_that_tarfile_finds(format: int, files: dict[str, bytes]) -> None:
     files = {name.strip("/.") or "x": data.hex().encode() for name, data in files.items()}
@@ -92,7 +93,7 @@ def read_bytes(raw: bytes, name: str, format: str = "text", **settings: Any) -> 
     return [item for item in items if isinstance(item, Record)], [item for item in items if isinstance(item, Unreadable)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(st.integers(1, 8), st.data())
 def test_a_tar_is_read_on_after_a_damaged_header(count: int, data: st.DataObject) -> None:
     """One damaged header costs its own member alone."""
@@ -216,7 +217,7 @@ def test_an_entry_without_a_name_is_refused_and_the_others_are_read() -> None:
     assert (bad.location, bad.error) == ("x.zip!", "refused: an entry without a name")
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(
     st.sampled_from(["tar", "zip", "tar.gz"]),
     st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=6),
@@ -278,7 +279,7 @@ def test_quarantine_comes_in_bounded_partitions_and_what_is_passed_over_is_count
 FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=20)
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(
     st.lists(st.tuples(FIELD, FIELD.filter(bool)), min_size=1, max_size=8),
     st.sampled_from(",;\t|"),
@@ -351,7 +352,7 @@ def test_a_megabyte_of_stray_quotes_takes_seconds(line: bytes) -> None:
     assert time.process_time() - begin < 30
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(
     st.lists(
         st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\t", b"\xff", b"\xff\xfe", b"\x00", b"text", b";", b"\xc3\xa9"]), max_size=40
@@ -769,7 +770,7 @@ def test_a_tar_with_a_short_ending_is_an_archive(tmp_path: Path, ending: str, pa
     assert (texts(records), bad) == (["one", "two"], [])
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(st.text("ab/.?*[]!\\-", max_size=12), st.text("ab/.]", max_size=12))
 def test_any_text_is_a_glob_and_one_without_magic_matches_itself(pattern: str, path: str) -> None:
     import re

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from pipeline.readers import READERS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 
 def source(path: Path | str, format: str, **settings: Any) -> SourceConfig:
@@ -380,7 +381,7 @@ def test_a_file_that_cannot_be_opened_is_quarantined(tmp_path: Path) -> None:
     assert "FileNotFoundError" in item.error
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(st.sampled_from(sorted(READERS)), st.binary(max_size=600), st.sampled_from(["", ".gz", ".zst", ".tar", ".zip", ".tar.gz"]))
 def test_no_bytes_make_a_reader_raise(format: str, raw: bytes, ending: str) -> None:
     import tempfile
@@ -399,7 +400,7 @@ HTML_PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=share(1))
 @given(st.lists(HTML_PARTS, max_size=40))
 def test_no_markup_makes_the_page_or_paper_reader_raise(parts: list[str]) -> None:
     import tempfile

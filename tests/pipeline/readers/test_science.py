@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, wikitext
 from pipeline.readers.elements import split
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 
 def source(path: Path | str, format: str, **settings: Any) -> SourceConfig:
@@ -224,7 +225,7 @@ BULK = tar(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(st.lists(st.tuples(st.integers(0, len(BULK) - 1), st.binary(min_size=1, max_size=4)), max_size=12), st.integers(0, len(BULK)))
 def test_no_damage_to_a_bulk_archive_makes_the_reader_raise(changes: list[tuple[int, bytes]], cut: int) -> None:
     data = bytearray(BULK)
@@ -323,7 +324,7 @@ def test_a_set_in_another_charset_with_namespaces_on_its_root(tmp_path: Path) ->
     assert [record.title for record in records] == ["Grün a"] * 2
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(
     st.binary(max_size=60),
     st.integers(1, 40),
@@ -437,7 +438,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(JSON)
 def test_no_json_makes_the_paper_reader_raise(value: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -558,7 +559,7 @@ WIKI_PIECES = st.sampled_from(["{{", "}}", "{{{", "}}}", "[[", "]]", "|", "\n{|"
                                "-{", "}-", "<", ">", "<pre>", "</pre>", "=", "1=", "__TOC__", "\x00", "<br>", "é", "<nowiki>", "</nowiki>", "(", ")", ","])  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(st.lists(WIKI_PIECES, max_size=60))
 def test_no_wikitext_raises_or_leaves_marks_of_ours(pieces: list[str]) -> None:
     assert not set("\0\1") & set(wikitext.to_text("".join(pieces)))
@@ -760,7 +761,7 @@ MARKS = st.sampled_from(["#", "*", "_", "`", "```", "~~~", "[", "](", ")", "!", 
                          "..", ".. note::", ".. _x:", ":role:`", "`_", "::", "+++", "title: x", "é", "\t", " ", "&", "\x00"])  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(st.lists(MARKS, max_size=50), st.sampled_from(["markdown", "rst"]), st.booleans())
 def test_no_markup_makes_a_reader_raise(parts: list[str], format: str, strip: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

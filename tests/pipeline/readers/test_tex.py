@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.readers.tex import to_text
+from tests.profiles import share
 
 
 def body(source: str, preamble: str = "") -> str:
@@ -357,7 +358,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(st.lists(PIECES, max_size=60))
 def test_no_tex_raises_or_leaves_marks_of_ours(pieces: list[str]) -> None:
     source = "".join(pieces)
@@ -366,7 +367,7 @@ def test_no_tex_raises_or_leaves_marks_of_ours(pieces: list[str]) -> None:
     assert to_text(source, include=lambda name: ("x", source)) == document
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(
     st.text(
         alphabet=st.characters(

@@ -28,6 +28,7 @@ from pipeline.readers.gzip_members import GzipMembers
 from pipeline.readers.html import to_page, to_text
 from pipeline.readers.page_lists import look
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 Found = tuple[list[Record], list[Unreadable], Counter[str]]
 
@@ -338,7 +339,7 @@ def test_a_length_that_points_at_the_end_of_the_http_header_is_wrong() -> None:
     assert bad.error.startswith(f"Content-Length is {len(head)}, and the next record begins")
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(damaged_archives())
 def test_every_whole_record_of_a_damaged_archive_is_read(made: tuple[bytes, list[str], bool]) -> None:
     raw, whole, _ = made
@@ -348,7 +349,7 @@ def test_every_whole_record_of_a_damaged_archive_is_read(made: tuple[bytes, list
     assert all(isinstance(item, Record | Unreadable) for item in items)
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"WARC/1.0\r\n", b"WARC/", b"Content-Length: 5\r\n", b"\r\n\r\n", b"\n\n", b"HTTP/1.1 200 OK\r\n",
     b"Content-Type: text/html\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Encoding: gzip\r\n", b"WARC-Type: response\r\n", b"\x1f\x8b\x08\x00",
     b"filedesc://a 1.1.1.1 20200101000000 text/plain 3\n", b"http://b 1.1.1.1 20200101000000 text/html 9\n", b"\x28\xb5\x2f\xfd", b"\x5d\x2a\x4d\x18", b"5\r\nabcde\r\n", gzip.compress(b"WARC/1.0\r\n")])), max_size=20))  # fmt: skip
@@ -383,7 +384,7 @@ def test_a_megabyte_of_the_worst_archive_takes_seconds(kind: str) -> None:
 # --- gzip --------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100)
+@settings(max_examples=share(1))
 @given(st.lists(st.binary(max_size=500), min_size=1, max_size=5), st.integers(0, 3), st.integers(1, 70))
 def test_members_are_read_as_python_reads_them(parts: list[bytes], padding: int, step: int) -> None:
     raw = b"".join(map(gzip.compress, parts)) + b"\0" * padding
@@ -394,7 +395,7 @@ def test_members_are_read_as_python_reads_them(parts: list[bytes], padding: int,
     assert found == gzip.decompress(raw)
 
 
-@settings(max_examples=100)
+@settings(max_examples=share(1))
 @given(st.binary(min_size=30, max_size=300), st.data())
 def test_any_changed_bit_of_a_member_is_noticed_or_changes_nothing(content: bytes, data: st.DataObject) -> None:
     raw = bytearray(gzip.compress(content, mtime=0))
@@ -528,7 +529,7 @@ def test_a_page_in_utf16_is_bounded_as_one_in_utf8() -> None:
     assert "MB to parse" in str(to_page(data, config("html")))
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(
     st.binary(max_size=200),
     st.sampled_from(
@@ -568,7 +569,7 @@ def attributes_by_hand(page: bytes, at: int) -> int:
     return count
 
 
-@settings(max_examples=500)
+@settings(max_examples=share(5))
 @given(st.text(alphabet="<a/ =\"'>b\n", max_size=40))
 def test_bounds_count_the_attributes_that_the_standards_tokenizer_does(text: str) -> None:
     data = text.encode()
@@ -617,7 +618,7 @@ def test_a_megabyte_of_the_worst_markup_takes_seconds(data: bytes) -> None:
     assert time.process_time() - begin < 20
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(
     st.lists(
         st.sampled_from(
