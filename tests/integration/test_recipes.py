@@ -44,7 +44,7 @@ def kill_when(recipe: Path, workdir: Path, ready: Path, count: int) -> None:
     """Run, and SIGKILL the command once `ready` (a folder, or a file of lines) has `count` entries."""
     command = [sys.executable, "-m", "jobs.cli", "run", str(recipe), "--workdir", str(workdir)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(60_000):
+    while True:  # pytest's limit ends it
         entries = len(list(ready.iterdir())) if ready.is_dir() else len(ready.read_text().splitlines()) if ready.is_file() else 0
         if entries >= count:
             break
@@ -52,11 +52,9 @@ def kill_when(recipe: Path, workdir: Path, ready: Path, count: int) -> None:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    for _ in range(1000):  # neither Ray's workers nor the training processes outlive it
-        if not subprocess.run(["pgrep", "-f", str(workdir)], capture_output=True, check=False).stdout.strip():
-            return
+    # Neither Ray's workers nor the training processes outlive it.
+    while subprocess.run(["pgrep", "-f", str(workdir)], capture_output=True, check=False).stdout.strip():
         time.sleep(0.02)
-    raise AssertionError("processes outlived the killed command")
 
 
 def test_a_run_killed_in_two_stages_ends_with_the_same_bytes(recipe: Path, finished: Path, tmp_path: Path) -> None:
@@ -73,13 +71,12 @@ def test_a_run_killed_in_two_stages_ends_with_the_same_bytes(recipe: Path, finis
     assert not different
 
 
-def test_run_again_everything_is_up_to_date(recipe: Path, finished: Path) -> None:
+def test_run_again_everything_is_up_to_date_and_no_ray_is_started(recipe: Path, finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != "report.html"}
-    begin = time.monotonic()
-    result = foundry("run", recipe, "--workdir", finished)
-    assert result.returncode == 0
+    nobody = {"RAY_ADDRESS": "127.0.0.1:1"}  # where no Ray is: to start one would be an error
+    result = foundry("run", recipe, "--workdir", finished, env=nobody)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.count("up to date") >= 16
-    assert time.monotonic() - begin < 60
     after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != "report.html"}
     assert {path: after[path] for path in before} == before
 
@@ -289,11 +286,11 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     environment.pop("RAY_ADDRESS", None)
 
     def attempt(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, timeout=300, check=False)
+        return subprocess.run([*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, check=False)
 
     (tmp_path / "user").mkdir()
     working = tmp_path / "job"
-    for package in ("jobs", "pipeline", "tokenizer", "model", "trainer"):
+    for package in ("jobs", "kernel", "pipeline", "tokenizer", "model", "trainer"):
         shutil.copytree(ROOT / package, working / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(recipe, working / "small.yaml")
     assert attempt("get-auth-token", "--generate").returncode == 0
@@ -303,7 +300,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     head = subprocess.Popen([*ray, *start.split()], env=environment, cwd=working, **quiet)
     job = "job submit --address http://127.0.0.1:8299 --working-dir . --"
     try:
-        for _ in range(60):  # its dashboard, and the agent that takes jobs, come up after it
+        while True:  # its dashboard, and the agent that takes jobs, come up after it
             result = attempt(*job.split(), sys.executable, "-m", "jobs.cli", "run", "small.yaml")
             if "Failed to connect" not in result.stderr and "No available agent" not in result.stderr:
                 break
@@ -313,7 +310,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
         assert "Funnel" in result.stdout
     finally:
         os.killpg(head.pid, signal.SIGTERM)
-        head.wait(60)
+        head.wait()
         shutil.rmtree(short, ignore_errors=True)
     there = tmp_path / "home" / "workdir" / "demo"
     one, other = files_of(finished), files_of(there)

@@ -7,9 +7,7 @@ import dataclasses
 import importlib
 import pkgutil
 import re
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from re import _constants, _parser  # how the expression itself is read; there is no public way to it
 from typing import Any
@@ -19,13 +17,12 @@ import pytest
 import pipeline
 import tokenizer
 from pipeline.readers import markup, wikitext
+from tests.pipeline.matcher import Matcher, TooManySteps
 
 Shape = tuple[str, str, str]  # what comes first, what is repeated, what comes last
-SIZES = (250, 1_000, 4_000, 16_000, 64_000)
-ENOUGH = 4_000  # characters for which a square takes NOTABLE seconds, even of a cheap step that is tried every twenty characters
-NOTABLE = 0.0003
-SLOW = 0.05  # seconds over which a ratio is more than noise
-MOST = 8  # times as long for four times the text, where a square takes 16
+SIZES = (250, 1_000, 4_000)  # a bound in a pattern is a square to texts that are shorter, so that one step up must show no growth
+MOST = 8  # times as many steps for four times the text, where a square takes 16
+MANY = 8_000_000  # steps at which a match is given up
 ALPHABET = " \t\na0-_=./@:\"'([{<#*\\é"
 SUFFIXES = ("", "b", "\n!")
 # Patterns that would take quadratic time, were they applied to more than a bounded stretch, and what bounds it.
@@ -181,44 +178,28 @@ def shapes(pattern: re.Pattern[Any]) -> dict[Shape, None]:
     return found
 
 
-def seconds(apply: Callable[[Any], object], shape: Shape, size: int, encoded: bool, times: int = 1) -> float:
-    """Process time for a text of this shape, the least of some tries."""
+def growth(matcher: Matcher, how: str, shape: Shape, encoded: bool) -> str | None:
+    """In words, where the steps grow faster than the text; None where they do not."""
     prefix, unit, suffix = shape
-    text = prefix + unit * max(1, size // len(unit)) + suffix
-    given = text.encode() if encoded else text
-    best = float("inf")
-    for _ in range(times):
-        begin = time.process_time()
-        apply(given)
-        best = min(best, time.process_time() - begin)
-    return best
-
-
-def growth(apply: Callable[[Any], object], shape: Shape, encoded: bool = False) -> str | None:
-    """In words, where time grows faster than the text; None where it does not."""
-    before = 0.0
+    before, counts = MANY // MOST, []
     for size in SIZES:
-        now = seconds(apply, shape, size, encoded)
-        if size >= ENOUGH and now < NOTABLE:
-            break
-        if now > SLOW and now > MOST * before:
-            now = seconds(apply, shape, size, encoded, 3)
-            before = seconds(apply, shape, size // 4, encoded, 3)
-            if now > SLOW and now > MOST * before:
-                return f"{shape!r}: {now:.2f} s for {size} characters, {before:.3f} s for {size // 4}"
-        if size > ENOUGH and now < MOST * before:
-            break
-        before = now
-    return None
+        text = prefix + unit * max(1, size // len(unit)) + suffix
+        matcher.steps, matcher.limit = 0, MANY
+        try:
+            matcher.apply(how, text.encode() if encoded else text)
+        except TooManySteps:
+            return f"{shape!r}: over {MANY} steps for {size} characters"
+        if counts and matcher.steps < MOST * before:
+            return None
+        before = matcher.steps
+        counts.append(before)
+    return f"{shape!r}: {counts} steps for {SIZES} characters"
 
 
 def excess(pattern: re.Pattern[Any], how: str) -> str | None:
-    """The first shape for which the pattern's time grows faster than the text; None where there is none."""
-
-    def apply(text: Any) -> object:
-        return deque(pattern.finditer(text), 0) if how == "finditer" else getattr(pattern, how)(text)
-
-    found = (growth(apply, shape, isinstance(pattern.pattern, bytes)) for shape in shapes(pattern))
+    """The first shape for which the pattern's steps grow faster than the text; None where there is none."""
+    matcher = Matcher(pattern)
+    found = (growth(matcher, how, shape, isinstance(pattern.pattern, bytes)) for shape in shapes(pattern))
     return next((words for words in found if words is not None), None)
 
 

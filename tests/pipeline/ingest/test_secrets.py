@@ -6,7 +6,6 @@ import base64
 import random
 import re
 import string
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline.ingest import secrets
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
 from tests.profiles import share
+from tests.work import in_proportion
 
 
 def token(seed: int, alphabet: str, length: int) -> str:
@@ -203,17 +203,13 @@ def test_the_kernel_cuts_pieces_as_the_plain_version_does(text: str, piece: int)
         "-----BEGIN PRIVATE KEY-----" * 40_000, "a_id=" + "'0123456789abcdef0' " * 50_000, "AKIA" * 250_000, "M" * 1_000_000, ("'" + "0123456789abcdef0123456789" + "'") * 38_000,
     ],
 )  # fmt: skip
-def test_a_megabyte_of_hostile_text_takes_seconds_at_most(hostile: str) -> None:
-    begun = time.process_time()
-    mask_secrets(hostile)
-    assert time.process_time() - begun < 15
+def test_a_megabyte_of_hostile_text_takes_steps_in_proportion(hostile: str) -> None:
+    in_proportion(mask_secrets, hostile)
 
 
-def test_thousands_of_different_secrets_take_seconds() -> None:
+def test_thousands_of_different_secrets_take_steps_in_proportion() -> None:
     text = "".join(f'k{number} = "{token(number, ALNUM, 44)}"\n' for number in range(20_000))
-    begun = time.process_time()
-    masked, counts = mask_secrets(text)
-    assert time.process_time() - begun < 30
+    masked, counts = in_proportion(mask_secrets, text)
     assert counts["Base64 High Entropy String"] >= 18_000  # of the rest the entropy is less, or the letters look like words
     assert masked.count("<KEY>") == sum(counts.values())
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -37,6 +36,7 @@ from pipeline.readers import (
 from pipeline.readers.languages import by_content, language_of
 from pipeline.workdir.errors import UserError
 from tests.profiles import share
+from tests.work import in_proportion
 
 
 def source(path: Path | str, **settings: Any) -> SourceConfig:
@@ -169,26 +169,27 @@ def test_real_files_have_their_language_with_and_without_a_name(real_data: Path)
 
 
 @pytest.mark.parametrize("hostile", ["<" * 40_000, " " * 40_000, "a" * 40_000, "\n" * 40_000, "a " * 20_000, "(* " * 15_000, "a::" * 15_000, "\"\\" * 20_000, "#" * 40_000, "/*" * 20_000, "a(" * 20_000, "; \n" * 13_000, "-*-" * 13_000, "vim:" * 10_000, "def f(" * 7000, "\t" * 40_000 + "x", "a.b," * 10_000, "{" * 40_000, "<!--" * 10_000, "[a](" * 10_000])  # fmt: skip
-def test_no_pattern_takes_long_on_hostile_text(hostile: str) -> None:
-    begun = time.process_time()
-    by_content(hostile)
-    for ending in languages._AMBIGUOUS:
-        language_of(f"a.{ending}", hostile)
-    assert time.process_time() - begun < 15
-    begun = time.process_time()
-    megabyte = hostile * (1_000_000 // len(hostile))
-    language_of("a.h", megabyte)
-    generated.generated("a.js", megabyte)
-    licenses.tag_of(megabyte)
-    joined.order(
-        [
-            joined.File("a.py", "Python", megabyte),
-            joined.File("b.js", "JavaScript", megabyte),
-            joined.File("c.go", "Go", megabyte),
-            joined.File("d.php", "PHP", megabyte),
-        ]
-    )
-    assert time.process_time() - begun < 15
+def test_hostile_text_takes_steps_in_proportion(hostile: str) -> None:
+    def tell(text: str) -> None:
+        by_content(text)
+        for ending in languages._AMBIGUOUS:
+            language_of(f"a.{ending}", text)
+
+    def look(text: str) -> None:
+        language_of("a.h", text)
+        generated.generated("a.js", text)
+        licenses.tag_of(text)
+        joined.order(
+            [
+                joined.File("a.py", "Python", text),
+                joined.File("b.js", "JavaScript", text),
+                joined.File("c.go", "Go", text),
+                joined.File("d.php", "PHP", text),
+            ]
+        )
+
+    in_proportion(tell, hostile)
+    in_proportion(look, hostile * (1_000_000 // len(hostile)))
 
 
 # --- licences ------------------------------------------------------------------------------------------------------------
@@ -506,22 +507,18 @@ def test_a_tree_that_is_exponentially_large_is_cut_off(tmp_path: Path, monkeypat
     commit = git(root, "commit-tree", made, "-m", "bomb")
     git(root, "update-ref", "refs/heads/main", commit)
     monkeypatch.setattr(repositories, "MAX_FILES", 5000)
-    begun = time.monotonic()
-    _, bad = read(root)
+    _, bad = read(root)  # 10**10 would never end
     assert "more than 5000 files" in bad[-1].error
-    assert time.monotonic() - begun < 30
 
 
 def test_git_that_says_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = repository(tmp_path / "p", {"a.py": "x"})
-    fake = tree(tmp_path / "bin", {"git": "#!/bin/sh\nexec sleep 60\n"})
+    fake = tree(tmp_path / "bin", {"git": "#!/bin/sh\nexec sleep 1000000\n"})  # so that only its end ends the test
     (fake / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
     monkeypatch.setattr(repositories, "STALL", 0.3)
-    begun = time.monotonic()
     _, (bad,) = read(root)
     assert "said nothing" in bad.error
-    assert time.monotonic() - begun < 10
     monkeypatch.setenv("PATH", str(tmp_path))
     _, (bad,) = read(root)
     assert "git is not installed" in bad.error

@@ -13,7 +13,6 @@ import random
 import resource
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +35,7 @@ from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
 from tests.profiles import share
+from tests.work import in_proportion, steps
 
 
 def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
@@ -181,10 +181,8 @@ def test_a_zip_whose_members_share_their_bytes_is_bounded(tmp_path: Path) -> Non
     end[8:12] = (500).to_bytes(2, "little") * 2
     end[12:16] = len(directory).to_bytes(4, "little")
     (tmp_path / "x.zip").write_bytes(bytes(raw[:begin]) + directory + bytes(end))
-    start = time.process_time()
     _, bad = read(tmp_path, max_expansion=1100)
-    assert len(bad) >= 490
-    assert time.process_time() - start < 20
+    assert len(bad) >= 490, "so that few of the 500 members, 10 MB each, were decompressed"
 
 
 def test_a_zip_with_a_directory_of_gigabytes_is_refused(tmp_path: Path) -> None:
@@ -346,10 +344,10 @@ def test_a_field_of_200_megabytes_is_passed_without_being_held(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("line", [b'"\n', b'",\n', b'"x"y\n', b'a"\n,"\n'])
-def test_a_megabyte_of_stray_quotes_takes_seconds(line: bytes) -> None:
-    begin = time.process_time()
-    read_bytes(b"text\n" + line * (1_000_000 // len(line)), "a.csv", "csv", max_record_bytes=100_000)
-    assert time.process_time() - begin < 30
+def test_a_megabyte_of_stray_quotes_takes_steps_in_proportion(line: bytes) -> None:
+    """Each quote that never closes may cost `max_record_bytes`, which is counted with small ones."""
+    raw = b"text\n" + line * (1_000_000 // len(line))
+    in_proportion(lambda part: read_bytes(part, "a.csv", "csv", max_record_bytes=5_000 if len(part) < len(raw) else 100_000), raw)
 
 
 @settings(max_examples=share(2))
@@ -525,13 +523,13 @@ def test_arrow_buffers_that_would_expand_beyond_the_limit_are_refused(monkeypatc
 
 def test_rows_that_take_no_bytes_are_bounded() -> None:
     table = pa.table({"x": pa.nulls(100_000_000)})
-    start = time.process_time()
-    records, bad = read_bytes(arrow(table, "stream"), "x", "parquet", max_expansion=10)
+    raw = arrow(table, "stream")
+    assert steps(lambda: read_bytes(raw, "x", "parquet", max_expansion=10)) < 10_000, "none of the 100,000,000 rows is looked at"
+    records, bad = read_bytes(raw, "x", "parquet", max_expansion=10)
     assert not records
     assert [item.error for item in bad] == [
-        f"the rest cannot be read: OSError: 100000000 rows in a file of {len(arrow(table, 'stream'))} bytes (max_expansion)"
+        f"the rest cannot be read: OSError: 100000000 rows in a file of {len(raw)} bytes (max_expansion)"
     ]
-    assert time.process_time() - start < 10
 
 
 def test_a_date_that_python_does_not_have_costs_its_row_alone() -> None:
