@@ -21,7 +21,7 @@ from pipeline.report.histograms import histograms
 from pipeline.workdir.dataset import Workdir
 from tests.integration.small import ROOT, files_of, foundry, small_recipe
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,18 @@ class TooManySteps(Exception):
     """A match was given up after its limit."""
 
 
+class Known(dict[str, bool]):
+    """Whether a class of characters has a character, looked at once."""
+
+    def __init__(self, look: Callable[[str], bool]) -> None:
+        super().__init__()
+        self.look = look
+
+    def __missing__(self, character: str) -> bool:
+        found = self[character] = self.look(character)
+        return found
+
+
 class Matcher:
     """One expression. `steps` counts from its making on; `limit` ends a match by `TooManySteps`."""
 
@@ -47,8 +59,8 @@ class Matcher:
         try:
             while at <= len(self.text):
                 self._tick()
-                self.starts.clear()
-                self.groups.clear()
+                if self.groups:  # as the last match has left them
+                    self.groups.clear()
                 for stack in self.stacks:
                     stack.clear()
                 if self.first(at):
@@ -118,17 +130,13 @@ class Matcher:
         else:
             return None
         negated = items[0][0] is op.NEGATE
-        known: dict[str, bool] = {}
 
-        def takes(character: str) -> bool:
-            found = known.get(character)
-            if found is None:
-                forms = {character, *((character.lower(), character.upper()) if flags & re.IGNORECASE else ())}
-                within = any(self._member(item, form) for item in items[negated:] for form in forms if len(form) == 1)
-                found = known[character] = within != negated
-            return found
+        def look(character: str) -> bool:
+            forms = {character, *((character.lower(), character.upper()) if flags & re.IGNORECASE else ())}
+            within = any(self._member(item, form) for item in items[negated:] for form in forms if len(form) == 1)
+            return within != negated
 
-        return takes
+        return Known(look).__getitem__
 
     def _member(self, item: Any, character: str) -> bool:
         kind, value = item
@@ -142,29 +150,39 @@ class Matcher:
 
     def _character(self, takes: Callable[[str], bool], following: Step) -> Step:
         def step(at: int) -> bool:
-            self._tick()
+            self.steps += 1
             return at < len(self.text) and takes(self.text[at]) and following(at + 1)
 
         return step
 
     def _place(self, value: Any, flags: int, following: Step) -> Step:
-        def is_word(at: int) -> bool:
-            return 0 <= at < len(self.text) and re.match(r"\w", self.text[at], re.ASCII if self.ascii else 0) is not None
+        lines = bool(flags & re.MULTILINE)
+        kind = re.ASCII if self.ascii else re.NOFLAG
+        word = Known(lambda character: re.match(r"\w", character, kind) is not None)
 
-        def holds(at: int) -> bool:
-            if value in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
-                return at == 0 or (value is op.AT_BEGINNING and bool(flags & re.MULTILINE) and self.text[at - 1] == "\n")
-            if value is op.AT_END_STRING:
-                return at == len(self.text)
-            if value is op.AT_END:
-                if flags & re.MULTILINE:
-                    return at == len(self.text) or self.text[at] == "\n"
-                return at == len(self.text) or (at == len(self.text) - 1 and self.text[at] == "\n")
+        def is_word(at: int) -> bool:
+            return 0 <= at < len(self.text) and word[self.text[at]]
+
+        def ends(at: int) -> bool:
+            left = len(self.text) - at
+            return left == 0 or (self.text[at] == "\n" and (lines or left == 1))
+
+        holds: Callable[[int], bool]
+        if value is op.AT_BEGINNING and lines:
+            holds = lambda at: at == 0 or self.text[at - 1] == "\n"  # noqa: E731
+        elif value in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
+            holds = lambda at: at == 0  # noqa: E731
+        elif value is op.AT_END:
+            holds = ends
+        elif value is op.AT_END_STRING:
+            holds = lambda at: at == len(self.text)  # noqa: E731
+        else:
             assert value in (op.AT_BOUNDARY, op.AT_NON_BOUNDARY), value
-            return (is_word(at - 1) != is_word(at)) == (value is op.AT_BOUNDARY)
+            boundary = value is op.AT_BOUNDARY
+            holds = lambda at: (is_word(at - 1) != is_word(at)) == boundary  # noqa: E731
 
         def step(at: int) -> bool:
-            self._tick()
+            self.steps += 1
             return holds(at) and following(at)
 
         return step
@@ -269,9 +287,9 @@ class Matcher:
         """A repetition of one character."""
 
         def longest(at: int, limit: int) -> int:
-            end = at
-            stop = min(len(self.text), at + limit)
-            while end < stop and takes(self.text[end]):
+            end, text = at, self.text
+            stop = min(len(text), at + limit)
+            while end < stop and takes(text[end]):
                 end += 1
             self.steps += end - at
             self._tick()
@@ -291,11 +309,10 @@ class Matcher:
             end = longest(at, most)
             if kind is op.POSSESSIVE_REPEAT:
                 return end >= at + least and following(end)
-            while end >= at + least:
-                self._tick()
-                if following(end):
+            for back in range(end, at + least - 1, -1):
+                self.steps += 1
+                if following(back):
                     return True
-                end -= 1
             return False
 
         return step

@@ -31,6 +31,8 @@ from trainer.config import RunConfig
 from trainer.schedule import schedule
 from trainer.train import micro_rows, open_data, set_phase
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
