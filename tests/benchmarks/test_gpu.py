@@ -32,6 +32,7 @@ def small_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "available", lambda _: ["matmul", "sdpa"])
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_rows_of_the_agreed_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(tmp_path, "--profile", str(tmp_path / "profile.txt")) == 0
     assert set(json.loads((tmp_path / "gpu.json").read_text())) == {"benchmark", "machine", "versions", "rows"}

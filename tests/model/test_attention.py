@@ -78,6 +78,7 @@ def test_cpu_kernels_attend_within_segments_and_windows(kernel: str, lengths: li
     compare(kernel, lengths, window, "cpu", torch.float32, 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
 @settings(max_examples=share(0.12))
 @given(_up_to(10_000), WINDOWS)
@@ -132,6 +133,7 @@ def test_working_in_small_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch
         compare("matmul", [100, 29], window, "cpu", torch.float32, 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
 @settings(max_examples=share(0.4))
 @given(LENGTHS, WINDOWS, st.sampled_from([torch.bfloat16, torch.float16]))

@@ -75,6 +75,7 @@ def test_logits_and_gradients_are_those_of_transformers(tmp_path: Path, lengths:
         assert float((parameter.grad - other).norm() / other.norm().clamp(min=1e-6)) < 1e-3, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["base", "large"])
 def test_published_sizes_are_those_of_transformers_forward_and_backward(tmp_path: Path, size: str) -> None:
     """On a ragged batch with lengths from 1 to 2048; one forward and backward pass of the real thing."""
@@ -110,6 +111,7 @@ def test_published_sizes_are_those_of_transformers_forward_and_backward(tmp_path
         assert float((parameter.grad - other).norm() / other.norm()) < 1e-3, name
 
 
+@pytest.mark.slow
 def test_a_small_model_is_that_of_transformers_up_to_8192(tmp_path: Path) -> None:
     config = ModernBertConfig(**{**SMALL, "layers": 4, "window": 128, "max_length": 8192})
     model = lively(ModernBertForMaskedLM(config)).eval()

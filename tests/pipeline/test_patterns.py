@@ -210,6 +210,7 @@ def excess(pattern: re.Pattern[Any], how: str, sizes: Sequence[int] = SIZES) -> 
     return next((words for words in found if words is not None), None)
 
 
+@pytest.mark.slow
 def test_no_pattern_takes_more_steps_than_in_proportion_to_the_text() -> None:
     found = patterns()
     assert len(found) > 400
@@ -218,6 +219,7 @@ def test_no_pattern_takes_more_steps_than_in_proportion_to_the_text() -> None:
     assert [words for words in bad if not any(repr(pattern) in words for pattern in BOUNDED)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "how"),
     [

@@ -103,6 +103,7 @@ def test_an_empty_corpus_is_one_clear_line(texts: list[str]) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_long_document_without_a_space_is_learnt_from() -> None:
     """In time that does not grow with its square, which would be hours."""
     chance = random.Random(0)

@@ -370,6 +370,7 @@ def test_a_lost_or_damaged_partition_is_found_and_made_again(workdir: Workdir) -
         judge(engine.workdir, texts, NearConfig())
 
 
+@pytest.mark.slow
 def test_two_documents_of_a_hundred_megabytes_are_compared(workdir: Workdir) -> None:
     generator = np.random.default_rng(0)
     words = generator.integers(0, 10**6, 14_000_000)

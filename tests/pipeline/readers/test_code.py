@@ -158,6 +158,7 @@ def test_endings_agree_with_pygments_where_it_knows_the_language_by_the_same_nam
     assert compared > 100
 
 
+@pytest.mark.slow
 def test_real_files_have_their_language_with_and_without_a_name(real_data: Path) -> None:
     with (real_data / "code" / "multi-language.jsonl.zst").open("rb") as raw:
         rows = [json.loads(line) for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8")]
@@ -293,6 +294,7 @@ def test_a_changed_licence_changes_the_fingerprint_of_the_files_below_it(tmp_pat
     assert before["q/b.py"] == after["q/b.py"]
 
 
+@pytest.mark.slow
 def test_installed_distributions_texts_agree_with_what_they_declare() -> None:
     """Of the distributions in this Python, those that declare one licence and ship one recognised text agree nearly always."""
     import importlib.metadata
