@@ -67,7 +67,7 @@ def main() -> None:
         assert sorted(number for numbers, _ in joined.pieces(files, 1000) for number in numbers) == [0, 1, 2]
         masked = secrets.mask_secrets(text)
         quick = secrets._pieces
-        secrets._pieces = lambda raw: [(start, end, secrets._EVERY) for start, end in secrets._every_piece(raw)]
+        secrets._pieces = lambda data: [(start, end, secrets._EVERY) for start, end in secrets._every_piece(data)]
         try:
             assert masked == secrets.mask_secrets(text), "a secret was found by looking everywhere alone"
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import zstandard
 from rich.console import Console
 
-from jobs import tokenizers
 from jobs.tokenizers import compare, from_files, held_out, installed, table
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
@@ -104,7 +104,7 @@ def test_files_that_hold_no_texts_or_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_only_tokenizers_are_found_among_installed_files(tmp_path: Path, folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizers.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("jobs.tokenizers.sysconfig.get_path", lambda name: str(tmp_path))
     (tmp_path / "tokenizers.dist-info").mkdir()
     (tmp_path / "tokenizers.dist-info" / "tokenizers-python.cyclonedx.json").write_text('{"bomFormat": "CycloneDX"}')
     package = tmp_path / "package" / "data"
@@ -120,9 +120,8 @@ def test_only_tokenizers_are_found_among_installed_files(tmp_path: Path, folders
     (package / "folder_tokenizer.json").mkdir()
     with pytest.raises(UserError, match=r"no installed package ships a tokenizer; leave out --installed, or give --with FOLDER$"):
         installed()
-    body = (folders[0] / "tokenizer.json").read_bytes()
-    (package / "tokenizer.json").write_bytes(body)
-    (package / "small.json").write_bytes(body)
+    for name in ("tokenizer.json", "small.json"):
+        shutil.copy(folders[0] / "tokenizer.json", package / name)
     assert installed() == [package / "small.json", package / "tokenizer.json"]
     assert [one.name for one in compare(installed(), {ALL: list(SAMPLES)}, [])] == ["data/small", "data"]
 

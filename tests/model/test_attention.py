@@ -112,6 +112,9 @@ def test_the_block_mask_is_the_one_that_torch_works_out_pair_by_pair(lengths: li
     torch.testing.assert_close(ours.to_dense(), theirs.to_dense())
     for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    assert theirs.full_kv_num_blocks is not None
+    assert theirs.full_kv_indices is not None
+    assert ours.full_kv_indices is not None
     for blocks, mine, others in zip(
         theirs.full_kv_num_blocks.flatten(), ours.full_kv_indices.flatten(0, 2), theirs.full_kv_indices.flatten(0, 2), strict=True
     ):

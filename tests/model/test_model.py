@@ -45,6 +45,13 @@ def lively(model: ModernBertForMaskedLM, seed: int = 1) -> ModernBertForMaskedLM
     return model
 
 
+def gradients_of(model: ModernBertForMaskedLM) -> list[torch.Tensor]:
+    """A copy of every parameter's gradient, of which none is missing."""
+    found = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is not None for gradient in found)
+    return [gradient.clone() for gradient in found if gradient is not None]
+
+
 def twin(model: ModernBertForMaskedLM, folder: Path) -> Any:
     """transformers' model of the same weights."""
     from transformers import AutoModelForMaskedLM
@@ -242,7 +249,7 @@ def test_the_loss_of_half_precision_is_within_its_rounding(dtype: torch.dtype, m
     labels = torch.randint(0, 50, (23,), generator=generator)
     ours = [tensor.clone().requires_grad_() for tensor in (hidden, weight, bias)]
     plain = [tensor.to(dtype).double().requires_grad_() for tensor in (hidden, weight, bias)]
-    loss = module.cross_entropy_sum(*ours, labels)
+    loss = module.cross_entropy_sum(ours[0], ours[1], ours[2], labels)
     other = torch.nn.functional.cross_entropy(plain[0] @ plain[1].T + plain[2], labels, reduction="sum")
     loss.backward()
     other.backward()
@@ -269,7 +276,7 @@ def test_autocast_to_bfloat16_is_the_float32_model_within_its_rounding(kernel: s
         assert loss is not None
         assert loss.dtype == torch.float32
         loss.backward()
-        found.append((float(loss.detach()), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}))
+        found.append((float(loss.detach()), dict(zip(dict(model.named_parameters()), gradients_of(model), strict=True))))
     (plain, slopes), (half, half_slopes) = found
     assert half == pytest.approx(plain, rel=1e-3)
     for name, slope in slopes.items():
@@ -311,7 +318,7 @@ def test_activation_checkpointing_changes_nothing() -> None:
         model.zero_grad()
         torch.manual_seed(5)
         model(ids, edges, longest, torch.arange(70), ids).loss.backward()
-        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        gradients.append(gradients_of(model))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -347,9 +354,9 @@ def test_matrix_products_that_run_are_those_that_are_counted(monkeypatch: pytest
     """torch's own counter over a whole forward pass by the matmul kernel: its band is at most half as wide again as the window."""
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-    from model import attention
+    from model.matmul import matmul_attention
 
-    monkeypatch.setattr(attention, "matmul_attention", attention.matmul_attention._init_fn)  # the counter does not look into operators
+    monkeypatch.setattr("model.attention.matmul_attention", matmul_attention._init_fn)  # the counter does not look into operators
     config = ModernBertConfig(**{**SMALL, "window": 128, "attention_out_dropout": 0.0})
     model = ModernBertForMaskedLM(config).eval()
     counts = []
@@ -377,7 +384,7 @@ def test_dropout_is_drawn_in_training_alone_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     first, second = model(ids, edges, longest).logits, model(ids, edges, longest).logits
     assert not torch.allclose(first, second)
-    attention = model.model.layers[1].attn
+    attention: Any = model.model.layers[1].attn
     hidden = torch.ones(1, 64)
     attention.Wo.weight.data.copy_(torch.eye(64))
     dropped = torch.nn.functional.dropout(attention.Wo(hidden.expand(20_000, -1)), attention.dropout, True)
@@ -451,6 +458,7 @@ def test_an_older_configuration_is_understood() -> None:
     body = {"model_type": "modernbert", "num_hidden_layers": 6, "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0,
             "local_rope_theta": 10000.0, "hidden_size": 64, "num_attention_heads": 4}  # fmt: skip
     config = bridge.from_transformers_config(body)
+    assert isinstance(config, ModernBertConfig)
     assert (config.layers, config.global_every, config.global_theta, config.local_theta) == (6, 3, 160_000.0, 10_000.0)
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from re import _constants as op  # how the expression itself is read; there is no public way to it
-from re import _parser
+from importlib import import_module
 from typing import Any
+
+# How the expression itself is read; there is no public way to it.
+op: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 
 Step = Callable[[int], bool]  # tries to match from a position on; whether that came to an end
 MOST = sys.maxsize
@@ -45,7 +48,7 @@ class Matcher:
         self.groups: dict[int, tuple[int, int]] = {}
         self.stacks: list[list[tuple[int, int]]] = []
         flags = pattern.flags & (re.IGNORECASE | re.MULTILINE | re.DOTALL | re.VERBOSE)
-        self.first = self._sequence(list(_parser.parse(pattern.pattern, flags)), flags, self._accept)
+        self.first = self._sequence(list(parser.parse(pattern.pattern, flags)), flags, self._accept)
 
     # --- how it is applied -----------------------------------------------------------------------------------------
 
@@ -108,7 +111,8 @@ class Matcher:
         if kind is op.ATOMIC_GROUP:
             return self._atomic(list(value), flags, following)
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
-            return self._repeat(kind, *value, flags, following)
+            least, most, body = value
+            return self._repeat(kind, least, most, body, flags, following)
         if kind is op.GROUPREF:
             return self._again(value, flags, following)
         if kind is op.GROUPREF_EXISTS:
@@ -141,7 +145,7 @@ class Matcher:
     def _member(self, item: Any, character: str) -> bool:
         kind, value = item
         if kind is op.LITERAL:
-            return ord(character) == value
+            return bool(ord(character) == value)
         if kind is op.RANGE:
             return bool(value[0] <= ord(character) <= value[1])
         letter = {"DIGIT": "d", "SPACE": "s", "WORD": "w"}[str(value).removeprefix("CATEGORY_").removeprefix("NOT_")]
@@ -276,7 +280,7 @@ class Matcher:
         items = list(body)
         while len(items) == 1 and items[0][0] is op.SUBPATTERN and items[0][1][0] is None and not items[0][1][1] and not items[0][1][2]:
             items = list(items[0][1][3])
-        single = self._single(*items[0], flags) if len(items) == 1 else None
+        single = self._single(items[0][0], items[0][1], flags) if len(items) == 1 else None
         if single is not None:
             return self._run(kind, least, most, single, following)
         if kind is op.POSSESSIVE_REPEAT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter as Multiset
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +125,10 @@ def test_normalisation_is_the_library_s(texts: list[str]) -> None:
     assert normalised(pa.array(texts, pa.large_string())).to_pylist() == [nfc.normalize_str(text) for text in texts]
 
 
+def add(counter: Counter, text: str) -> None:
+    counter.add([text])
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -144,7 +149,7 @@ def test_a_megabyte_of_anything_is_counted_in_steps_in_proportion(text: str) -> 
     for config in KINDS[3:5]:
         counter = Counter(config)
         counter.add(["warm"])
-        in_proportion(lambda part, counter=counter: counter.add([part]), text)
+        in_proportion(partial(add, counter), text)
 
 
 def test_a_text_that_is_not_utf8_is_one_clear_line() -> None:

@@ -35,7 +35,7 @@ def words(text: str) -> list[str]:
 
 def run(
     workdir: Workdir, texts: list[str], sets: dict[str, list[dict[str, Any]]], parts: int = 3, **config: Any
-) -> tuple[list[dict], list[str | None], list[dict]]:
+) -> tuple[list[dict[str, Any]], list[str | None], list[dict[str, Any]]]:
     """The verdicts, what is left of each text, and the report."""
     base = Path(workdir.uri)
     base.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,7 +103,7 @@ def test_the_chain_that_shows_the_difference_between_anchored_and_transitive(tmp
         ({"prefer": ["fair"], "keep": "longest"}, 1),
     ],
 )
-def test_which_copy_stays(workdir: Workdir, config: dict, stays: int) -> None:
+def test_which_copy_stays(workdir: Workdir, config: dict[str, Any], stays: int) -> None:
     words = document(1, 300)
     texts = [" ".join(each) for each in (words, words[:-10], [*words, "and", "more"], [*words[:-1], "other"])]
     judge(workdir, [*texts, "a stranger"], NearConfig(**config), sources=["poor", "fair", "poor", "good", "poor"])

@@ -31,7 +31,7 @@ def made(folder: Path, texts: list[str], parts: int, mix: PhaseMix | None = None
     verdict = engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]
     settings = MixConfig(validation_share=0)
     split = engine.run(split_stage(settings, 3, manifest, statistics, [verdict])).manifests["split"]
-    config = TokenizerConfig(**{"vocab_size": 2048, **options})  # type: ignore[arg-type]
+    config = TokenizerConfig(**{"vocab_size": 2048, **options})
     make_tokenizer(engine, config, 3, "first", mix or PhaseMix(), settings, manifest, split)
     return folder / "tokenizer"
 

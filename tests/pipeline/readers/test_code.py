@@ -357,7 +357,7 @@ def test_vendored_files(path: str, is_one: bool) -> None:
 
 # --- git -----------------------------------------------------------------------------------------------------------------
 
-FILES = {
+FILES: dict[str, str | bytes] = {
     "LICENSE": MIT, "a.py": "import b\n", "src/b.py": "x = 1\n", "data.bin": b"\0\1\2", "bad.py": b"x = '\xff'\n", "späce name.py": "y = 2\n", "vendor/c.js": "z", "n.ipynb": '{"cells": [{"cell_type": "code", "source": "1"}]}',
 }  # fmt: skip
 

@@ -484,7 +484,7 @@ def test_lists_of_entriesare_the_same_however_they_are_read(monkeypatch: pytest.
         "prices": pa.array([[1], [], None, [2]], pa.list_(pa.decimal128(5, 2))),
     }
     table = pa.table(columns)
-    options = {"use_dictionary": encoding is None, "store_schema": schema, "row_group_size": 2}
+    options: dict[str, Any] = {"use_dictionary": encoding is None, "store_schema": schema, "row_group_size": 2}
     if encoding:
         options["column_encoding"] = dict.fromkeys(["list.list.element", "large.list.element", "bytes.list.element"], encoding)
     records, bad = read_bytes(arrow(table, "parquet", **options), "x", "parquet")

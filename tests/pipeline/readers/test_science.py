@@ -197,7 +197,10 @@ def test_archives_that_attack_give_the_rest(tmp_path: Path) -> None:
 
 def test_a_cut_archive_gives_the_papers_before_the_damage(tmp_path: Path) -> None:
     generator = random.Random(0)
-    words = lambda: "".join(generator.choices("abcdefghijk ", k=4000))  # noqa: E731
+
+    def words() -> str:
+        return "".join(generator.choices("abcdefghijk ", k=4000))
+
     whole = tar({f"{number}.tex": paper(words()) for number in range(50)}, "w:gz")
     file(tmp_path, "a.tar.gz", whole[: len(whole) // 2])
     records, bad = read(source(tmp_path, "latex"))
