@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
 STARTERS = {"ray", "executable"}  # Ray is imported, or `sys.executable` is what is run
-FOLLOWED = ("tests", "jobs.launch")  # packages whose functions are looked into
+FOLLOWED = ("tests", "jobs.launch", "jobs.corpus")  # packages whose functions are looked into
 
 
 def launches(item: pytest.Item) -> bool:
@@ -33,8 +33,9 @@ def _starts(function: Callable[..., Any], seen: set[CodeType]) -> bool:
     names = set(_names(function.__code__))
     if names & STARTERS:
         return True
-    called = (function.__globals__.get(name) for name in names)
-    return any(_starts(other, seen) for other in called if callable(other))
+    known = [function.__globals__[name] for name in names if name in function.__globals__]
+    within = [getattr(module, name, None) for module in known if isinstance(module, ModuleType) for name in names]
+    return any(_starts(other, seen) for other in (*known, *within) if callable(other))
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -22,6 +22,11 @@ def register() -> None:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def quick() -> bool:
+    """Whether the profile is that of the loop of writing code, under which tests do without what takes long."""
+    return settings().max_examples <= EXAMPLES["quick"]
+
+
 def share(factor: float) -> int:
     """`factor` times the examples of the profile that is loaded, at least 3: for `@settings(max_examples=share(0.4))`.
 

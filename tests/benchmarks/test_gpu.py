@@ -96,6 +96,7 @@ def test_a_kernel_that_does_not_equal_transformers_is_loud_and_not_measured(
     assert "NOT MET" in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_works")
 def test_a_kernel_that_raises_is_said_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -19,7 +19,7 @@ import yaml
 from kernel.cache import cache_folder
 from pipeline.report.histograms import histograms
 from pipeline.workdir.dataset import Workdir
-from tests.integration.small import ROOT, files_of, foundry, small_recipe
+from tests.integration.small import ROOT, called, files_of, foundry, small_recipe
 
 pytestmark = pytest.mark.long
 
@@ -107,7 +107,7 @@ def test_a_classic_bert_trains_on_the_same_data_and_is_exported(recipe: Path, fi
     assert result.stdout.count("up to date") >= 16
     assert "attention kernel sdpa, padded" in result.stdout
     export = workdir / "runs" / "bert" / "export"
-    said = foundry("inspect", export)
+    said = called("inspect", export)
     assert "a classic BERT, 0.2 M parameters" in said.stdout, said.stderr
     assert "256 positions" in said.stdout
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(export), AutoTokenizer.from_pretrained(export)
@@ -116,7 +116,7 @@ def test_a_classic_bert_trains_on_the_same_data_and_is_exported(recipe: Path, fi
     assert tokenizer(text).input_ids == AutoTokenizer.from_pretrained(finished / "runs" / "small" / "export")(text).input_ids
     assert len(pipeline("fill-mask", model=model, tokenizer=tokenizer)(text, top_k=5)) == 5
     assert model(**tokenizer("word " * 1000, truncation=True, return_tensors="pt")).logits.shape == (1, 256, 1024)
-    check = foundry("model", "check", changed)
+    check = called("model", "check", changed)
     assert (check.returncode, check.stderr.count("\n")) == (2, 1)
     assert "model.architecture is bert; `model check` looks at ModernBERT alone" in check.stderr
 
@@ -154,14 +154,14 @@ def document_ids(workdir: Path) -> dict[str, str]:
 def test_explain_tells_the_life_of_documents_of_every_fate(finished: Path) -> None:
     ids = document_ids(finished)
     assert set(ids) == {"kept", "filter", "exact", "near"}
-    said = {fate: foundry("explain", finished, identifier).stdout for fate, identifier in ids.items()}
+    said = {fate: called("explain", finished, identifier).stdout for fate, identifier in ids.items()}
     assert "tokens" in said["kept"]
     assert "shards/" in said["kept"]
     assert "dropped by" in said["filter"]
     assert "stays, of a cluster of" in said["exact"]
     assert "where the limit is 0.7" in said["near"]
     assert "difference from the copy that stays" in said["near"]
-    unknown = foundry("explain", finished, "nosuch")
+    unknown = called("explain", finished, "nosuch")
     assert unknown.returncode == 2
     assert "no document nosuch" in unknown.stderr
 
@@ -175,7 +175,7 @@ def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path:
         finished / "runs" / "small": "finished: 24 steps",
         finished / "runs" / "small" / "export": "transformers' logits equal ours",
     }.items():
-        result = foundry("inspect", path)
+        result = called("inspect", path)
         assert result.returncode == 0, result.stderr
         assert expected in result.stdout
     shutil.copytree(finished / "shards", tmp_path / "shards")
@@ -183,10 +183,10 @@ def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path:
     raw = bytearray(part.read_bytes())
     raw[len(raw) // 2] ^= 1
     part.write_bytes(raw)
-    damaged = foundry("inspect", tmp_path / "shards" / "stable")
+    damaged = called("inspect", tmp_path / "shards" / "stable")
     assert damaged.returncode == 2
     assert part.name in damaged.stderr
-    assert foundry("inspect", tmp_path / "nothing").returncode == 2
+    assert called("inspect", tmp_path / "nothing").returncode == 2
 
 
 def test_the_report_is_one_self_contained_file(finished: Path) -> None:

@@ -38,6 +38,7 @@ def test_gigatoken_does_the_work(encoder: Encoder) -> None:
     assert all_allowed(pa.array(SAMPLES, pa.large_string()), encoder.allowed).sum() == len(SAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["code/multi-language", "science/arxiv-abstracts", "dedup/wikipedia-en"])
 def test_ids_of_real_documents_are_those_of_tokenizers(folder: Path, encoder: Encoder, name: str) -> None:
     texts = real(f"{name}.jsonl.zst", 400)

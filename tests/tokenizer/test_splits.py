@@ -52,6 +52,7 @@ def counted(texts: list[str], config: TokenizerConfig) -> Multiset[bytes]:
     return Multiset(dict(zip(table["word"].to_pylist(), table["count"].to_pylist(), strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", [KINDS[0], KINDS[3], KINDS[6]], ids=lambda config: f"{config.pretokenizer}-{config.digits}-{config.marks}-{config.space_runs}"
 )

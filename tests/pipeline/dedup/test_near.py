@@ -382,6 +382,7 @@ def test_two_documents_of_a_hundred_megabytes_are_compared(workdir: Workdir) -> 
     assert near[2]["value"] == pytest.approx(13 / 14, abs=0.001)
 
 
+@pytest.mark.slow
 def test_a_million_members_are_walked_once_each() -> None:
     """What `anchor` does with one component of a million: near-copies of one document, and a stranger among every hundred."""
     members = 1_000_000
@@ -404,5 +405,6 @@ def test_nothing_to_compare_is_no_error(workdir: Workdir) -> None:
     assert [row["keep"] for row in near] == [True] * 3
 
 
+@pytest.mark.slow
 def test_buckets_are_powers_of_two_and_bounded() -> None:
     assert [buckets_for(rows) for rows in (0, 1, 1 << 21, (1 << 21) + 1, 1 << 40)] == [1, 1, 1, 2, 4096]

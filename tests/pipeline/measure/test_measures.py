@@ -209,7 +209,7 @@ HOSTILE = ["a://", "a.", "'", "a'", "$", "$a ", "\\(", "\\[", "$$a", "(", "(1", 
            "/*", '"""', "<!--", "<script", "\n", "-\n", "References\n", "a b ", "é", "\u0301", "漢", "...", "Dr.", "A."]  # fmt: skip
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_two_megabytes_of_anything_are_measured_at_once(piece: str) -> None:
     """Every kernel looks at each byte a bounded number of times, so none of these takes more than a moment."""

@@ -124,6 +124,7 @@ def test_tars_one_after_the_other_are_one(tmp_path: Path) -> None:
     assert (texts(records), bad) == (["one", "two"], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_header_that_claims_gigabytes_of_names_is_refused(tmp_path: Path, kind: bytes) -> None:
     entry = tarfile.TarInfo("x")
@@ -539,6 +540,7 @@ def test_a_date_that_python_does_not_have_costs_its_row_alone() -> None:
     assert bad.location == "x#1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
 @pytest.mark.parametrize("ending", [".gz", ".tar", ".zip"])
 def test_tables_compressed_or_in_archives_are_read_without_being_held(kind: str, ending: str) -> None:

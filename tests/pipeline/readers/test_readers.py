@@ -168,6 +168,7 @@ def test_bad_lines_are_quarantined_with_their_place_and_the_rest_is_read(tmp_pat
         "field text is a dict, not text", "not JSON"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ['{"":0}', "[0]", "[[[0]]]", "{}", "[]", '{"a":{"b":[]}}'])
 @pytest.mark.parametrize("format", ["json", "jsonl", "s2orc"])
 def test_json_of_more_small_values_than_memory_holds_is_quarantined_and_the_next_is_read(tmp_path: Path, format: str, unit: str) -> None:
@@ -187,6 +188,7 @@ def test_json_of_more_small_values_than_memory_holds_is_quarantined_and_the_next
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
 
 
+@pytest.mark.slow
 def test_json_of_long_texts_and_of_millions_of_numbers_is_read(tmp_path: Path) -> None:
     file(tmp_path, "a.jsonl", json.dumps({"text": 'a, [b], {"c": 1}; ' * 1_400_000}))
     file(tmp_path, "b.jsonl", json.dumps({"text": "numbers", "n": [0.125] * 3_000_000}))
@@ -349,6 +351,7 @@ def test_archives_with_members_that_attack(tmp_path: Path) -> None:
     assert not (tmp_path.parent / "up.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_stops_at_its_limit(tmp_path: Path) -> None:
     file(tmp_path, "bomb.jsonl.gz", gzip.compress(b"\n" * (200 << 20)))
     records, bad = read(source(tmp_path, "jsonl", max_expansion=10))

@@ -266,6 +266,7 @@ def test_bytes_between_records_are_quarantined(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_record_of_a_gigabyte_is_passed_without_being_held(tmp_path: Path) -> None:
     size = 1 << 30
     path = tmp_path / "a.warc"
@@ -583,6 +584,7 @@ def many(count: int, pattern: str) -> bytes:
     return "".join(pattern.format(number) for number in range(count)).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -655,6 +657,7 @@ def test_real_archives_have_the_records_that_fastwarc_finds(real_data: Path, nam
     assert [(block.headers["warc-record-id"], block.content) for block in blocks if isinstance(block, warc.Block)] == expected
 
 
+@pytest.mark.slow
 def test_a_real_crawl_is_the_same_as_warc_and_as_arc(real_data: Path) -> None:
     new, bad_new, passed_new = read(real_data / "web" / "warc" / "aut-example.warc.gz")
     old, bad_old, passed_old = read(real_data / "web" / "warc" / "aut-example.arc.gz")
@@ -689,6 +692,7 @@ def test_real_archives_of_every_kind_of_damage_are_read_around_it(real_data: Pat
     assert found["bad.arc"][1] > 0
 
 
+@pytest.mark.slow
 def test_real_articles_are_extracted_better_than_by_plain_resiliparse(real_data: Path) -> None:
     """4-grams of the true article found, and found ones that are true, as the articles' own benchmark counts them."""
     import json
