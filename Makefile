@@ -1,14 +1,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint benchmarks clean
+# Processes that run tests beside each other; a file's tests stay in one.
+TEST_WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-quick test-thorough lint clean
 
 # Everything, on this machine: environment, demo corpus, and recipes/demo.yaml from raw files to a trained model.
 demo: .venv/installed
 	$(BIN)/foundry demo
 
+# Every test but the long proofs, property tests at their usual strength (docs/testing.md has what each of the three costs).
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not thorough'
+
+# What takes no more than some seconds and starts no process, property tests at a few examples each.
+test-quick: .venv/installed-dev
+	$(PYTEST) -m 'not thorough and not slow and not launch' --hypothesis-profile quick
+
+# Everything, property tests at full strength.
+test-thorough: .venv/installed-dev
+	$(PYTEST) --hypothesis-profile thorough
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -5,19 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-from pipeline.workdir.dataset import Workdir
-from pipeline.workdir.engine import Engine
+from pipeline.workdir.dataset import Manifest, Workdir
+from pipeline.workdir.engine import Engine, Stage, in_process
+from tests import profiles
+from tests.launches import launches, refuse_launches
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread for each is enough
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-settings.load_profile("tests")
+profiles.register()
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes, and let the files of such tests come first: two of them at the end would leave a core idle."""
+    for item in items:
+        if launches(item):
+            item.add_marker("launch")
+    first = {item.path for item in items if item.get_closest_marker("launch") and item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in first)
+
+
+@pytest.fixture(autouse=True)
+def _no_launch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that is not marked `launch` starts neither Ray nor another Python, or fails saying so."""
+    if request.node.get_closest_marker("launch") is None:
+        refuse_launches(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -48,18 +65,11 @@ def engine(workdir: Workdir, ray_session: None) -> Engine:
     return Engine(workdir)
 
 
-class HereEngine(Engine):
+def here(workdir: Workdir) -> Engine:
     """An engine that runs every task in this process, one after the other, without Ray."""
-
-    def _execute(self, stage: Any, tasks: list[Any]) -> dict[str, Any]:
-        from pipeline.workdir.engine import execute_task
-
-        return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
+    return Engine(workdir, executor=in_process)
 
 
-def run_task(workdir: Workdir, stage: Any) -> dict[str, Any]:
-    """All tasks of a stage in this process, then its manifests: what the engine does, without Ray."""
-    from pipeline.workdir.engine import execute_task
-
-    records = {task.name: execute_task(workdir, stage.datasets[0], stage.function, task) for task in stage.tasks}
-    return Engine(workdir)._commit(stage, records)
+def run_task(workdir: Workdir, stage: Stage) -> dict[str, Manifest]:
+    """A stage's manifests, its tasks run in this process."""
+    return here(workdir).run(stage).manifests

@@ -135,3 +135,28 @@ def test_importing_the_command_line_is_light() -> None:
     code = "import jobs.cli, sys; print([m for m in ('torch', 'ray', 'transformers', 'deepspeed', 'numba') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
+
+
+CLOCKS = {
+    "time",
+    "time_ns",
+    "perf_counter",
+    "perf_counter_ns",
+    "monotonic",
+    "monotonic_ns",
+    "process_time",
+    "process_time_ns",
+    "thread_time",
+}
+
+
+def test_no_test_reads_a_clock() -> None:
+    """A slow or busy machine fails none: work is counted in steps (tests/work.py). Fuzzers may be told how long to run."""
+    fuzzers = {ROOT / "tests" / "fuzz" / name for name in ("readers.py", "code.py")}
+    for path in set(modules("tests")) - fuzzers:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Attribute(value=ast.Name(id="time"), attr=name):
+                    assert name not in CLOCKS, f"{path}:{node.lineno} reads a clock"
+                case ast.ImportFrom(module="time" | "timeit") | ast.Import(names=[ast.alias(name="timeit")]):
+                    raise AssertionError(f"{path}:{node.lineno} imports a clock")

@@ -111,8 +111,19 @@ def add_summaries(into: Summary, other: Summary) -> Summary:
     return into
 
 
+Executor = Callable[[Workdir, Stage, list[Task]], dict[str, Summary]]
+
+
+def in_process(workdir: Workdir, stage: Stage, tasks: list[Task]) -> dict[str, Summary]:
+    """An executor without Ray: every task in this process, one after the other. Returns their records, by name; raises what they do."""
+    return {task.name: execute_task(workdir, stage.datasets[0], stage.function, task) for task in tasks}
+
+
 class Engine:
-    """Runs stages over a workdir. `address`: a Ray cluster's; None: `RAY_ADDRESS` if set, else a Ray of our own, here."""
+    """Runs stages over a workdir. `address`: a Ray cluster's; None: `RAY_ADDRESS` if set, else a Ray of our own, here.
+
+    `executor`: what runs a stage's missing tasks in place of Ray (`in_process`).
+    """
 
     def __init__(
         self,
@@ -121,8 +132,10 @@ class Engine:
         address: str | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.workdir = workdir
+        self.executor = executor
         self.address = address or os.environ.get("RAY_ADDRESS") or None
         self.workers = workers
         self.progress: Progress = progress or NoProgress()
@@ -212,6 +225,8 @@ class Engine:
         return cast(dict[str, Manifest], manifests)
 
     def _execute(self, stage: Stage, tasks: list[Task]) -> dict[str, Summary]:
+        if self.executor is not None:
+            return self.executor(self.workdir, stage, tasks)
         ray = self._ray()
         available = ray.cluster_resources().get("memory", float(stage.memory))
         if stage.memory > available:

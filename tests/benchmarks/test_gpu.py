@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import model.modernbert
+import model.attention
 from benchmarks import gpu
 from benchmarks.results_file import Peer, Row
 
@@ -32,6 +32,7 @@ def small_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "available", lambda _: ["matmul", "sdpa"])
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_rows_of_the_agreed_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(tmp_path, "--profile", str(tmp_path / "profile.txt")) == 0
     assert set(json.loads((tmp_path / "gpu.json").read_text())) == {"benchmark", "machine", "versions", "rows"}
@@ -95,18 +96,19 @@ def test_a_kernel_that_does_not_equal_transformers_is_loud_and_not_measured(
     assert "NOT MET" in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_works")
 def test_a_kernel_that_raises_is_said_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = model.modernbert.attend
+    real = model.attention.attend
 
     def attend(kernel: str, *rest: Any) -> torch.Tensor:
         if kernel == "matmul":
             raise RuntimeError("no kernel image is available\nfor this device")
         return real(kernel, *rest)
 
-    monkeypatch.setattr(model.modernbert, "attend", attend)
+    monkeypatch.setattr("model.modernbert.attend", attend)
     assert dry_run(tmp_path) == 0
     assert "tiny 64 sdpa: training" in rows_in(tmp_path)
     assert not [name for name in rows_in(tmp_path) if "matmul" in name]
@@ -118,8 +120,8 @@ def test_a_kernel_that_raises_is_said_and_the_others_go_on(
 
 
 def test_logits_that_are_not_numbers_are_an_infinite_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = model.modernbert.attend
-    monkeypatch.setattr(model.modernbert, "attend", lambda *all_: real(*all_) * float("nan"))
+    real = model.attention.attend
+    monkeypatch.setattr("model.modernbert.attend", lambda *all_: real(*all_) * float("nan"))
     error = gpu.check_equality("sdpa", CPU)
     assert error == float("inf")
     results = gpu.Results(tmp_path / "gpu.json", CPU, "transformers sdpa")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
 
 from jobs import corpus
+from jobs.cli import main
 from kernel.cache import cache_folder
 from pipeline.workdir.errors import UserError
 
@@ -61,6 +65,18 @@ def foundry(*arguments: str | Path, **settings: Any) -> subprocess.CompletedProc
     command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **settings.pop("env", {})}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=settings.pop("cwd", ROOT), **settings)
+
+
+def called(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same command line in this process: for what starts nothing, and would take longer to be imported than to run."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with patch.object(sys, "argv", ["foundry", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return subprocess.CompletedProcess([], code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
 
 
 def files_of(workdir: Path) -> dict[str, bytes]:

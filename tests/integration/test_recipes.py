@@ -19,9 +19,9 @@ import yaml
 from kernel.cache import cache_folder
 from pipeline.report.histograms import histograms
 from pipeline.workdir.dataset import Workdir
-from tests.integration.small import ROOT, files_of, foundry, small_recipe
+from tests.integration.small import ROOT, called, files_of, foundry, small_recipe
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def kill_when(recipe: Path, workdir: Path, ready: Path, count: int) -> None:
     """Run, and SIGKILL the command once `ready` (a folder, or a file of lines) has `count` entries."""
     command = [sys.executable, "-m", "jobs.cli", "run", str(recipe), "--workdir", str(workdir)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(60_000):
+    while True:  # pytest's limit ends it
         entries = len(list(ready.iterdir())) if ready.is_dir() else len(ready.read_text().splitlines()) if ready.is_file() else 0
         if entries >= count:
             break
@@ -52,11 +52,9 @@ def kill_when(recipe: Path, workdir: Path, ready: Path, count: int) -> None:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    for _ in range(1000):  # neither Ray's workers nor the training processes outlive it
-        if not subprocess.run(["pgrep", "-f", str(workdir)], capture_output=True, check=False).stdout.strip():
-            return
+    # Neither Ray's workers nor the training processes outlive it.
+    while subprocess.run(["pgrep", "-f", str(workdir)], capture_output=True, check=False).stdout.strip():
         time.sleep(0.02)
-    raise AssertionError("processes outlived the killed command")
 
 
 def test_a_run_killed_in_two_stages_ends_with_the_same_bytes(recipe: Path, finished: Path, tmp_path: Path) -> None:
@@ -73,13 +71,12 @@ def test_a_run_killed_in_two_stages_ends_with_the_same_bytes(recipe: Path, finis
     assert not different
 
 
-def test_run_again_everything_is_up_to_date(recipe: Path, finished: Path) -> None:
+def test_run_again_everything_is_up_to_date_and_no_ray_is_started(recipe: Path, finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != "report.html"}
-    begin = time.monotonic()
-    result = foundry("run", recipe, "--workdir", finished)
-    assert result.returncode == 0
+    nobody = {"RAY_ADDRESS": "127.0.0.1:1"}  # where no Ray is: to start one would be an error
+    result = foundry("run", recipe, "--workdir", finished, env=nobody)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.count("up to date") >= 16
-    assert time.monotonic() - begin < 60
     after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != "report.html"}
     assert {path: after[path] for path in before} == before
 
@@ -110,7 +107,7 @@ def test_a_classic_bert_trains_on_the_same_data_and_is_exported(recipe: Path, fi
     assert result.stdout.count("up to date") >= 16
     assert "attention kernel sdpa, padded" in result.stdout
     export = workdir / "runs" / "bert" / "export"
-    said = foundry("inspect", export)
+    said = called("inspect", export)
     assert "a classic BERT, 0.2 M parameters" in said.stdout, said.stderr
     assert "256 positions" in said.stdout
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(export), AutoTokenizer.from_pretrained(export)
@@ -119,7 +116,7 @@ def test_a_classic_bert_trains_on_the_same_data_and_is_exported(recipe: Path, fi
     assert tokenizer(text).input_ids == AutoTokenizer.from_pretrained(finished / "runs" / "small" / "export")(text).input_ids
     assert len(pipeline("fill-mask", model=model, tokenizer=tokenizer)(text, top_k=5)) == 5
     assert model(**tokenizer("word " * 1000, truncation=True, return_tensors="pt")).logits.shape == (1, 256, 1024)
-    check = foundry("model", "check", changed)
+    check = called("model", "check", changed)
     assert (check.returncode, check.stderr.count("\n")) == (2, 1)
     assert "model.architecture is bert; `model check` looks at ModernBERT alone" in check.stderr
 
@@ -157,14 +154,14 @@ def document_ids(workdir: Path) -> dict[str, str]:
 def test_explain_tells_the_life_of_documents_of_every_fate(finished: Path) -> None:
     ids = document_ids(finished)
     assert set(ids) == {"kept", "filter", "exact", "near"}
-    said = {fate: foundry("explain", finished, identifier).stdout for fate, identifier in ids.items()}
+    said = {fate: called("explain", finished, identifier).stdout for fate, identifier in ids.items()}
     assert "tokens" in said["kept"]
     assert "shards/" in said["kept"]
     assert "dropped by" in said["filter"]
     assert "stays, of a cluster of" in said["exact"]
     assert "where the limit is 0.7" in said["near"]
     assert "difference from the copy that stays" in said["near"]
-    unknown = foundry("explain", finished, "nosuch")
+    unknown = called("explain", finished, "nosuch")
     assert unknown.returncode == 2
     assert "no document nosuch" in unknown.stderr
 
@@ -178,7 +175,7 @@ def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path:
         finished / "runs" / "small": "finished: 24 steps",
         finished / "runs" / "small" / "export": "transformers' logits equal ours",
     }.items():
-        result = foundry("inspect", path)
+        result = called("inspect", path)
         assert result.returncode == 0, result.stderr
         assert expected in result.stdout
     shutil.copytree(finished / "shards", tmp_path / "shards")
@@ -186,10 +183,10 @@ def test_inspect_says_what_things_are_and_finds_damage(finished: Path, tmp_path:
     raw = bytearray(part.read_bytes())
     raw[len(raw) // 2] ^= 1
     part.write_bytes(raw)
-    damaged = foundry("inspect", tmp_path / "shards" / "stable")
+    damaged = called("inspect", tmp_path / "shards" / "stable")
     assert damaged.returncode == 2
     assert part.name in damaged.stderr
-    assert foundry("inspect", tmp_path / "nothing").returncode == 2
+    assert called("inspect", tmp_path / "nothing").returncode == 2
 
 
 def test_the_report_is_one_self_contained_file(finished: Path) -> None:
@@ -289,11 +286,11 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     environment.pop("RAY_ADDRESS", None)
 
     def attempt(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, timeout=300, check=False)
+        return subprocess.run([*ray, *arguments], env=environment, capture_output=True, text=True, cwd=working, check=False)
 
     (tmp_path / "user").mkdir()
     working = tmp_path / "job"
-    for package in ("jobs", "pipeline", "tokenizer", "model", "trainer"):
+    for package in ("jobs", "kernel", "pipeline", "tokenizer", "model", "trainer"):
         shutil.copytree(ROOT / package, working / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(recipe, working / "small.yaml")
     assert attempt("get-auth-token", "--generate").returncode == 0
@@ -303,7 +300,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     head = subprocess.Popen([*ray, *start.split()], env=environment, cwd=working, **quiet)
     job = "job submit --address http://127.0.0.1:8299 --working-dir . --"
     try:
-        for _ in range(60):  # its dashboard, and the agent that takes jobs, come up after it
+        while True:  # its dashboard, and the agent that takes jobs, come up after it
             result = attempt(*job.split(), sys.executable, "-m", "jobs.cli", "run", "small.yaml")
             if "Failed to connect" not in result.stderr and "No available agent" not in result.stderr:
                 break
@@ -313,7 +310,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
         assert "Funnel" in result.stdout
     finally:
         os.killpg(head.pid, signal.SIGTERM)
-        head.wait(60)
+        head.wait()
         shutil.rmtree(short, ignore_errors=True)
     there = tmp_path / "home" / "workdir" / "demo"
     one, other = files_of(finished), files_of(there)

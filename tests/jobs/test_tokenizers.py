@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import zstandard
 from rich.console import Console
 
-from jobs import tokenizers
 from jobs.tokenizers import compare, from_files, held_out, installed, table
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
@@ -20,7 +20,7 @@ from pipeline.mix.config import MixConfig
 from pipeline.mix.split import split_stage
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.integration.small import foundry
 from tests.pipeline.corpus import write_documents
 from tests.tokenizer.texts import SAMPLES
@@ -105,7 +105,7 @@ def test_files_that_hold_no_texts_or_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_only_tokenizers_are_found_among_installed_files(tmp_path: Path, folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizers.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("jobs.tokenizers.sysconfig.get_path", lambda name: str(tmp_path))
     (tmp_path / "tokenizers.dist-info").mkdir()
     (tmp_path / "tokenizers.dist-info" / "tokenizers-python.cyclonedx.json").write_text('{"bomFormat": "CycloneDX"}')
     package = tmp_path / "package" / "data"
@@ -121,9 +121,8 @@ def test_only_tokenizers_are_found_among_installed_files(tmp_path: Path, folders
     (package / "folder_tokenizer.json").mkdir()
     with pytest.raises(UserError, match=r"no installed package ships a tokenizer; leave out --installed, or give --with FOLDER$"):
         installed()
-    body = (folders[0] / "tokenizer.json").read_bytes()
-    (package / "tokenizer.json").write_bytes(body)
-    (package / "small.json").write_bytes(body)
+    for name in ("tokenizer.json", "small.json"):
+        shutil.copy(folders[0] / "tokenizer.json", package / name)
     assert installed() == [package / "small.json", package / "tokenizer.json"]
     assert [one.name for one in compare(installed(), {ALL: list(SAMPLES)}, [])] == ["data/small", "data"]
 
@@ -131,7 +130,7 @@ def test_only_tokenizers_are_found_among_installed_files(tmp_path: Path, folders
 def test_held_out_texts_are_those_of_the_validation_split(workdir: Workdir) -> None:
     texts = [f"document {number} of words" for number in range(300)]
     domains = ["web" if number % 3 else "code" for number in range(300)]
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, 3, domains)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]

@@ -15,6 +15,7 @@ from model.attention import KERNELS, attend, available, block_mask, choose, prep
 from model.check import keys_promised, keys_seen_by_kernel
 from model.modernbert import Layer
 from model.rope import rotary_tables, rotate
+from tests.profiles import share
 
 
 def dense(qkv: Tensor, slope: Tensor, lengths: list[int], window: int | None) -> tuple[Tensor, Tensor]:
@@ -71,14 +72,15 @@ def _up_to(tokens: int) -> st.SearchStrategy[list[int]]:
 
 
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share(0.6))
 @given(LENGTHS, WINDOWS)
 def test_cpu_kernels_attend_within_segments_and_windows(kernel: str, lengths: list[int], window: int | None) -> None:
     compare(kernel, lengths, window, "cpu", torch.float32, 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=share(0.12))
 @given(_up_to(10_000), WINDOWS)
 @example([8192], None)
 @example([8191, 1], None)
@@ -87,7 +89,7 @@ def test_cpu_kernels_attend_rightly_up_to_8192_tokens(kernel: str, lengths: list
     compare(kernel, lengths, window, "cpu", torch.float32, 2e-5, heads=1, size=16)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=share(0.1))
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.sampled_from([None, 16]))
 def test_flex_sees_the_keys_it_should(lengths: list[int], window: int | None) -> None:
     """Uncompiled, as it is on a CPU; its backward pass runs on a GPU alone."""
@@ -95,7 +97,7 @@ def test_flex_sees_the_keys_it_should(lengths: list[int], window: int | None) ->
     assert bool((seen == keys_promised(lengths, window)).all())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share(0.4))
 @given(LENGTHS, WINDOWS)
 def test_the_block_mask_is_the_one_that_torch_works_out_pair_by_pair(lengths: list[int], window: int | None) -> None:
     from torch.nn.attention.flex_attention import create_block_mask
@@ -110,6 +112,9 @@ def test_the_block_mask_is_the_one_that_torch_works_out_pair_by_pair(lengths: li
     torch.testing.assert_close(ours.to_dense(), theirs.to_dense())
     for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    assert theirs.full_kv_num_blocks is not None
+    assert theirs.full_kv_indices is not None
+    assert ours.full_kv_indices is not None
     for blocks, mine, others in zip(
         theirs.full_kv_num_blocks.flatten(), ours.full_kv_indices.flatten(0, 2), theirs.full_kv_indices.flatten(0, 2), strict=True
     ):
@@ -131,8 +136,9 @@ def test_working_in_small_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch
         compare("matmul", [100, 29], window, "cpu", torch.float32, 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share(0.4))
 @given(LENGTHS, WINDOWS, st.sampled_from([torch.bfloat16, torch.float16]))
 @example([8192], None, torch.bfloat16)
 @example([1, 4000, 130], None, torch.bfloat16)
@@ -161,7 +167,7 @@ def test_gpu_kernels_attend_as_the_dense_mask_does(kernel: str, window: int | No
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("kernel", list(KERNELS))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share(0.3))
 @given(_up_to(10_000), WINDOWS)
 def test_gpu_kernels_attend_within_segments_and_windows(kernel: str, lengths: list[int], window: int | None) -> None:
     if kernel not in available(torch.device("cuda")):

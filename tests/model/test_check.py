@@ -18,6 +18,7 @@ import model.check
 from jobs.cli import app
 from model import ModelError, ModernBertConfig, ModernBertForMaskedLM
 from model.check import Timing, keys_promised, keys_seen_by_kernel, out_of_memory, patterns, picture, ragged, throughput, unpadding
+from tests.profiles import share
 
 SMALL: dict[str, Any] = {
     "vocab_size": 320,
@@ -39,7 +40,7 @@ def _denormals() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share(0.25))
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.sampled_from([None, 2, 16, 64]), st.sampled_from(["matmul", "sdpa"]))
 def test_kernels_see_the_keys_of_their_segment_and_window_and_no_others(lengths: list[int], window: int | None, kernel: str) -> None:
     seen = keys_seen_by_kernel(kernel, lengths, window, 16, CPU, torch.float32)
@@ -146,10 +147,13 @@ def test_the_command_shows_masks_unpadding_and_throughput() -> None:
     share, padded = numbers(r"filled up, (\d+)% padding +([\d,]+) real tokens/s")
     (worth,) = numbers(r"worth +([\d.]+) times")
     assert share == 28  # 28, 40, 52 and 64 tokens of 4 x 64
-    assert worth == pytest.approx(without / padded, rel=0.01)
+    # Printed to a hundredth and to whole tokens a second: the ratio can be no more exact than these roundings, on a machine of any speed.
+    assert (without - 0.5) / (padded + 0.5) - 0.005 <= worth <= (without + 0.5) / (padded - 0.5) + 0.005
     for count in (1, 4):
         seconds, rate = numbers(rf"\n +{count} +{64 * count} +([\d.]+) +([\d,]+) +[\d.]+ [kMG]\n")
-        assert seconds == pytest.approx(64 * count / rate, abs=1e-3)
+        # The first is printed to a thousandth of a second, the second to a whole one: neither can be more exact than that.
+        assert 64 * count / (seconds + 0.0005) - 0.5 <= rate
+        assert seconds < 0.0005 or rate <= 64 * count / (seconds - 0.0005) + 0.5
     assert re.search(r"\nchecked in \d+ s\n", text)
 
 

@@ -394,6 +394,7 @@ def test_free_configurations_are_those_of_transformers(tmp_path: Path, change: d
     assert parameters(config) == sum(parameter.numel() for parameter in model.parameters())
     assert bridge.export(model, tmp_path) < 1e-4
     again = bridge.load(tmp_path).config
+    assert isinstance(again, ModernBertConfig)
     assert [again.is_global(layer) for layer in range(4)] == [config.is_global(layer) for layer in range(4)]
 
 

@@ -1,4 +1,4 @@
-"""Regular expressions take time in proportion to the text, whatever the text: every pattern of the modules that read it."""
+"""Regular expressions take steps in proportion to the text, whatever the text: every pattern of the modules that read it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import dataclasses
 import importlib
 import pkgutil
 import re
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from re import _constants, _parser  # how the expression itself is read; there is no public way to it
 from typing import Any
 
 import pytest
@@ -19,13 +16,14 @@ import pytest
 import pipeline
 import tokenizer
 from pipeline.readers import markup, wikitext
+from tests.pipeline.matcher import Matcher, TooManySteps, op, parser
+from tests.work import in_proportion
 
 Shape = tuple[str, str, str]  # what comes first, what is repeated, what comes last
-SIZES = (250, 1_000, 4_000, 16_000, 64_000)
-ENOUGH = 4_000  # characters for which a square takes NOTABLE seconds, even of a cheap step that is tried every twenty characters
-NOTABLE = 0.0003
-SLOW = 0.05  # seconds over which a ratio is more than noise
-MOST = 8  # times as long for four times the text, where a square takes 16
+SIZES = (30, 240, 1_000)  # characters to begin with
+MOST = 2.02  # times as many steps in the second doubling of a text as in the first
+FEW = 60  # steps that the ends of a text may make a difference of
+MANY = 8_000_000  # steps at which a match is given up
 ALPHABET = " \t\na0-_=./@:\"'([{<#*\\é"
 SUFFIXES = ("", "b", "\n!")
 # Patterns that would take quadratic time, were they applied to more than a bounded stretch, and what bounds it.
@@ -108,54 +106,54 @@ class Example:
         self.repeats: dict[tuple[str, str], None] = {}
         self.groups: dict[int, str] = {}
         flags = pattern.flags & (re.IGNORECASE | re.MULTILINE | re.DOTALL | re.VERBOSE)
-        tree = _parser.parse(source, flags)
+        tree = parser.parse(source, flags)
         self.texts = [self.follow(branch, "") for branch in self.branches(list(tree))]
 
     def branches(self, items: list[Any]) -> list[list[Any]]:
         """The alternatives of an expression that is nothing but alternatives, else itself."""
-        if len(items) == 1 and items[0][0] is _constants.BRANCH:
+        if len(items) == 1 and items[0][0] is op.BRANCH:
             return [list(branch) for branch in items[0][1][1]]
         return [items]
 
     def follow(self, items: Any, text: str) -> str:
         for kind, value in items:
-            if kind is _constants.LITERAL:
+            if kind is op.LITERAL:
                 text += chr(value)
-            elif kind is _constants.NOT_LITERAL:
+            elif kind is op.NOT_LITERAL:
                 text += "a" if value != ord("a") else "b"
-            elif kind is _constants.ANY:
+            elif kind is op.ANY:
                 text += "a"
-            elif kind is _constants.IN:
+            elif kind is op.IN:
                 text += self.member(value)
-            elif kind is _constants.BRANCH:
+            elif kind is op.BRANCH:
                 ends = [self.follow(branch, text) for branch in value[1]]
                 text = ends[0]
-            elif kind is _constants.SUBPATTERN:
+            elif kind is op.SUBPATTERN:
                 end = self.follow(value[3], text)
                 self.groups[value[0]], text = end[len(text) :], end
-            elif kind is _constants.ATOMIC_GROUP:
+            elif kind is op.ATOMIC_GROUP:
                 text = self.follow(value, text)
-            elif kind is _constants.GROUPREF:
+            elif kind is op.GROUPREF:
                 text += self.groups[value]
-            elif kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT):
+            elif kind in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
                 least, most, body = value
                 unit = self.follow(body, text)[len(text) :]
                 if most > 1 and unit:
                     self.repeats[text, unit] = None
                 text += unit * max(1, least)
             else:
-                assert kind in (_constants.AT, _constants.ASSERT, _constants.ASSERT_NOT), kind
+                assert kind in (op.AT, op.ASSERT, op.ASSERT_NOT), kind
         return text
 
     def member(self, items: Any) -> str:
         """A character of a class."""
-        if items[0][0] is _constants.NEGATE:
-            pattern = re.compile("".join(re.escape(chr(v)) if k is _constants.LITERAL else "" for k, v in items[1:]).join(["[^", "\0]"]))
+        if items[0][0] is op.NEGATE:
+            pattern = re.compile("".join(re.escape(chr(v)) if k is op.LITERAL else "" for k, v in items[1:]).join(["[^", "\0]"]))
             return next(character for character in "a b-1.\n<" if pattern.match(character))
         kind, value = items[0]
-        if kind is _constants.LITERAL:
+        if kind is op.LITERAL:
             return chr(value)
-        if kind is _constants.RANGE:
+        if kind is op.RANGE:
             return chr(value[0])
         return {"DIGIT": "1", "SPACE": " ", "WORD": "a", "NOT_SPACE": "a", "NOT_DIGIT": "a", "NOT_WORD": "-"}[
             str(value).removeprefix("CATEGORY_")
@@ -181,48 +179,38 @@ def shapes(pattern: re.Pattern[Any]) -> dict[Shape, None]:
     return found
 
 
-def seconds(apply: Callable[[Any], object], shape: Shape, size: int, encoded: bool, times: int = 1) -> float:
-    """Process time for a text of this shape, the least of some tries."""
+def growth(matcher: Matcher, how: str, shape: Shape, encoded: bool, sizes: Sequence[int]) -> str | None:
+    """In words, where the steps grow faster than the text; None where they do not.
+
+    Steps are counted for n, 2 n and 4 n repetitions. What grows in proportion adds exactly twice as many in the second doubling as in
+    the first; a square four times as many. A bound within a pattern is a square to texts that are shorter than it: longer ones are
+    looked at until one shows no such growth.
+    """
     prefix, unit, suffix = shape
-    text = prefix + unit * max(1, size // len(unit)) + suffix
-    given = text.encode() if encoded else text
-    best = float("inf")
-    for _ in range(times):
-        begin = time.process_time()
-        apply(given)
-        best = min(best, time.process_time() - begin)
-    return best
+    for size in sizes:
+        counts = []
+        for doubling in (1, 2, 4):
+            text = prefix + unit * (doubling * max(1, size // len(unit))) + suffix
+            matcher.steps, matcher.limit = 0, MANY
+            try:
+                matcher.apply(how, text.encode() if encoded else text)
+            except TooManySteps:
+                return f"{shape!r}: over {MANY} steps for {len(text)} characters"
+            counts.append(matcher.steps)
+        if counts[2] - counts[1] <= MOST * (counts[1] - counts[0]) + FEW:
+            return None
+    return f"{shape!r}: {counts} steps for one, two and four times {size} characters"
 
 
-def growth(apply: Callable[[Any], object], shape: Shape, encoded: bool = False) -> str | None:
-    """In words, where time grows faster than the text; None where it does not."""
-    before = 0.0
-    for size in SIZES:
-        now = seconds(apply, shape, size, encoded)
-        if size >= ENOUGH and now < NOTABLE:
-            break
-        if now > SLOW and now > MOST * before:
-            now = seconds(apply, shape, size, encoded, 3)
-            before = seconds(apply, shape, size // 4, encoded, 3)
-            if now > SLOW and now > MOST * before:
-                return f"{shape!r}: {now:.2f} s for {size} characters, {before:.3f} s for {size // 4}"
-        if size > ENOUGH and now < MOST * before:
-            break
-        before = now
-    return None
-
-
-def excess(pattern: re.Pattern[Any], how: str) -> str | None:
-    """The first shape for which the pattern's time grows faster than the text; None where there is none."""
-
-    def apply(text: Any) -> object:
-        return deque(pattern.finditer(text), 0) if how == "finditer" else getattr(pattern, how)(text)
-
-    found = (growth(apply, shape, isinstance(pattern.pattern, bytes)) for shape in shapes(pattern))
+def excess(pattern: re.Pattern[Any], how: str, sizes: Sequence[int] = SIZES) -> str | None:
+    """The first shape for which the pattern's steps grow faster than the text; None where there is none."""
+    matcher = Matcher(pattern)
+    found = (growth(matcher, how, shape, isinstance(pattern.pattern, bytes), sizes) for shape in shapes(pattern))
     return next((words for words in found if words is not None), None)
 
 
-def test_no_pattern_takes_more_time_than_in_proportion_to_the_text() -> None:
+@pytest.mark.slow
+def test_no_pattern_takes_more_steps_than_in_proportion_to_the_text() -> None:
     found = patterns()
     assert len(found) > 400
     assert set(BOUNDED) <= {pattern.pattern for pattern, _ in found}
@@ -230,6 +218,7 @@ def test_no_pattern_takes_more_time_than_in_proportion_to_the_text() -> None:
     assert [words for words in bad if not any(repr(pattern) in words for pattern in BOUNDED)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "how"),
     [
@@ -243,7 +232,7 @@ def test_no_pattern_takes_more_time_than_in_proportion_to_the_text() -> None:
     ],
 )
 def test_the_shapes_tell_a_pattern_that_takes_quadratic_time(pattern: str | bytes, how: str) -> None:
-    assert excess(re.compile(pattern), how)  # type: ignore[type-var]
+    assert excess(re.compile(pattern), how, SIZES[:2])
 
 
 @pytest.mark.parametrize(
@@ -259,8 +248,12 @@ def test_the_shapes_tell_a_pattern_that_takes_quadratic_time(pattern: str | byte
     ],
 )
 @pytest.mark.parametrize("strip", [False, True])
-def test_lines_of_markdown_take_time_in_proportion_to_their_length(shape: Shape, strip: bool) -> None:
-    assert growth(lambda text: markup._markdown(text, strip), shape) is None
+def test_lines_of_markdown_take_steps_in_proportion_to_their_length(shape: Shape, strip: bool) -> None:
+    prefix, unit, suffix = shape
+    in_proportion(lambda text: markup._markdown(text, strip), prefix + unit * (64_000 // len(unit)) + suffix)
+    in_proportion(
+        lambda text: markup._markdown(text, strip), prefix + unit * (16_000 // len(unit)) + suffix
+    )  # of which the end is counted, too
 
 
 @pytest.mark.parametrize(
@@ -276,8 +269,10 @@ def test_lines_of_markdown_take_time_in_proportion_to_their_length(shape: Shape,
     ],
 )
 @pytest.mark.parametrize("strip", [False, True])
-def test_lines_of_rst_take_time_in_proportion_to_their_length(shape: Shape, strip: bool) -> None:
-    assert growth(lambda text: markup._rst(text, strip), shape) is None
+def test_lines_of_rst_take_steps_in_proportion_to_their_length(shape: Shape, strip: bool) -> None:
+    prefix, unit, suffix = shape
+    in_proportion(lambda text: markup._rst(text, strip), prefix + unit * (64_000 // len(unit)) + suffix)
+    in_proportion(lambda text: markup._rst(text, strip), prefix + unit * (16_000 // len(unit)) + suffix)  # of which the end is counted, too
 
 
 @pytest.mark.parametrize(
@@ -292,5 +287,7 @@ def test_lines_of_rst_take_time_in_proportion_to_their_length(shape: Shape, stri
         ("{|", " ", "b"),
     ],
 )
-def test_lines_of_wikitext_take_time_in_proportion_to_their_length(shape: Shape) -> None:
-    assert growth(wikitext.to_text, shape) is None
+def test_lines_of_wikitext_take_steps_in_proportion_to_their_length(shape: Shape) -> None:
+    prefix, unit, suffix = shape
+    in_proportion(wikitext.to_text, prefix + unit * (64_000 // len(unit)) + suffix)
+    in_proportion(wikitext.to_text, prefix + unit * (16_000 // len(unit)) + suffix)  # of which the end is counted, too

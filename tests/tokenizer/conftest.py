@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import made_once
 from tests.tokenizer.texts import SAMPLES, shipped
 from tokenizer import Encoder, TokenizerConfig, train, write
 
@@ -15,9 +16,12 @@ KINDS = ("modernbert", "modern")
 @pytest.fixture(scope="session", params=KINDS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TokenizerConfig(vocab_size=4096, pretokenizer=request.param)
-    target: Path = tmp_path_factory.mktemp("tokenizer") / request.param
-    write(train([*shipped(), *SAMPLES * 3], config), config, target, {"texts": "what installed packages ship"})
-    return target
+
+    def make(target: Path) -> None:
+        write(train([*shipped(), *SAMPLES * 3], config), config, target / request.param, {"texts": "what installed packages ship"})
+
+    name: str = request.param
+    return made_once(tmp_path_factory, f"tokenizer-{name}", make) / name
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,7 @@ def test_transformers_decodes_what_it_encoded(folder: Path) -> None:
         assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True) == text
 
 
+@pytest.mark.slow
 def test_every_code_point_comes_back_from_transformers(folder: Path) -> None:
     loaded = transformers.AutoTokenizer.from_pretrained(folder)
     scalars = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]

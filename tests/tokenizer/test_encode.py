@@ -38,6 +38,7 @@ def test_gigatoken_does_the_work(encoder: Encoder) -> None:
     assert all_allowed(pa.array(SAMPLES, pa.large_string()), encoder.allowed).sum() == len(SAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["code/multi-language", "science/arxiv-abstracts", "dedup/wikipedia-en"])
 def test_ids_of_real_documents_are_those_of_tokenizers(folder: Path, encoder: Encoder, name: str) -> None:
     texts = real(f"{name}.jsonl.zst", 400)
@@ -73,6 +74,7 @@ def test_texts_of_both_engines_keep_their_places(folder: Path, encoder: Encoder,
     assert encoder.encode(column).to_pylist() == expected(folder, texts)
 
 
+@pytest.mark.slow
 def test_every_code_point_comes_back(encoder: Encoder) -> None:
     scalars = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     texts = ["\n".join(scalars[begin : begin + 4096]) for begin in range(0, len(scalars), 4096)]
@@ -125,6 +127,7 @@ def test_ids_past_65536_are_uint32(tmp_path: Path) -> None:
     assert ids.to_pylist() == expected(tmp_path, list(SAMPLES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alphabet", ["abcdefghijklmnopqrstuvwxyz", "的一是不了人我在有他" + RARE])
 def test_a_document_of_10_mb_without_a_space_is_encoded(encoder: Encoder, alphabet: str) -> None:
     document = "".join(random.Random(0).choices(alphabet, k=10_000_000 // len(alphabet[0].encode())))

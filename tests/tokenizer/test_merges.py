@@ -6,6 +6,7 @@ import json
 import resource
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +120,7 @@ def test_merges_of_large_counts_are_those_of_counting_anew(words: Words) -> None
 
 
 CORPORA = {"shipped": lambda: [*shipped(), *SAMPLES * 3]} | {
-    name: (lambda name=name, count=count: real(f"{name}.jsonl.zst", count))  # type: ignore[misc]
+    name: (lambda name=name, count=count: real(f"{name}.jsonl.zst", count))
     for name, count in (("code/multi-language", 400), ("science/arxiv-abstracts", 1500), ("dedup/wikipedia-en", 800))
 }
 KINDS = [
@@ -132,12 +133,13 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_a_tokenizer_trained_from_counts_is_the_library_s_to_the_byte(corpus: str, kind: dict[str, object]) -> None:
+def test_a_tokenizer_trained_from_counts_is_the_library_s_to_the_byte(corpus: str, kind: dict[str, Any]) -> None:
     texts = CORPORA[corpus]()
     for size in (1024, 16384):
-        config = TokenizerConfig(vocab_size=size, **kind)  # type: ignore[arg-type]
+        config = TokenizerConfig(vocab_size=size, **kind)
         assert train(texts, config).to_str() == train_by_library(texts, config).to_str()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models
 
+from kernel.cache import cache_folder
 from tokenizer.engines import slow_encode
 from tokenizer.folder import text_only
 from tokenizer.proof import Proof, compared, probe, prove, sequences, surroundings
@@ -117,13 +118,18 @@ def test_the_comparison_is_kept_and_made_again_where_it_is_damaged(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calls: list[str] = []
-    monkeypatch.setattr(proof, "_compare", lambda probe, parallel: (calls.append(probe), ((0x85, 0x1E9E), ""))[1])
+
+    def compare(probe: str, parallel: bool) -> tuple[tuple[int, ...], str]:
+        calls.append(probe)
+        return (0x85, 0x1E9E), ""
+
+    monkeypatch.setattr(proof, "_compare", compare)
     different = proof._different.__wrapped__  # without what this process remembers
     assert [different("a", False) for _ in range(2)] == [((0x85, 0x1E9E), "")] * 2
     assert calls == ["a"]
     different("b", False)
     assert calls == ["a", "b"], "another way of cutting is compared on its own"
-    for path in proof.cache_folder("engines").iterdir():
+    for path in cache_folder("engines").iterdir():
         path.write_text("{")
     assert different("a", False) == ((0x85, 0x1E9E), "")
     assert calls == ["a", "b", "a"]

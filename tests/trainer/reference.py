@@ -21,6 +21,7 @@ class ReferenceStableAdamW:
         self.t += 1
         beta1, beta2 = self.betas
         for index, parameter in enumerate(self.parameters):
+            assert parameter.grad is not None
             g = parameter.grad.double()
             self.m[index] = beta1 * self.m[index] + (1 - beta1) * g
             self.v[index] = beta2 * self.v[index] + (1 - beta2) * g * g

@@ -19,7 +19,7 @@ def make_rows(rows: int, seed: int, info: ShardInfo = INFO) -> list[Row]:
     random = np.random.default_rng(seed)
     made = []
     for _ in range(rows):
-        lengths = []
+        lengths: list[int] = []
         while sum(lengths) + 3 <= info.length and len(lengths) < 5:
             lengths.append(int(random.integers(3, info.length - sum(lengths) + 1)))
         segments = []

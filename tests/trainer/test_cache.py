@@ -104,7 +104,12 @@ def test_blocks_want_few_files_at_a_time(remote: Path, tmp_path: Path) -> None:
     source = Source(Shards(place), seed=1, rate=0.3, block=10)
     fetched: list[str] = []
     download = place._download
-    place._download = lambda name, aside: (fetched.append(name), download(name, aside))[1]  # type: ignore[method-assign]
+
+    def noted(name: str, aside: Path) -> tuple[int, str]:
+        fetched.append(name)
+        return download(name, aside)
+
+    place._download = noted  # type: ignore[method-assign]
     seen = [source.micro_batch(np.array([sample])).tokens for sample in range(ROWS)]
     assert len(seen) == ROWS
     assert len(fetched) <= FILES

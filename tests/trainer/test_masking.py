@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_a_micro_batch_is_its_rows_end_to_end(source: Source) -> None:
 
 
 def test_a_loader_that_fails_says_so_at_once_and_never_hangs() -> None:
-    def jobs():
+    def jobs() -> Iterator[Callable[[], float]]:
         yield lambda: 1
         yield lambda: 1 / 0
         yield lambda: 3

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from jobs.launch import launch
 from kernel.random import derive
 from model import ClassicBertForMaskedLM, bridge, masked_lm
 from pipeline.workdir.errors import UserError
+from tests.trainer.driver import ROOT, train_all
 from tests.trainer.reference import ReferenceStableAdamW
 from tests.trainer.synthetic import BERT, run_config, write_shards
 from trainer.batches import load, share
 from trainer.config import RunConfig
 from trainer.schedule import schedule
 from trainer.train import micro_rows, open_data, set_phase
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +57,105 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """To the bit."""
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
 def losses(run: Path) -> list[tuple[str, int, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [(line["kind"], line["step"], line["loss"]) for line in lines]
 
 
+# Runs of two processes, each its ZeRO stage, whether it is of a classic BERT, and what else is special of it.
+VARIANTS: dict[str, tuple[int, bool, dict[str, Any]]] = {
+    **{f"zero {stage}": (stage, False, {}) for stage in range(4)},
+    "bert, zero 1": (1, True, {}),
+    "bert, zero 3": (3, True, {}),
+    "bfloat16": (1, False, {"precision": "bfloat16"}),
+    "bfloat16, checkpointed": (2, False, {"precision": "bfloat16", "activation_checkpointing": True}),
+    **({"compiled": (1, False, {"compile": True})} if shutil.which("g++") else {}),
+}
+KILLED = ("zero 1", "zero 3", "bert, zero 1")
+
+
+def remote(run_json: Path, cache: Path) -> Path:
+    """The same run, of shards that are read by `file://`, which stands for a remote store; the cache holds little more than one file."""
+    body = json.loads(run_json.read_text())
+    for phase in body["phases"]:
+        phase["shards"] = f"file://{phase['shards']}"
+    body["validation"] = f"file://{body['validation']}"
+    body["training"] = {**body["training"], "cache": str(cache), "cache_bytes": 1 << 20}
+    run_json.write_text(json.dumps(body))
+    return run_json
+
+
+def changed(run_json: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The same run, its RUN.json changed in place."""
+    body = json.loads(run_json.read_text())
+    change(body)
+    run_json.write_text(json.dumps(body))
+    return run_json
+
+
+def cut_phase(body: dict[str, Any]) -> None:
+    body["phases"][1]["length"] = 32
+
+
+def other_tokenizer(body: dict[str, Any]) -> None:
+    body["tokenizer"] = "other"
+
+
+def huge_batch(body: dict[str, Any]) -> None:
+    body["phases"][1]["batch_size"] = 10_000
+
+
+REFUSED = {
+    "packed to 64 tokens, asked for 32": cut_phase,
+    "another tokenizer": other_tokenizer,
+    "less than one batch of 10000; lower phases.decay.batch_size, or give the phase more data": huge_batch,
+}
+
+
 @pytest.fixture(scope="module")
-def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A finished run of two processes under a ZeRO stage, of ModernBERT or a classic BERT, each made once."""
+def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs by two processes, undisturbed, all in one launch: the variants, one of remote shards, those to be refused.
 
-    @cache
-    def run(stage: int, bert: bool = False) -> Path:
-        path = write(shards, tmp_path_factory.mktemp("undisturbed") / "run", bert=bert, zero_stage=stage)
-        launch(path, processes=2)
-        return path.parent
+    Those under ZeRO 3 come last: DeepSpeed then gives the process a linear layer of its own, which rounds otherwise.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    runs = [write(shards, folder / name, bert=bert, zero_stage=stage, **training) for name, (stage, bert, training) in VARIANTS.items()]
+    runs.append(remote(write(shards, folder / "remote", zero_stage=1), folder / "cache"))
+    runs += [changed(write(shards, folder / change.__name__), change) for change in REFUSED.values()]
+    train_all(sorted(runs, key=lambda run: "zero 3" in str(run)), folder)
+    return folder
 
-    return run
+
+@pytest.fixture(scope="module")
+def resumed(shards: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """A folder of runs that were killed twice each and gone on with to their end, and what `trained` had of the same runs before.
+
+    The launch that ends them is given those finished runs, too.
+    """
+    folder = tmp_path_factory.mktemp("resumed")
+    runs = []
+    for name in KILLED:
+        stage, bert, training = VARIANTS[name]
+        run = write(shards, folder / name, bert=bert, zero_stage=stage, **training)
+        code = f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(run)!r}), processes=2)"
+        for lines in (4, 8):  # within the first phase before a checkpoint, then after one
+            process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL)
+            wait_for(run.parent / "metrics.jsonl", lines, process)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            wait_gone(run)
+        runs.append(run)
+    before = {name: (trained / name / "metrics.jsonl").read_bytes() for name in KILLED}
+    runs += [trained / name / "run.json" for name in KILLED]
+    train_all(sorted(runs, key=lambda run: "zero 3" in str(run)), folder)
+    return folder, before
 
 
 @pytest.fixture(scope="module")
@@ -105,146 +191,96 @@ def trained_plainly(run_json: Path) -> tuple[dict[str, torch.Tensor], list[float
     return {name: value.detach() for name, value in model.named_parameters()}, found
 
 
-@pytest.mark.parametrize(("stage", "bert"), [(0, False), (1, False), (2, False), (3, False), (1, True), (3, True)])
+@pytest.mark.parametrize("name", [name for name, (_, _, training) in VARIANTS.items() if not training])
 def test_every_zero_stage_trains_as_plain_torch_does(
-    undisturbed: Callable[..., Path], plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], stage: int, bert: bool
+    trained: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], name: str
 ) -> None:
-    run = undisturbed(stage, bert)
+    run, bert = trained / name, VARIANTS[name][1]
     expected, expected_losses = plain(bert)
     found = weights(run)
     assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=2e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
-    trained = [loss for kind, _, loss in losses(run) if kind == "train"]
-    np.testing.assert_allclose(trained, expected_losses, rtol=1e-4)
-    assert trained[-1] < trained[0]
+    for parameter, value in expected.items():
+        torch.testing.assert_close(found[parameter], value, rtol=2e-3, atol=2e-5, msg=partial(str.format, "{}: {}", parameter))
+    steps = [loss for kind, _, loss in losses(run) if kind == "train"]
+    np.testing.assert_allclose(steps, expected_losses, rtol=1e-4)
+    assert steps[-1] < steps[0]
     assert isinstance(bridge.load(run / "model"), ClassicBertForMaskedLM) == bert
 
 
-@pytest.mark.parametrize(
-    ("stage", "change"), [(1, {"precision": "bfloat16"}), (2, {"precision": "bfloat16", "activation_checkpointing": True})]
-)
+@pytest.mark.parametrize("name", ["bfloat16", "bfloat16, checkpointed"])
 def test_bfloat16_trains_as_float32_does_within_its_rounding(
-    shards: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], tmp_path: Path, stage: int, change: dict[str, Any]
+    trained: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], name: str
 ) -> None:
-    path = write(shards, tmp_path / "run", zero_stage=stage, **change)
-    launch(path, processes=2)
     expected, expected_losses = plain(False)
-    trained = [loss for kind, _, loss in losses(path.parent) if kind == "train"]
-    np.testing.assert_allclose(trained, expected_losses, rtol=5e-3)
-    for name, value in weights(path.parent).items():
+    np.testing.assert_allclose([loss for kind, _, loss in losses(trained / name) if kind == "train"], expected_losses, rtol=5e-3)
+    for parameter, value in weights(trained / name).items():
         assert value.dtype == torch.float32
-        assert float((value - expected[name]).norm() / expected[name].norm()) < 0.05, name
+        assert float((value - expected[parameter]).norm() / expected[parameter].norm()) < 0.05, parameter
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.skipif("compiled" not in VARIANTS, reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_layers_train_as_plain_ones_do(
-    shards: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]], tmp_path: Path
+    trained: Path, plain: Callable[[bool], tuple[dict[str, torch.Tensor], list[float]]]
 ) -> None:
-    path = write(shards, tmp_path / "run", zero_stage=1, compile=True)
-    launch(path, processes=2)
     _, expected_losses = plain(False)
-    trained = [loss for kind, _, loss in losses(path.parent) if kind == "train"]
-    np.testing.assert_allclose(trained, expected_losses, rtol=1e-3)
+    np.testing.assert_allclose([loss for kind, _, loss in losses(trained / "compiled") if kind == "train"], expected_losses, rtol=1e-3)
 
 
 def wait_for(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(6000):
-        if path.is_file() and len(path.read_text().splitlines()) >= lines:
-            return
+    """Until a file has that many lines; pytest's limit ends what never comes."""
+    while not (path.is_file() and len(path.read_text().splitlines()) >= lines):
         assert process.poll() is None, "training ended before it could be killed"
         time.sleep(0.01)
-    raise AssertionError("training did not get going")
 
 
-@pytest.mark.parametrize(("stage", "bert"), [(1, False), (3, False), (1, True)])
-def test_a_killed_run_goes_on_bit_for_bit(shards: Path, undisturbed: Callable[..., Path], tmp_path: Path, stage: int, bert: bool) -> None:
-    whole = undisturbed(stage, bert)
-    again = write(shards, tmp_path / "killed", bert=bert, zero_stage=stage)
-    code = f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(again)!r}), processes=2)"
-    for lines in (4, 8):  # within the first phase before a checkpoint, then after one
-        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
-        wait_for(tmp_path / "killed" / "metrics.jsonl", lines, process)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        wait_gone(again)
-    launch(again, processes=2)
-    one, other = weights(whole), weights(tmp_path / "killed")
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
-    assert losses(whole) == losses(tmp_path / "killed")
-    before = (tmp_path / "killed" / "metrics.jsonl").read_bytes()
-    launch(again, processes=2)
-    assert (tmp_path / "killed" / "metrics.jsonl").read_bytes() == before, "a finished run started again does nothing"
+@pytest.mark.parametrize("name", KILLED)
+def test_a_killed_run_goes_on_bit_for_bit(trained: Path, resumed: tuple[Path, dict[str, bytes]], name: str) -> None:
+    assert_equal(weights(trained / name), weights(resumed[0] / name))
+    assert losses(trained / name) == losses(resumed[0] / name)
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_a_finished_run_started_again_does_nothing(trained: Path, resumed: tuple[Path, dict[str, bytes]], name: str) -> None:
+    assert (trained / name / "metrics.jsonl").read_bytes() == resumed[1][name]
 
 
 def wait_gone(run_json: Path) -> None:
-    """The training processes must not outlive their launcher."""
-    for _ in range(1500):
-        there = subprocess.run(["pgrep", "-f", str(run_json)], capture_output=True, check=False).stdout
-        if not there.strip():
-            return
+    """The training processes must not outlive their launcher; pytest's limit ends what never comes."""
+    while subprocess.run(["pgrep", "-f", str(run_json)], capture_output=True, check=False).stdout.strip():
         time.sleep(0.01)
-    raise AssertionError("training processes outlived their launcher")
 
 
-def test_a_run_of_other_data_or_another_model_is_not_gone_on_with(shards: Path, tmp_path: Path) -> None:
-    path = write(shards, tmp_path / "run")
-    launch(path, processes=1)
-    body = json.loads(path.read_text())
+def test_a_run_of_other_data_or_another_model_is_not_gone_on_with(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "run.json"
+    shutil.copytree(trained / "zero 1", path.parent)
+    body = {**json.loads(path.read_text()), "run": str(path.parent)}
     path.write_text(json.dumps({**body, "seed": 2}))
     with pytest.raises(UserError, match="the recipe's seed changed since this run began; give the recipe another `name`"):
-        launch(path, processes=1)
-    path.write_text(json.dumps(body))
-    (tmp_path / "run" / "summary.json").unlink()
-    with pytest.raises(UserError, match="its checkpoint is of 1 processes under ZeRO 1, this is 2"):
         launch(path, processes=2)
-
-
-def test_wrong_shards_are_an_error_before_a_step_is_trained(shards: Path, tmp_path: Path) -> None:
-    path = write(shards, tmp_path / "run")
-    body = json.loads(path.read_text())
-    body["phases"][1]["length"] = 32
     path.write_text(json.dumps(body))
-    with pytest.raises(UserError, match="packed to 64 tokens, asked for 32"):
-        launch(path, processes=1)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer": "other", "phases": run_config(shards)["phases"]}))
-    with pytest.raises(UserError, match="another tokenizer"):
+    (path.parent / "summary.json").unlink()
+    with pytest.raises(UserError, match="its checkpoint is of 2 processes under ZeRO 1, this is 1"):
         launch(path, processes=1)
 
 
-def test_remote_shards_train_to_the_same_weights(shards: Path, undisturbed: Callable[..., Path], tmp_path: Path) -> None:
-    """`file://` stands for a remote store: two ranks share a cache that holds little more than one file."""
-    body = json.loads(write(shards, tmp_path / "far", zero_stage=1, cache=str(tmp_path / "cache"), cache_bytes=1 << 20).read_text())
-    for phase in body["phases"]:
-        phase["shards"] = f"file://{phase['shards']}"
-    body["validation"] = f"file://{body['validation']}"
-    (tmp_path / "far" / "run.json").write_text(json.dumps(body))
-    launch(tmp_path / "far" / "run.json", processes=2)
-    assert list((tmp_path / "cache").glob("*.arrow"))
-    one, other = weights(undisturbed(1)), weights(tmp_path / "far")
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_trained_on_is_an_error_before_a_step_is_trained(trained: Path, message: str) -> None:
+    """Shards of another length or tokenizer, a phase of less data than a batch. That such a line is a `UserError` is seen above."""
+    run = trained / REFUSED[message].__name__
+    assert message in (run / "error.txt").read_text()
+    assert not (run / "metrics.jsonl").exists()
 
 
-def test_a_phase_with_less_data_than_a_batch_is_an_error_before_training(shards: Path, tmp_path: Path) -> None:
-    path = write(shards, tmp_path / "run")
-    body = json.loads(path.read_text())
-    body["phases"][1]["batch_size"] = 10_000
-    path.write_text(json.dumps(body))
-    with pytest.raises(UserError, match=r"less than one batch of 10000; lower phases\.decay\.batch_size, or give the phase more data"):
-        launch(path, processes=1)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+def test_remote_shards_train_to_the_same_weights(trained: Path) -> None:
+    assert list((trained / "cache").glob("*.arrow"))
+    assert_equal(weights(trained / "zero 1"), weights(trained / "remote"))
 
 
-def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, undisturbed: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_hostfile_trains_through_deepspeeds_launcher(shards: Path, trained: Path, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=2\n")
     launch(write(shards, tmp_path / "launched", zero_stage=1), hostfile=hosts, node_rank=0)
-    one, other = weights(tmp_path / "launched"), weights(undisturbed(1))
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
+    assert_equal(weights(tmp_path / "launched"), weights(trained / "zero 1"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -255,7 +291,7 @@ def test_training_over_a_hostfile_ends_with_who_started_it(shards: Path, tmp_pat
     code = (
         f"from pathlib import Path; from jobs.launch import launch; launch(Path({str(run)!r}), hostfile=Path({str(hosts)!r}), node_rank=0)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL)
     wait_for(tmp_path / "run" / "metrics.jsonl", 2, process)
     process.send_signal(number)
     process.wait()
@@ -266,11 +302,9 @@ def test_a_training_process_without_a_launcher_is_a_world_of_one(shards: Path, t
     launch(write(shards, tmp_path / "launched"), processes=1)
     run = write(shards, tmp_path / "alone")
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    subprocess.run([sys.executable, "-m", "trainer", str(run)], cwd=Path(__file__).parents[2], env=environment, check=True)
-    one, other = weights(tmp_path / "launched"), weights(tmp_path / "alone")
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
-    wrong = subprocess.run([sys.executable, "-m", "trainer"], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    subprocess.run([sys.executable, "-m", "trainer", str(run)], cwd=ROOT, env=environment, check=True)
+    assert_equal(weights(tmp_path / "launched"), weights(tmp_path / "alone"))
+    wrong = subprocess.run([sys.executable, "-m", "trainer"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 

@@ -23,8 +23,9 @@ from pipeline.measure.stage import measure_stage
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.verdicts import entries, remaining
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
+from tests.profiles import share
 
 QUESTION = "Which planet of the solar system has the most moons, and who of the astronomers first saw four of them?"
 ANSWER = "Saturn, with one hundred and forty six moons; but the four were seen around Jupiter by Galileo in 1610."
@@ -36,7 +37,7 @@ def words(text: str) -> list[str]:
 
 def run(
     workdir: Workdir, texts: list[str], sets: dict[str, list[dict[str, Any]]], parts: int = 3, **config: Any
-) -> tuple[list[dict], list[str | None], list[dict]]:
+) -> tuple[list[dict[str, Any]], list[str | None], list[dict[str, Any]]]:
     """The verdicts, what is left of each text, and the report."""
     base = Path(workdir.uri)
     base.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def run(
         (base / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     columns = config.pop("columns", [])
     listed = [{"name": name, "format": "jsonl", "path": f"{name}.jsonl", "columns": columns} for name in sets]
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, parts)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
@@ -60,7 +61,7 @@ def run(
     return rows, left, report
 
 
-@settings(max_examples=40)
+@settings(max_examples=share(0.4))
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_documents_with_any_known_ngram_are_dropped_and_no_others(seed: int, ngram: int) -> None:
     generator = random.Random(seed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +23,9 @@ from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.documents import DOCUMENT_SCHEMA
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 
 WORDS = [f"word{number}" for number in range(500)]
@@ -42,9 +45,9 @@ def jaccard(one: list[str], other: list[str], width: int = 5) -> float:
     return len(a & b) / len(a | b)
 
 
-def judge(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3, sources: list[str] | None = None) -> HereEngine:
+def judge(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3, sources: list[str] | None = None) -> Engine:
     """Exact and near deduplication of the texts, spread over several partitions."""
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, parts, sources=sources)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
@@ -53,11 +56,12 @@ def judge(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3
     return engine
 
 
-def verdicts_of(workdir: Workdir, name: str) -> list[dict]:
-    return pa.concat_tables(table for _, table in workdir.tables(f"verdicts/{name}")).to_pylist()
+def verdicts_of(workdir: Workdir, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.concat_tables(table for _, table in workdir.tables(f"verdicts/{name}")).to_pylist()
+    return rows
 
 
-def run_dedup(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3) -> tuple[list[dict], list[dict]]:
+def run_dedup(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Exact and near verdicts of all documents, in order."""
     judge(workdir, texts, config, parts)
     return verdicts_of(workdir, "exact"), verdicts_of(workdir, "near")
@@ -95,7 +99,7 @@ def test_planted_near_duplicates_are_found_and_strangers_are_kept(workdir: Workd
             assert verdict["keep"]
 
 
-def test_output_does_not_depend_on_how_documents_are_partitioned(tmp_path) -> None:
+def test_output_does_not_depend_on_how_documents_are_partitioned(tmp_path: Path) -> None:
     texts = [" ".join(edited(document(seed % 7), 0.03, seed)) for seed in range(50)]
     results = [run_dedup(Workdir(str(tmp_path / str(parts))), texts, NearConfig(), parts) for parts in (1, 4, 11)]
     assert results[0] == results[1] == results[2]
@@ -223,7 +227,9 @@ def test_a_damaged_bucket_is_found(workdir: Workdir) -> None:
     workdir.write(damaged, "s", "0.arrow")
     partition = Partition("0.arrow", 1000, len(raw), xxhash.xxh3_128_hexdigest(raw))
     workdir.write(Manifest("s", "s", "f", (partition,)).to_json(), "s", "_manifest.json")
-    assert len(gather(workdir, "s", 0, 2)) == 500
+    gathered = gather(workdir, "s", 0, 2)
+    assert gathered is not None
+    assert len(gathered) == 500
     with pytest.raises(CorruptData, match=r"s/0\.arrow.*bucket 1"):
         gather(workdir, "s", 1, 2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +30,10 @@ from pipeline.report.funnel import warnings
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData, UserError
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 from tests.pipeline.dedup.test_dedup import document, edited, jaccard, judge, run_dedup, verdicts_of
+from tests.profiles import share
 
 ALL = {"bands": 64, "rows": 1}  # nearly every pair with anything in common is a candidate
 
@@ -102,7 +104,7 @@ def test_the_chain_that_shows_the_difference_between_anchored_and_transitive(tmp
         ({"prefer": ["fair"], "keep": "longest"}, 1),
     ],
 )
-def test_which_copy_stays(workdir: Workdir, config: dict, stays: int) -> None:
+def test_which_copy_stays(workdir: Workdir, config: dict[str, Any], stays: int) -> None:
     words = document(1, 300)
     texts = [" ".join(each) for each in (words, words[:-10], [*words, "and", "more"], [*words[:-1], "other"])]
     judge(workdir, [*texts, "a stranger"], NearConfig(**config), sources=["poor", "fair", "poor", "good", "poor"])
@@ -118,7 +120,7 @@ def test_an_unknown_statistic_is_named(workdir: Workdir) -> None:
         NearConfig(keep="best")
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(
     st.integers(2, 60).flatmap(
         lambda n: st.tuples(st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=90))
@@ -338,7 +340,7 @@ def test_recall_of_revised_abstracts_follows_the_lsh_curve(real_data: Path, work
 def test_workers_of_a_cluster_write_the_bytes_that_one_process_writes(tmp_path: Path, ray_session: None) -> None:
     texts = crawl(range(60)) + crawl(range(30, 90), 0.02) + [" ".join(words) for words in chain(20)]
     contents = []
-    for name, kind in (("here", HereEngine), ("ray", Engine)):
+    for name, kind in (("here", here), ("ray", Engine)):
         engine = kind(Workdir(str(tmp_path / name)))
         documents = write_documents(engine.workdir, texts, 7)
         statistics = engine.run(measure_stage(documents)).manifests["statistics"]
@@ -372,6 +374,7 @@ def test_a_lost_or_damaged_partition_is_found_and_made_again(workdir: Workdir) -
         judge(engine.workdir, texts, NearConfig())
 
 
+@pytest.mark.slow
 def test_two_documents_of_a_hundred_megabytes_are_compared(workdir: Workdir) -> None:
     generator = np.random.default_rng(0)
     words = generator.integers(0, 10**6, 14_000_000)
@@ -382,6 +385,7 @@ def test_two_documents_of_a_hundred_megabytes_are_compared(workdir: Workdir) -> 
     assert near[2]["value"] == pytest.approx(13 / 14, abs=0.001)
 
 
+@pytest.mark.slow
 def test_a_million_members_are_walked_once_each() -> None:
     """What `anchor` does with one component of a million: near-copies of one document, and a stranger among every hundred."""
     members = 1_000_000
@@ -404,5 +408,6 @@ def test_nothing_to_compare_is_no_error(workdir: Workdir) -> None:
     assert [row["keep"] for row in near] == [True] * 3
 
 
+@pytest.mark.slow
 def test_buckets_are_powers_of_two_and_bounded() -> None:
     assert [buckets_for(rows) for rows in (0, 1, 1 << 21, (1 << 21) + 1, 1 << 40)] == [1, 1, 1, 2, 4096]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,23 +18,26 @@ from pipeline.measure.stage import measure_stage
 from pipeline.workdir.cuts import from_column
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.verdicts import entries, remaining
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
+from tests.profiles import share
 
 
 def left_of(
     workdir: Workdir, texts: list[str], *configs: LinesConfig | SubstringsConfig, parts: int = 3, domains: list[str] | None = None
-) -> tuple[list[str | None], list[dict]]:
+) -> tuple[list[str | None], list[dict[str, Any]]]:
     """What the verdicts leave of each text (None where it is dropped), and the last one's rows."""
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, parts, domains)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
     for config in configs:
-        stages = repeated_lines_as_cuts if isinstance(config, LinesConfig) else repeated_substrings_as_cuts
-        verdicts.append(stages(engine, config, documents, statistics, verdicts))
+        if isinstance(config, LinesConfig):
+            verdicts.append(repeated_lines_as_cuts(engine, config, documents, statistics, verdicts))
+        else:
+            verdicts.append(repeated_substrings_as_cuts(engine, config, documents, statistics, verdicts))
     left: list[str | None] = []
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for partition in documents.partitions:
         found = remaining(workdir, partition, entries(verdicts, partition.name))
         texts_left: list[str | None] = [None] * found.total
@@ -72,7 +77,7 @@ LINE = st.lists(st.sampled_from(["a", "b", "C", "7", "1.", "-", "é"]), max_size
 TEXTS = st.lists(st.lists(LINE, max_size=6).map("\n".join), min_size=1, max_size=6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(TEXTS, st.integers(1, 3), st.integers(2, 3), st.integers(0, 2))
 def test_lines_that_stay_are_those_of_a_dictionary(texts: list[str], least: int, occurrences: int, keep: int) -> None:
     import tempfile
@@ -126,7 +131,7 @@ def plain_substrings(texts: list[str], length: int) -> list[set[int]]:
     return result
 
 
-@settings(max_examples=40)
+@settings(max_examples=share(0.4))
 @given(st.integers(0, 2**32 - 1), st.integers(8, 13))
 def test_cut_substrings_are_those_of_a_dictionary_of_all_runs(seed: int, length: int) -> None:
     import tempfile
@@ -170,7 +175,7 @@ def test_lines_cut_first_are_not_seen_by_substrings_and_all_cuts_are_in_the_orig
     assert spans == [shared]
 
 
-def test_results_do_not_depend_on_partitions(tmp_path) -> None:
+def test_results_do_not_depend_on_partitions(tmp_path: Path) -> None:
     generator = random.Random(5)
     lines = [" ".join(generator.choices("abcdefgh", k=8)) for _ in range(30)]
     texts = ["\n".join(generator.choices(lines, k=12)) for _ in range(40)]

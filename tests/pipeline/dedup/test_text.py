@@ -16,6 +16,7 @@ from kernel.utf8 import tables, terminal_marks, utf8_view
 from pipeline.dedup.shingles import shingle_hashes, signatures
 from pipeline.measure.statistics import COLUMNS, measure
 from tests.pipeline.measure.plain_statistics import plain_statistics
+from tests.profiles import share
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text("aA .,'\n-•…#_é漢1", max_size=60)
 
@@ -32,7 +33,7 @@ RUNNING = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(st.lists(TEXT | RUNNING, min_size=1, max_size=5))
 @example(["0://A"])  # an address that begins with a number has its letters after it
 @example(["http://a…b x\nhttp://a…"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -34,17 +36,18 @@ class Only(Family):
     given: list[Check]
 
     def __init__(self, given: list[Check]) -> None:
-        super().__init__(given=given)
+        super().__init__(**{"given": given})
 
     def checks(self) -> list[Check]:
         return self.given
 
 
-def verdicts(workdir: Workdir, texts: list[str], rules: dict[str, Rules], domains: list[str] | None = None) -> list[dict]:
+def verdicts(workdir: Workdir, texts: list[str], rules: dict[str, Rules], domains: list[str] | None = None) -> list[dict[str, Any]]:
     documents = write_documents(workdir, texts, 2, domains)
     statistics = run_task(workdir, measure_stage(documents))["statistics"]
     run_task(workdir, filter_stage(rules, statistics))
-    return pa.concat_tables(table for _, table in workdir.tables("verdicts/filter")).to_pylist()
+    rows: list[dict[str, Any]] = pa.concat_tables(table for _, table in workdir.tables("verdicts/filter")).to_pylist()
+    return rows
 
 
 @pytest.mark.parametrize(

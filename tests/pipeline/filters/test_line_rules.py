@@ -29,6 +29,7 @@ from pipeline.workdir.documents import source_of
 from pipeline.workdir.verdicts import entries, remaining
 from tests.conftest import run_task
 from tests.pipeline.corpus import write_documents
+from tests.profiles import share
 
 PROSE = "The house stood at the end of the road, and nobody had lived in it for many years. When the storms came, the roof gave way."
 
@@ -78,7 +79,7 @@ LINE = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(st.lists(LINE, max_size=14), st.booleans(), st.integers(0, 4))
 def test_c4_is_what_its_steps_give_one_by_one(lines: list[str], terminal: bool, least: int) -> None:
     rules = C4Rules(terminal_punctuation=terminal, min_line_words=least)

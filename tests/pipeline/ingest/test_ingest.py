@@ -18,7 +18,7 @@ from tests.conftest import run_task
 
 def ingested(
     workdir: Workdir, tmp_path: Path, records: list[dict[str, Any]], config: IngestConfig, domain: str = "web"
-) -> tuple[list, dict]:
+) -> tuple[list[Any], dict[str, Any]]:
     path = tmp_path / "in.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     source = SourceConfig(name="s", domain=domain, format="jsonl", path=str(path))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest.personal import TOKENS, PersonalDataConfig, change_strings, find, mask, strings
+from pipeline.ingest.personal import TOKENS, Kind, PersonalDataConfig, change_strings, find, mask, strings
 from tests.pipeline.corpus import json_lines
+from tests.profiles import share
+from tests.work import in_proportion
 
-ALL = ("email", "ip", "phone")
+ALL: tuple[Kind, ...] = ("email", "ip", "phone")
 
 
 def masked(text: str) -> str:
@@ -68,7 +71,7 @@ def test_strings_of_a_record_are_changed_wherever_they_are() -> None:
     meta = {"a@b.org": ["x@y.org", {"deep": "c@d.org"}, 5, None, True]}
     assert sorted(strings(meta)) == ["c@d.org", "x@y.org"]
     assert change_strings(meta, lambda text: mask(text, ALL)[0]) == {"a@b.org": [TOKENS["email"], {"deep": TOKENS["email"]}, 5, None, True]}
-    nested: list = []
+    nested: list[Any] = []
     for _ in range(5000):
         nested = [nested]
     change_strings(nested, str.upper)
@@ -80,7 +83,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=share(5))
 @given(st.text(max_size=60) | st.lists(PARTS, max_size=20).map("".join))
 def test_masking_is_complete_orderly_and_keeps_all_else(text: str) -> None:
     raw = text.encode()
@@ -116,12 +119,9 @@ def test_every_well_formed_address_is_found(email: str, ip: str, before: str) ->
 @pytest.mark.parametrize(
     "piece", ["@", "a@", "a@b.", "a.a.a.", "1.", "1", "1.1.1.1@", "2001:", "::", "+1", "(212) ", "555-", "a@b.co ", "Tel. 1", "-", "\u0301"]
 )
-def test_a_hostile_megabyte_takes_seconds(piece: str) -> None:
+def test_a_hostile_megabyte_takes_steps_in_proportion(piece: str) -> None:
     mask("a@b.org 8.8.8.8", ALL)
-    text = piece * (1_000_000 // len(piece))
-    begin = time.perf_counter()
-    mask(text, ALL)
-    assert time.perf_counter() - begin < 15
+    in_proportion(lambda text: mask(text, ALL), piece * (1_000_000 // len(piece)))
 
 
 def test_real_text_is_masked_where_datatrove_masks_it(real_data: Path) -> None:
@@ -138,7 +138,7 @@ def test_real_text_is_masked_where_datatrove_masks_it(real_data: Path) -> None:
         theirs = [(m.start(), m.end(), "email") for m in pii.emails_replacer.regex.finditer(text)]
         theirs += [(m.start(), m.end(), "ip") for m in pii.ip_replacer.regex.finditer(text) if pii.ip_replacer.validator(m[0])]
 
-        def meets(one: tuple[int, int, str], others: list[tuple[int, int, str]]) -> bool:
+        def meets(one: tuple[int, int, str], others: Sequence[tuple[int, int, str]]) -> bool:
             return any(one[2] == other[2] and one[0] < other[1] and other[0] < one[1] for other in others)
 
         agreed += sum(meets(one, spans) for one in theirs)

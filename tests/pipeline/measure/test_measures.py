@@ -17,6 +17,7 @@ from pipeline.measure.lines import measure_lines
 from pipeline.measure.science import measure_science
 from pipeline.measure.stage import measure_text
 from pipeline.measure.statistics import character_classes
+from tests.profiles import share
 
 
 def lines_of(text: str) -> list[dict[str, object]]:
@@ -50,7 +51,7 @@ PIECES = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=share(5))
 @given(PIECES)
 def test_lines_are_measured_as_c4s_code_reads_them(text: str) -> None:
     """Against the steps of C4's filter, as datatrove has them, in plain Python."""
@@ -139,7 +140,7 @@ RUNS = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=share(5))
 @given(RUNS)
 def test_runs_of_encoded_data_are_those_of_the_expressions(text: str) -> None:
     runs = [len(match.group().rstrip(", \t\n") if not re.fullmatch(r"[a-zA-Z0-9+/\n=]{64,}", match.group()) else match.group()) for match in ENCODED.finditer(text)]  # fmt: skip
@@ -208,7 +209,7 @@ HOSTILE = ["a://", "a.", "'", "a'", "$", "$a ", "\\(", "\\[", "$$a", "(", "(1", 
            "/*", '"""', "<!--", "<script", "\n", "-\n", "References\n", "a b ", "é", "\u0301", "漢", "...", "Dr.", "A."]  # fmt: skip
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_two_megabytes_of_anything_are_measured_at_once(piece: str) -> None:
     """Every kernel looks at each byte a bounded number of times, so none of these takes more than a moment."""

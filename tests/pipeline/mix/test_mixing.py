@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,7 +23,7 @@ from pipeline.mix.tokens import tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 from tokenizer import TokenizerConfig
 
@@ -52,7 +55,9 @@ SIZES = st.fixed_dictionaries(
 
 
 @given(SIZES, st.dictionaries(NAMES, st.floats(0.01, 100), min_size=1), st.floats(1, 10))
-def test_shares_are_kept_and_nothing_repeats_beyond_the_cap(sizes: dict, weights: dict[str, float], cap: float) -> None:
+def test_shares_are_kept_and_nothing_repeats_beyond_the_cap(
+    sizes: dict[str, dict[str, int]], weights: dict[str, float], cap: float
+) -> None:
     named = tuple(weights)
     groups: dict[str, int] = {}
     for domain, sources in sizes.items():
@@ -66,11 +71,11 @@ def test_shares_are_kept_and_nothing_repeats_beyond_the_cap(sizes: dict, weights
             plan_phase("p", mix, config, sizes)
         return
     plan = plan_phase("p", mix, config, sizes)
-    asked = sum(group.epochs * group.available for group in plan)
-    for group in plan:
-        assert group.available == groups[group.group]
-        assert group.epochs <= cap * (1 + 1e-9)
-        assert group.epochs * group.available / asked == pytest.approx(weights[group.group] / sum(weights.values()))
+    asked = sum(one.epochs * one.available for one in plan)
+    for one in plan:
+        assert one.available == groups[one.group]
+        assert one.epochs <= cap * (1 + 1e-9)
+        assert one.epochs * one.available / asked == pytest.approx(weights[one.group] / sum(weights.values()))
     assert asked <= sum(groups.values()) * (1 + 1e-9)
 
 
@@ -119,9 +124,9 @@ def test_impossible_asks_are_one_line() -> None:
 TRAINED = TokenizerConfig(vocab_size=576)
 
 
-def mixed(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], documents: int = 600, **config: float) -> list[dict]:
+def mixed(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], documents: int = 600, **config: float) -> list[dict[str, Any]]:
     """The plan of documents of two domains and three sources, with their tokens."""
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     texts = [f"document {number} " * (1 + number % 5) for number in range(documents)]
     domains = ["web" if number % 3 else "code" for number in range(documents)]
     sources = ["repo" if number % 3 == 0 else "wiki" if number % 3 == 1 else "crawl" for number in range(documents)]
@@ -142,7 +147,7 @@ def mixed(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], documents: i
     return [{**row, "tokens": length, "source": source} for row, length, source in zip(rows, lengths, sources, strict=True)]
 
 
-def test_a_plan_does_not_depend_on_partitions_and_keeps_validation_apart(tmp_path) -> None:
+def test_a_plan_does_not_depend_on_partitions_and_keeps_validation_apart(tmp_path: Path) -> None:
     mixes = {"first": PhaseMix(weights={"wiki": 0.3, "code": 0.7}), "second": PhaseMix()}
     one, other = (mixed(Workdir(str(tmp_path / str(parts))), parts, mixes) for parts in (1, 5))
     assert one == other
@@ -159,7 +164,7 @@ def test_a_plan_does_not_depend_on_partitions_and_keeps_validation_apart(tmp_pat
     assert counts["repeated"] == sum(again) - sum(times > 0 for times in again), "each repetition is counted"
 
 
-def test_quality_weighs_documents_within_their_groups_share(tmp_path) -> None:
+def test_quality_weighs_documents_within_their_groups_share(tmp_path: Path) -> None:
     mixes = {"flat": PhaseMix(), "weighed": PhaseMix(quality={"web": {"statistic": "words", "power": 2}})}
     rows = mixed(Workdir(str(tmp_path)), 3, mixes, 3000)
     web = [row for row in rows if row["domain"] == "web" and row["split"] == "train"]
@@ -195,7 +200,7 @@ def test_near_duplicates_that_both_stay_are_held_out_together(workdir: Workdir) 
     for _ in range(120):
         chosen = list(generator.choice(words, 60))
         texts += [" ".join(chosen), " ".join([*chosen[:46], *generator.choice(words, 14)])]
-    engine = HereEngine(workdir)
+    engine = here(workdir)
     documents = write_documents(workdir, texts, 4)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]

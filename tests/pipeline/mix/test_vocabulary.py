@@ -17,7 +17,7 @@ from pipeline.mix.config import MixConfig, PhaseMix
 from pipeline.mix.split import split_stage
 from pipeline.mix.vocabulary import COUNTED, cut_at, make_tokenizer
 from pipeline.workdir.dataset import Workdir
-from tests.conftest import HereEngine
+from tests.conftest import here
 from tests.pipeline.corpus import write_documents
 from tests.tokenizer.texts import shipped
 from tokenizer import TokenizerConfig, TokenizerError, train
@@ -25,14 +25,14 @@ from tokenizer import TokenizerConfig, TokenizerError, train
 
 def made(folder: Path, texts: list[str], parts: int, mix: PhaseMix | None = None, **options: object) -> Path:
     """The tokenizer folder of some documents, half of them code, cut into so many partitions."""
-    engine = HereEngine(Workdir(str(folder)))
+    engine = here(Workdir(str(folder)))
     domains = ["web" if number % 2 else "code" for number in range(len(texts))]
     manifest = write_documents(engine.workdir, texts, parts, domains, domains)
     statistics = engine.run(measure_stage(manifest)).manifests["statistics"]
     verdict = engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]
     settings = MixConfig(validation_share=0)
     split = engine.run(split_stage(settings, 3, manifest, statistics, [verdict])).manifests["split"]
-    config = TokenizerConfig(**{"vocab_size": 2048, **options})  # type: ignore[arg-type]
+    config = TokenizerConfig(**{"vocab_size": 2048, **options})
     make_tokenizer(engine, config, 3, "first", mix or PhaseMix(), settings, manifest, split)
     return folder / "tokenizer"
 

@@ -13,7 +13,6 @@ import random
 import resource
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +34,8 @@ from pipeline.readers.remote import glob_pattern
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
+from tests.profiles import share
+from tests.work import in_proportion, steps
 
 
 def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
@@ -65,7 +66,7 @@ def tar(files: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-@settings(max_examples=40)
+@settings(max_examples=share(0.4))
 @given(st.dictionaries(st.text("abcäé/._-", min_size=1, max_size=150), st.binary(max_size=2000), max_size=6))
 def test_a_tar_has_the_members_that_tarfile_finds(format: int, files: dict[str, bytes]) -> None:
     files = {name.strip("/.") or "x": data.hex().encode() for name, data in files.items()}
@@ -92,7 +93,7 @@ def read_bytes(raw: bytes, name: str, format: str = "text", **settings: Any) -> 
     return [item for item in items if isinstance(item, Record)], [item for item in items if isinstance(item, Unreadable)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(st.integers(1, 8), st.data())
 def test_a_tar_is_read_on_after_a_damaged_header(count: int, data: st.DataObject) -> None:
     """One damaged header costs its own member alone."""
@@ -123,6 +124,7 @@ def test_tars_one_after_the_other_are_one(tmp_path: Path) -> None:
     assert (texts(records), bad) == (["one", "two"], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_header_that_claims_gigabytes_of_names_is_refused(tmp_path: Path, kind: bytes) -> None:
     entry = tarfile.TarInfo("x")
@@ -180,10 +182,8 @@ def test_a_zip_whose_members_share_their_bytes_is_bounded(tmp_path: Path) -> Non
     end[8:12] = (500).to_bytes(2, "little") * 2
     end[12:16] = len(directory).to_bytes(4, "little")
     (tmp_path / "x.zip").write_bytes(bytes(raw[:begin]) + directory + bytes(end))
-    start = time.process_time()
     _, bad = read(tmp_path, max_expansion=1100)
-    assert len(bad) >= 490
-    assert time.process_time() - start < 20
+    assert len(bad) >= 490, "so that few of the 500 members, 10 MB each, were decompressed"
 
 
 def test_a_zip_with_a_directory_of_gigabytes_is_refused(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_an_entry_without_a_name_is_refused_and_the_others_are_read() -> None:
     assert (bad.location, bad.error) == ("x.zip!", "refused: an entry without a name")
 
 
-@settings(max_examples=150)
+@settings(max_examples=share(1.5))
 @given(
     st.sampled_from(["tar", "zip", "tar.gz"]),
     st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=6),
@@ -278,7 +278,7 @@ def test_quarantine_comes_in_bounded_partitions_and_what_is_passed_over_is_count
 FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=20)
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(
     st.lists(st.tuples(FIELD, FIELD.filter(bool)), min_size=1, max_size=8),
     st.sampled_from(",;\t|"),
@@ -345,13 +345,13 @@ def test_a_field_of_200_megabytes_is_passed_without_being_held(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("line", [b'"\n', b'",\n', b'"x"y\n', b'a"\n,"\n'])
-def test_a_megabyte_of_stray_quotes_takes_seconds(line: bytes) -> None:
-    begin = time.process_time()
-    read_bytes(b"text\n" + line * (1_000_000 // len(line)), "a.csv", "csv", max_record_bytes=100_000)
-    assert time.process_time() - begin < 30
+def test_a_megabyte_of_stray_quotes_takes_steps_in_proportion(line: bytes) -> None:
+    """Each quote that never closes may cost `max_record_bytes`, which is counted with small ones."""
+    raw = b"text\n" + line * (1_000_000 // len(line))
+    in_proportion(lambda part: read_bytes(part, "a.csv", "csv", max_record_bytes=5_000 if len(part) < len(raw) else 100_000), raw)
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(
     st.lists(
         st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\t", b"\xff", b"\xff\xfe", b"\x00", b"text", b";", b"\xc3\xa9"]), max_size=40
@@ -485,7 +485,7 @@ def test_lists_of_entriesare_the_same_however_they_are_read(monkeypatch: pytest.
         "prices": pa.array([[1], [], None, [2]], pa.list_(pa.decimal128(5, 2))),
     }
     table = pa.table(columns)
-    options = {"use_dictionary": encoding is None, "store_schema": schema, "row_group_size": 2}
+    options: dict[str, Any] = {"use_dictionary": encoding is None, "store_schema": schema, "row_group_size": 2}
     if encoding:
         options["column_encoding"] = dict.fromkeys(["list.list.element", "large.list.element", "bytes.list.element"], encoding)
     records, bad = read_bytes(arrow(table, "parquet", **options), "x", "parquet")
@@ -524,13 +524,13 @@ def test_arrow_buffers_that_would_expand_beyond_the_limit_are_refused(monkeypatc
 
 def test_rows_that_take_no_bytes_are_bounded() -> None:
     table = pa.table({"x": pa.nulls(100_000_000)})
-    start = time.process_time()
-    records, bad = read_bytes(arrow(table, "stream"), "x", "parquet", max_expansion=10)
+    raw = arrow(table, "stream")
+    assert steps(lambda: read_bytes(raw, "x", "parquet", max_expansion=10)) < 10_000, "none of the 100,000,000 rows is looked at"
+    records, bad = read_bytes(raw, "x", "parquet", max_expansion=10)
     assert not records
     assert [item.error for item in bad] == [
-        f"the rest cannot be read: OSError: 100000000 rows in a file of {len(arrow(table, 'stream'))} bytes (max_expansion)"
+        f"the rest cannot be read: OSError: 100000000 rows in a file of {len(raw)} bytes (max_expansion)"
     ]
-    assert time.process_time() - start < 10
 
 
 def test_a_date_that_python_does_not_have_costs_its_row_alone() -> None:
@@ -540,6 +540,7 @@ def test_a_date_that_python_does_not_have_costs_its_row_alone() -> None:
     assert bad.location == "x#1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
 @pytest.mark.parametrize("ending", [".gz", ".tar", ".zip"])
 def test_tables_compressed_or_in_archives_are_read_without_being_held(kind: str, ending: str) -> None:
@@ -769,7 +770,7 @@ def test_a_tar_with_a_short_ending_is_an_archive(tmp_path: Path, ending: str, pa
     assert (texts(records), bad) == (["one", "two"], [])
 
 
-@settings(max_examples=200)
+@settings(max_examples=share(2))
 @given(st.text("ab/.?*[]!\\-", max_size=12), st.text("ab/.]", max_size=12))
 def test_any_text_is_a_glob_and_one_without_magic_matches_itself(pattern: str, path: str) -> None:
     import re

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from pipeline.readers import READERS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 
 def source(path: Path | str, format: str, **settings: Any) -> SourceConfig:
@@ -167,6 +168,7 @@ def test_bad_lines_are_quarantined_with_their_place_and_the_rest_is_read(tmp_pat
         "field text is a dict, not text", "not JSON"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ['{"":0}', "[0]", "[[[0]]]", "{}", "[]", '{"a":{"b":[]}}'])
 @pytest.mark.parametrize("format", ["json", "jsonl", "s2orc"])
 def test_json_of_more_small_values_than_memory_holds_is_quarantined_and_the_next_is_read(tmp_path: Path, format: str, unit: str) -> None:
@@ -186,6 +188,7 @@ def test_json_of_more_small_values_than_memory_holds_is_quarantined_and_the_next
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
 
 
+@pytest.mark.slow
 def test_json_of_long_texts_and_of_millions_of_numbers_is_read(tmp_path: Path) -> None:
     file(tmp_path, "a.jsonl", json.dumps({"text": 'a, [b], {"c": 1}; ' * 1_400_000}))
     file(tmp_path, "b.jsonl", json.dumps({"text": "numbers", "n": [0.125] * 3_000_000}))
@@ -348,6 +351,7 @@ def test_archives_with_members_that_attack(tmp_path: Path) -> None:
     assert not (tmp_path.parent / "up.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_stops_at_its_limit(tmp_path: Path) -> None:
     file(tmp_path, "bomb.jsonl.gz", gzip.compress(b"\n" * (200 << 20)))
     records, bad = read(source(tmp_path, "jsonl", max_expansion=10))
@@ -380,7 +384,7 @@ def test_a_file_that_cannot_be_opened_is_quarantined(tmp_path: Path) -> None:
     assert "FileNotFoundError" in item.error
 
 
-@settings(max_examples=60)
+@settings(max_examples=share(0.6))
 @given(st.sampled_from(sorted(READERS)), st.binary(max_size=600), st.sampled_from(["", ".gz", ".zst", ".tar", ".zip", ".tar.gz"]))
 def test_no_bytes_make_a_reader_raise(format: str, raw: bytes, ending: str) -> None:
     import tempfile
@@ -399,7 +403,7 @@ HTML_PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=share(1))
 @given(st.lists(HTML_PARTS, max_size=40))
 def test_no_markup_makes_the_page_or_paper_reader_raise(parts: list[str]) -> None:
     import tempfile

@@ -38,7 +38,7 @@ def filtered(workdir: Workdir) -> Workdir:
 def test_histograms_count_every_document_once_by_its_fate(filtered: Workdir) -> None:
     found = {(histogram.group, histogram.statistic): histogram for histogram in histograms(filtered)}
     words = found["web", "words"]
-    assert words.limits == (11, 30)
+    assert list(words.limits) == [11, 30]
     assert words.counts.sum() == 40
     assert words.counts[HERE].sum() == 10 + 10  # shorter than 11, longer than 30
     kept = [n for n in range(11, 31) if n * len(f"word{n} ") - 1 <= 150]

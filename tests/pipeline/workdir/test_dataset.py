@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,7 +19,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(), JSON))
-def test_a_fingerprint_does_not_depend_on_the_order_of_keys(value: dict) -> None:
+def test_a_fingerprint_does_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> None:
     assert fingerprint(value) == fingerprint(dict(reversed(list(value.items()))))
 
 
@@ -52,7 +53,9 @@ def test_writing_leaves_nothing_but_the_file(workdir: Workdir) -> None:
     workdir.write(b"one", "d", "f")
     workdir.write(b"two", "d", "f")
     assert workdir.sizes("d") == {"f": 3}
-    assert workdir.read("d", "f").to_pybytes() == b"two"
+    read = workdir.read("d", "f")
+    assert read is not None
+    assert read.to_pybytes() == b"two"
     assert workdir.read("d", "none") is None
 
 

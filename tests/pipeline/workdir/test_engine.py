@@ -104,9 +104,9 @@ NUMBERS = st.recursive(st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from("xy"), st.integers(0, 9)))))
-def test_summaries_add_up_in_any_order(parts: list[dict]) -> None:
-    def total(order: list[dict]) -> dict:
-        result: dict = {}
+def test_summaries_add_up_in_any_order(parts: list[Summary]) -> None:
+    def total(order: list[Summary]) -> Summary:
+        result: Summary = {}
         for part in order:
             add_summaries(result, part)
         return result
