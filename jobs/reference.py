@@ -112,11 +112,15 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def schema() -> str:
+    """The JSON schema of a recipe, as editors read it."""
+    return json.dumps(Recipe.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
 def main() -> None:
     """Write both files."""
     (DOCS / "recipe.md").write_text(reference(), encoding="utf-8")
-    schema = json.dumps(Recipe.model_json_schema(), indent=1, sort_keys=True)
-    (DOCS / "recipe.schema.json").write_text(schema + "\n", encoding="utf-8")
+    (DOCS / "recipe.schema.json").write_text(schema(), encoding="utf-8")
 
 
 if __name__ == "__main__":

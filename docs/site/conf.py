@@ -1,0 +1,83 @@
+"""Sphinx's configuration of the site; `make docs` builds it from what docs/site/assemble.py puts together."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # so that kernels are plain functions, whose docstrings and arguments are seen
+
+project = "Encoder Foundry"
+copyright = "the Encoder Foundry authors, Apache License 2.0"
+version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["README.md"]  # index.md includes it
+myst_heading_anchors = 4
+suppress_warnings = ["myst.header"]
+html_theme = "furo"
+html_title = "Encoder Foundry"
+html_show_sourcelink = False
+html_copy_source = False
+html_static_path = [str(Path(__file__).parent / "static")]
+html_css_files = ["site.css"]
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+add_module_names = False
+autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
+autodoc_mock_imports = ["deepspeed", "flash_attn", "flash_attn_interface"]
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 100
+
+_CODE = re.compile(r"``?([^`]+)``?")
+_ITEM = re.compile(r"^\s*(?:[-*]|\d+\.) ")
+
+
+def _plain(line: str) -> str:
+    """A line of a docstring as reStructuredText: code between backticks, and all that would be a mark elsewhere made plain."""
+    parts = _CODE.split(line)  # text, code, text ...
+    parts[::2] = [re.sub(r"([\\*|`]|_(?!\w))", r"\\\1", text) for text in parts[::2]]
+    parts[1::2] = [f"\\ ``{code.strip()}``\\ " for code in parts[1::2]]
+    return "".join(parts)
+
+
+def _fields(thing: Any) -> list[str]:
+    """Fields of a section of recipes with their descriptions."""
+    found: dict[str, str | None] = {}
+    if hasattr(thing, "model_fields"):
+        found = {name: field.description for name, field in thing.model_fields.items()}
+    elif dataclasses.is_dataclass(thing):
+        found = {field.name: field.metadata.get("description") for field in dataclasses.fields(thing)}
+    return [f"- `{name}`: {' '.join(text.split())}" for name, text in found.items() if text]
+
+
+def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Make a docstring, which is plain text with backticks and lists, reStructuredText."""
+    made: list[str] = []
+    for line in [*lines, *(["", *_fields(thing)] if what == "class" else [])]:
+        if _ITEM.match(line) and made and made[-1].strip() and not _ITEM.match(made[-1]) and not made[-1].startswith(" "):
+            made.append("")
+        mark = _ITEM.match(line)
+        begin = mark.end() if mark else 0
+        made.append(line[:begin] + _plain(line[begin:]))
+    lines[:] = made
+
+
+def signature(app: Any, what: str, name: str, thing: Any, options: Any, arguments: str | None, returns: str | None) -> Any:
+    """A section of a recipe is written by its keys, so its constructor says nothing."""
+    return ("", None) if what == "class" and hasattr(thing, "model_fields") else None
+
+
+def setup(app: Any) -> None:
+    """Hooks into autodoc."""
+    app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-process-signature", signature)
