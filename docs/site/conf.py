@@ -32,13 +32,14 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
 add_module_names = False
-autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
+autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True, "exclude-members": "model_config"}
 autodoc_mock_imports = ["deepspeed", "flash_attn", "flash_attn_interface"]
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 100
 
 _CODE = re.compile(r"``?([^`]+)``?")
+_ARRAY = re.compile(r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:numpy\.)?dtype\[(~?[\w.]+)\]\]")
 _ITEM = re.compile(r"^\s*(?:[-*]|\d+\.) ")
 
 
@@ -73,8 +74,10 @@ def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: l
 
 
 def signature(app: Any, what: str, name: str, thing: Any, options: Any, arguments: str | None, returns: str | None) -> Any:
-    """A section of a recipe is written by its keys, so its constructor says nothing."""
-    return ("", None) if what == "class" and hasattr(thing, "model_fields") else None
+    """Arrays by numpy's short name; nothing for a section of a recipe, which is written by its keys."""
+    if what == "class" and hasattr(thing, "model_fields"):
+        return "", None
+    return tuple(_ARRAY.sub(r"NDArray[\1]", text) if text else text for text in (arguments, returns))
 
 
 def setup(app: Any) -> None:
