@@ -18,7 +18,7 @@ lint: .venv/installed-dev
 # The site, in build/docs/html: the pages of docs/ and the public docstrings. Any link that leads nowhere is an error.
 docs: .venv/installed-docs
 	$(BIN)/python docs/site/assemble.py build/docs/source
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs/site build/docs/source build/docs/html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --jobs auto --conf-dir docs/site build/docs/source build/docs/html
 	@echo "build/docs/html/index.html"
 
 # The wheel, in dist/, from a copy of what it is made of, so that no earlier build's files get into it.

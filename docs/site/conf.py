@@ -35,7 +35,7 @@ add_module_names = False
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True, "exclude-members": "model_config"}
 autodoc_mock_imports = ["deepspeed", "flash_attn", "flash_attn_interface"]
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 maximum_signature_line_length = 100
 
 _CODE = re.compile(r"``?([^`]+)``?")
