@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.recipe import Recipe, tagged
+from trainer.config import MayChange
 
 DOCS = Path(__file__).parents[1] / "docs"
 _NOTHING = object()
@@ -29,9 +30,14 @@ class _Field:
 def _fields(model: Any) -> list[_Field]:
     """The fields of a pydantic model or a described dataclass."""
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return [_Field(name, info.annotation, _default(info), info.description or "") for name, info in model.model_fields.items()]
+        return [_Field(name, info.annotation, _default(info), _described(info)) for name, info in model.model_fields.items()]
     hints = typing.get_type_hints(model)
     return [_Field(f.name, hints[f.name], f.default, f.metadata.get("description", "")) for f in dataclasses.fields(model)]
+
+
+def _described(info: FieldInfo) -> str:
+    """A field's description, and whether a run that has begun may go on with another value of it."""
+    return " ".join([info.description or "", *(mark.note for mark in info.metadata if isinstance(mark, MayChange))])
 
 
 def _default(info: FieldInfo) -> Any:

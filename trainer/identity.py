@@ -1,6 +1,6 @@
 """What a run is made from: the values that may not change once it has begun, compared field by field.
 
-A checkpoint keeps them beside the weights. Which they are is said by the fields of `RunConfig`: all, but those marked `MAY_CHANGE`.
+A checkpoint keeps them beside the weights. Which they are is said by the fields of `RunConfig`: all, but those marked `MayChange`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from trainer.config import MAY_CHANGE, Made, RunConfig
+from trainer.config import Made, MayChange, RunConfig
 
 # The values of `training` that checkpoints before 0.2 kept as a list without names, under "optimizer".
 _LISTED = ("beta1", "beta2", "epsilon", "mask_rate", "micro_batch_tokens", "precision", "masking", "shuffle_rows")
@@ -34,7 +34,8 @@ def _fixed(value: Any) -> Any:
     """A configuration as plain values, without the fields that may change."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields.items()
-        return {name: _fixed(getattr(value, name)) for name, field in fields if MAY_CHANGE not in field.metadata}
+        fixed = (name for name, field in fields if not any(isinstance(mark, MayChange) for mark in field.metadata))
+        return {name: _fixed(getattr(value, name)) for name in fixed}
     if dataclasses.is_dataclass(value):
         return {field.name: _fixed(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return [_fixed(item) for item in value] if isinstance(value, list | tuple) else value
