@@ -49,7 +49,11 @@ def find_recipe(given: Path) -> Path:
     if name in names():
         return recipes_folder() / f"{name}.yaml"
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.6)
-    hint = f"did you mean `{near[0]}`, which comes with Encoder Foundry?" if near else "`foundry recipes` lists those that come with it"
+    hint = (
+        f"did you mean `{near[0]}`, which comes with Encoder Foundry?"
+        if near
+        else "`foundry recipes` lists those that come with Encoder Foundry"
+    )
     raise UserError(f"{given}: no such recipe; {hint}")
 
 
