@@ -31,6 +31,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "CHANGELOG",
     ),
 }
+FLOW = ("readers", "ingest", "measure", "filters", "dedup", "contamination", "mix", "pack", "report", "workdir")  # of pipeline
 PACKAGES = ("kernel", "pipeline", "tokenizer", "model", "trainer", "evaluation", "jobs")
 
 
@@ -64,8 +65,9 @@ def modules(folder: Path) -> list[Path]:
 def packages(folder: Path) -> Iterator[Path]:
     """A package and those below it that have modules."""
     yield folder
-    for below in sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.py"))):
-        yield from packages(below)
+    below = [path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.py"))]
+    for path in sorted(below, key=lambda path: (FLOW.index(path.name) if path.name in FLOW else len(FLOW), path.name)):
+        yield from packages(path)
 
 
 def heading(text: str, mark: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import re
 import sys
@@ -51,25 +52,45 @@ def _plain(line: str) -> str:
     return "".join(parts)
 
 
+def _comments(thing: type) -> dict[str, str]:
+    """The comments behind a class's fields, where shapes and units stand."""
+    try:
+        source = inspect.getsource(thing)
+    except (OSError, TypeError):
+        return {}
+    return dict(re.findall(r"^    (\w+): [^#\n]+#\s*(.+)$", source, re.MULTILINE))
+
+
 def _fields(thing: Any) -> list[str]:
-    """Fields of a section of recipes with their descriptions."""
+    """A class's fields with their descriptions, or the comments behind them."""
     found: dict[str, str | None] = {}
     if hasattr(thing, "model_fields"):
         found = {name: field.description for name, field in thing.model_fields.items()}
     elif dataclasses.is_dataclass(thing):
         found = {field.name: field.metadata.get("description") for field in dataclasses.fields(thing)}
-    return [f"- `{name}`: {' '.join(text.split())}" for name, text in found.items() if text]
+    elif hasattr(thing, "_fields"):
+        found = dict.fromkeys(thing._fields)
+    comments = _comments(thing) if found else {}
+    described = {name: text or comments.get(name) for name, text in found.items()}
+    return [f"- `{name}`: {' '.join(text.split())}" for name, text in described.items() if text]
 
 
 def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Make a docstring, which is plain text with backticks and lists, reStructuredText."""
+    """Make a docstring, which is plain text with backticks, lists and indented tables, reStructuredText."""
     made: list[str] = []
+    table = False  # within an indented block that is to stay as it is
     for line in [*lines, *(["", *_fields(thing)] if what == "class" else [])]:
+        before = next((text for text in reversed(made) if text.strip()), "")
+        indented = line.startswith("    ") and not line.lstrip().startswith(">>>")
+        if line.strip():
+            table = indented and (table or (bool(made) and not made[-1].strip() and not before.startswith(" ") and not _ITEM.match(before)))
+        if table and made and not made[-1].strip() and made[-2:] != ["::", ""] and not before.startswith(" "):
+            made += ["::", ""]
         if _ITEM.match(line) and made and made[-1].strip() and not _ITEM.match(made[-1]) and not made[-1].startswith(" "):
             made.append("")
         mark = _ITEM.match(line)
         begin = mark.end() if mark else 0
-        made.append(line[:begin] + _plain(line[begin:]))
+        made.append(line if table else line[:begin] + _plain(line[begin:]))
     lines[:] = made
 
 
