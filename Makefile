@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-thorough lint clean
+.PHONY: demo test test-quick test-thorough lint docs wheel clean
 
 # Everything, on this machine: environment, demo corpus, and recipes/demo.yaml from raw files to a trained model.
 demo: .venv/installed
@@ -28,8 +28,20 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, in build/docs/html: the pages of docs/ and the public docstrings. Any link that leads nowhere is an error.
+docs: .venv/installed-docs
+	$(BIN)/python docs/site/assemble.py build/docs/source
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --jobs auto --conf-dir docs/site build/docs/source build/docs/html
+	@echo "build/docs/html/index.html"
+
+# The wheel, in dist/, from a copy of what it is made of, so that no earlier build's files get into it.
+wheel: .venv/installed-dev
+	rm -rf build/wheel && mkdir -p build/wheel
+	cp -r kernel pipeline tokenizer trainer model jobs recipes pyproject.toml setup.py MANIFEST.in README.md LICENSE build/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist build/wheel
+
 clean:
-	rm -rf .venv workdir build *.egg-info
+	rm -rf .venv workdir build dist *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 demo")'
@@ -41,4 +53,8 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@touch $@

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def signature_rows(texts: list[str], quick: bool) -> list[Row]:
     for name, make, goal, bytes_ in peers:
         some = cut(texts, bytes_ // 4 if quick else bytes_)
         column, size = pa.array(some), sum(len(text.encode()) for text in some) / 1e6
-        mine = size / median_seconds(lambda column=column: signatures(column, 5, 112, 1), 2 * times)
+        mine = size / median_seconds(partial(signatures, column, 5, 112, 1), 2 * times)
         theirs = size / median_seconds(make(some), times)
         peer = Peer(name, versions(name)[name], theirs)
         rows.append(Row(f"text to signatures, {size:.1f} MB, against {name}", "MB/s a core", mine, peer, goal))

@@ -23,8 +23,11 @@ from benchmarks.dedup import PATCH, cut, median_seconds
 from benchmarks.planted import demo_texts, read_texts
 from benchmarks.results_file import Peer, Row, show, versions, write
 from kernel.utf8 import utf8_view
+from pipeline.filters.c4 import C4Rules
 from pipeline.filters.check import Family, decide
-from pipeline.filters.stage import C4Rules, FineWebRules, GopherQuality, GopherRepetition
+from pipeline.filters.fineweb import FineWebRules
+from pipeline.filters.gopher import GopherQuality
+from pipeline.filters.repetition import GopherRepetition
 from pipeline.ingest.repair import RepairConfig, repair
 from pipeline.measure.language import MAX_CHARACTERS, detect
 from pipeline.measure.lines import measure_lines

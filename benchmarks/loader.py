@@ -77,8 +77,8 @@ class Pretended:
 
     def __init__(self, shards: Path, files: int) -> None:
         index = json.loads((shards / "index.json").read_text())
-        entry = max(index["files"], key=lambda file: file["rows"])
-        self.file = shards / entry["name"]
+        entry: dict[str, Any] = max(index["files"], key=lambda file: file["rows"])
+        self.file: Path = shards / entry["name"]
         index["files"] = [{**entry, "name": f"{number}.arrow"} for number in range(files)]
         index["rows"] = files * entry["rows"]
         self.index = json.dumps(index).encode()
@@ -171,8 +171,8 @@ def main() -> None:
     options = parser.parse_args()
     times = 2 if options.quick else 5
     if options.measure is not None:
-        shards = Shards(options.measure)
-        print(json.dumps([tokens_per_second(Source(shards, seed=1, rate=rate), times) / 1e6 for rate in (0.0, 0.3)]))
+        measured = Shards(options.measure)
+        print(json.dumps([tokens_per_second(Source(measured, seed=1, rate=rate), times) / 1e6 for rate in (0.0, 0.3)]))
         return
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(Path(folder) / "workdir")

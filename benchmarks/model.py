@@ -94,7 +94,7 @@ def _worker(who: str, size: str, lengths: list[int], dtype: torch.dtype, pipe: C
     if who != "ours":
         model = transformers_twin(model, torch.device("cpu")).train()
         batch = padded_batch(batch, lengths)
-    words = int(0.3 * sum(lengths))
+    predicted = int(0.3 * sum(lengths))
     matmul_rate(dtype)
     gc.collect()
     before = psutil.Process().memory_info().rss
@@ -102,7 +102,7 @@ def _worker(who: str, size: str, lengths: list[int], dtype: torch.dtype, pipe: C
     def step() -> float:
         model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            loss = model(**batch).loss / (words if who == "ours" else 1)
+            loss = model(**batch).loss / (predicted if who == "ours" else 1)
         loss.backward()
         return float(loss.detach())
 

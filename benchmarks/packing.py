@@ -143,7 +143,7 @@ def measure(name: str, texts: list[str], times: int) -> list[Row]:
             workdir.write(manifest.to_json(), manifest.dataset, "_manifest.json")
         ids = tokenizer.special_ids(Path(workdir.path(TOKENIZER)))
         flags = tokenizer.break_flags(Path(workdir.path(TOKENIZER)))
-        seconds = []
+        seconds: list[float] = []
         for _ in range(times + 1):
             tokens, first = run_here(workdir, tokenize_stage(documents, split, made))
             for capacity in (8192, 1024):

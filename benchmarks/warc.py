@@ -84,7 +84,7 @@ def bare(path: Path) -> int:
     with path.open("rb") as stream:
         for record in ArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all"):
             data = record.reader.read()
-            markup = bytes_to_str(data, detect_encoding(data, from_html_meta=True))
+            markup = bytes_to_str(data, detect_encoding(data, from_html_meta=True) or "utf-8")
             characters += len(extract_plain_text(markup, main_content=True, preserve_formatting=True))
     return characters
 
@@ -194,7 +194,9 @@ def article_rows(path: Path) -> list[Row]:
 
         return extract
 
-    plain = score(lambda data: extract_plain_text(bytes_to_str(data, detect_encoding(data)), main_content=True, preserve_formatting=True))
+    plain = score(
+        lambda data: extract_plain_text(bytes_to_str(data, detect_encoding(data) or "utf-8"), main_content=True, preserve_formatting=True)
+    )
     version = versions("resiliparse")["resiliparse"]
     name = f"{len(pages)} news articles, F1 of 4-grams"
     rows = [Row(name, "%", score(of("resiliparse")), Peer("plain resiliparse", version, plain))]

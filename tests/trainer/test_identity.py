@@ -1,0 +1,221 @@
+"""What a begun run may not change: found field by field, and told by the recipe's own keys."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from jobs.recipe import Recipe
+from model import ModernBertConfig
+from tests.trainer.synthetic import BERT, run_config
+from trainer import checkpoint
+from trainer.config import Made, MayChange, PhaseConfig, RunConfig, RunPhase, TrainingConfig
+from trainer.errors import TrainerError
+from trainer.identity import changes, identity
+
+DATA = ("first", "second")
+
+
+class OneRank:
+    size = 1
+
+
+def config(**top: Any) -> RunConfig:
+    return RunConfig.model_validate({**run_config(Path("w")), **top})
+
+
+def changed(body: dict[str, Any], data: tuple[str, ...] = DATA) -> list[str]:
+    return changes(identity(RunConfig.model_validate(body), data), identity(config(), DATA))
+
+
+def refusal(body: dict[str, Any], data: tuple[str, ...] = DATA) -> str:
+    """What resuming the run of `config()` by another configuration is refused with."""
+    found = checkpoint.Checkpoint(4, 1, 1, identity(config(), DATA))
+    with pytest.raises(TrainerError) as caught:
+        checkpoint.check(found, identity(RunConfig.model_validate(body), data), Path("w", "run"), OneRank(), 1)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def body(**training: Any) -> dict[str, Any]:
+    return run_config(Path("w"), **training)
+
+
+OTHER: dict[str, Any] = {
+    "beta1": 0.8,
+    "beta2": 0.9,
+    "epsilon": 1e-8,
+    "mask_rate": 0.15,
+    "micro_batch_tokens": 512,
+    "precision": "bfloat16",
+    "masking": "spans",
+    "shuffle_rows": 4,
+}
+FREE: dict[str, Any] = {
+    "zero_stage": 2,
+    "processes": 2,
+    "evaluation_mask_rate": 0.3,
+    "cache_bytes": 1 << 30,
+    "cache": "/cache",
+    "attention": "sdpa",
+    "compile": True,
+    "activation_checkpointing": True,
+    "checkpoint_every": 7,
+    "keep_checkpoints": 3,
+    "evaluate_every": 7,
+    "evaluation_rows": 7,
+    "log_every": 7,
+}
+
+
+def test_each_key_of_training_is_either_fixed_or_may_change_in_these_tests() -> None:
+    assert OTHER.keys() | FREE.keys() == TrainingConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_another_value_of_a_fixed_key_of_training_is_refused_by_its_name(key: str) -> None:
+    old = getattr(config().training, key)
+    shown = [value if isinstance(value, str) else json.dumps(value) for value in (OTHER[key], old)]
+    assert refusal(body(**{key: OTHER[key]})) == (
+        f"w/run: training.{key} changed ({shown[0]}, was {shown[1]}) since this run began; "
+        "give the recipe another `name`, or delete that folder"
+    )
+
+
+@pytest.mark.parametrize("key", FREE)
+def test_what_does_not_bear_on_the_weights_may_change(key: str) -> None:
+    assert changed(body(**{key: FREE[key]})) == []
+
+
+def test_where_things_lie_may_change() -> None:
+    moved = {**body(), "run": "elsewhere", "validation": None}
+    moved["phases"] = [{**phase, "shards": "s3://other/place"} for phase in moved["phases"]]
+    assert changed(moved) == []
+
+
+def test_keys_of_phases_are_named_by_the_phases_name() -> None:
+    other = copy.deepcopy(body())
+    other["phases"][1]["learning_rate"] = 1e-4
+    other["phases"][0]["batch_warmup"] = {"start": 4, "tokens": 100}
+    assert changed(other) == [
+        'phases.stable.batch_warmup changed ({"start": 4, "tokens": 100}, was null)',
+        "phases.decay.learning_rate changed (0.0001, was 0.003)",
+    ]
+    then = identity(RunConfig.model_validate(other), DATA)
+    again = copy.deepcopy(other)
+    again["phases"][0]["batch_warmup"]["start"] = 8
+    assert changes(identity(RunConfig.model_validate(again), DATA), then) == ["phases.stable.batch_warmup.start changed (8, was 4)"]
+
+
+def test_phases_that_are_added_or_renamed_are_told() -> None:
+    more = copy.deepcopy(body())
+    more["phases"].append({**more["phases"][0], "name": "third"})
+    assert changed(more, (*DATA, "third")) == ["phases changed (there are 3, there were 2)"]
+    renamed = copy.deepcopy(body())
+    renamed["phases"][1]["name"] = "last"
+    assert changed(renamed) == ["phases.1.name changed (last, was decay)"]
+
+
+def test_keys_of_the_model_and_its_architecture_are_named() -> None:
+    assert changed({**body(), "model": {**body()["model"], "layers": 4}}) == ["model.layers changed (4, was 3)"]
+    bert = copy.deepcopy(body())
+    bert["model"] = BERT
+    for phase in bert["phases"]:
+        phase.pop("global_theta", None)
+    assert "model.architecture changed (bert, was modernbert)" in changed(bert)
+
+
+def test_the_seed_is_named() -> None:
+    assert changed({**body(), "seed": 2}) == ["seed changed (2, was 1)"]
+
+
+def test_what_is_made_from_the_recipe_is_named_with_the_keys_that_make_it() -> None:
+    assert changed({**body(), "tokenizer": "another"}) == [
+        "the tokenizer changed (by the recipe's `tokenizer`, or the text that it learns from)"
+    ]
+    assert changed(body(), ("first", "another")) == [
+        "the packed text of phases.decay changed (by its sources or rules, the mix, the tokenizer or `pack`)"
+    ]
+
+
+def test_of_many_changes_three_are_named_and_the_rest_counted() -> None:
+    said = refusal({**body(**OTHER), "seed": 2})
+    assert said.startswith("w/run: seed changed (2, was 1), training.")
+    assert said.count(" changed (") == 3
+    assert "(and 6 more) since this run began" in said
+
+
+def before_names(config: RunConfig) -> dict[str, Any]:
+    """The identity that version 0.1 wrote into a checkpoint."""
+    shared = config.training
+    listed: list[Any] = [shared.beta1, shared.beta2, shared.epsilon, shared.mask_rate, shared.micro_batch_tokens, shared.precision]
+    written = {
+        "model": config.model.__dict__,
+        "phases": [phase.model_dump(mode="json", exclude={"shards"}) for phase in config.phases],
+        "seed": config.seed,
+        "optimizer": [*listed, shared.masking, shared.shuffle_rows],
+        "data": list(DATA),
+        "tokenizer": config.tokenizer,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(written, sort_keys=True))
+    return plain
+
+
+@pytest.mark.parametrize("model", [{}, {"global_every": None, "global_layers": [0, 2]}, None], ids=["plain", "layers", "bert"])
+def test_a_checkpoint_of_version_0_1_is_gone_on_with_where_nothing_changed(model: dict[str, Any] | None) -> None:
+    now = copy.deepcopy(body())
+    now["model"] = {**now["model"], **model} if model is not None else BERT
+    if model is None:
+        for phase in now["phases"]:
+            phase.pop("global_theta", None)
+    run = RunConfig.model_validate(now)
+    assert changes(identity(run, DATA), before_names(run)) == []
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_a_checkpoint_of_version_0_1_is_refused_by_the_keys_name_too(key: str) -> None:
+    (said,) = changes(identity(config(training=body(**{key: OTHER[key]})["training"]), DATA), before_names(config()))
+    assert said.startswith(f"training.{key} changed (")
+
+
+def test_a_checkpoint_of_version_0_1_of_other_text_tokenizer_model_or_phases_is_refused() -> None:
+    then = before_names(config())
+    for other, data in (
+        ({**body(), "seed": 3}, DATA),
+        ({**body(), "tokenizer": "another"}, DATA),
+        (body(), ("another", "second")),
+        ({**body(), "model": {**body()["model"], "window": 8}}, DATA),
+        ({**body(), "phases": [{**phase, "weight_decay": 0.1} for phase in body()["phases"]]}, DATA),
+    ):
+        assert changes(identity(RunConfig.model_validate(other), data), then)
+
+
+def test_a_field_that_a_checkpoint_does_not_know_is_refused_as_new() -> None:
+    then = identity(config(), DATA)
+    del then["training"]["masking"]
+    then["training"]["temperature"] = 1.5
+    assert changes(identity(config(), DATA), then) == ["training.masking is new (tokens)", "training.temperature is gone (it was 1.5)"]
+
+
+def fixed_keys(section: type[BaseModel]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if not any(isinstance(mark, Made | MayChange) for mark in field.metadata):
+            yield name
+
+
+def test_what_is_fixed_has_the_same_place_in_a_recipe() -> None:
+    """So that a message's key can be found in the recipe: a run's sections have the names and the fields of the recipe's."""
+    assert set(fixed_keys(RunConfig)) <= Recipe.model_fields.keys()
+    assert Recipe.model_fields["training"].annotation is TrainingConfig is RunConfig.model_fields["training"].annotation
+    assert Recipe.model_fields["model"].annotation == RunConfig.model_fields["model"].annotation
+    (phase,) = typing.get_args(Recipe.model_fields["phases"].annotation)
+    assert issubclass(phase, PhaseConfig)
+    assert set(fixed_keys(RunPhase)) == PhaseConfig.model_fields.keys()
+    assert {field.name for field in dataclasses.fields(ModernBertConfig)} == ModernBertConfig().__dict__.keys()
