@@ -94,6 +94,12 @@ def mathematical_symbols() -> Bytes:
 
 
 @kernel(inline="always")
+def is_inside(byte: int) -> Any:  # pragma: no cover - compiled
+    """Whether a byte goes on with a character that began before it; all others begin one."""
+    return byte & 0xC0 == 0x80
+
+
+@kernel(inline="always")
 def decode(data: Bytes, at: int) -> tuple[np.int64, int]:  # pragma: no cover - compiled
     """The code point that starts at byte `at`, and where the next one starts. The text is valid UTF-8."""
     first = data[at]

@@ -21,8 +21,9 @@ import xxhash
 
 from kernel.compile import kernel
 from kernel.utf8 import Offsets
+from kernel.words import U32
 from pipeline.dedup.index import Prior
-from pipeline.dedup.shingles import U32, shingle_sets
+from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import MOST_BUCKETS, bucket_of, gather, hash_ordinals, scatter
 from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
 from pipeline.dedup.verdict import group_columns, scatter_groups

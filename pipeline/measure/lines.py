@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from kernel.compile import kernel
 from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, TERMINAL, Bytes, Offsets, decode
-from pipeline.measure.statistics import is_abbreviation
+from pipeline.measure.scanner import is_abbreviation
 
 # What a line has or is.
 TERMINAL_MARK = 1  # ends in one of . ? ! " ' once its citations are out (C4's list as datatrove has it)
