@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernel.compile import kernel
+from kernel.compile import kernel, leaf
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
@@ -97,6 +97,13 @@ def mathematical_symbols() -> Bytes:
 def is_inside(byte: int) -> Any:  # pragma: no cover - compiled
     """Whether a byte goes on with a character that began before it; all others begin one."""
     return byte & 0xC0 == 0x80
+
+
+@leaf
+def width_at(data: Bytes, at: int) -> Any:  # pragma: no cover - compiled
+    """How many bytes the character has that starts at byte `at`. The text is valid UTF-8."""
+    first = data[at]
+    return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 @kernel(inline="always")
