@@ -22,6 +22,7 @@ Offsets = npt.NDArray[np.int64]
 # Classes of code points. Everything above SPACE and below MARKUP makes up words.
 OTHER, SPACE, LETTER, NUMBER, MARK, PUNCTUATION, IDEOGRAPH = range(7)
 TERMINAL = 8  # a bit that statistics add to marks that end sentences
+CLASS = 7  # the bits of a class, without it
 
 
 def utf8_view(column: pa.Array | pa.ChunkedArray) -> tuple[Offsets, Bytes]:

@@ -20,9 +20,7 @@ import numpy as np
 from kernel import characters as char
 from kernel.compile import leaf
 from kernel.hashing import FNV_OFFSET, fnv
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, PUNCTUATION, SPACE, TERMINAL, Bytes, decode, tables, terminal_marks
-
-_CLASS = 7  # the bits of a class, without TERMINAL
+from kernel.utf8 import CLASS, IDEOGRAPH, LETTER, MARK, NUMBER, PUNCTUATION, SPACE, TERMINAL, Bytes, decode, tables, terminal_marks
 
 
 class Tables(NamedTuple):
@@ -141,7 +139,7 @@ def _marks_inside(data: Bytes, at: int, end: int, classes: Bytes) -> int:  # pra
     Two hyphens, two full stops, and a full stop before a quote end a word.
     """
     place = at
-    while place < end and place < at + 6 and data[place] < char.ASCII_END and classes[data[place]] & _CLASS == PUNCTUATION:
+    while place < end and place < at + 6 and data[place] < char.ASCII_END and classes[data[place]] & CLASS == PUNCTUATION:
         first, second = data[place], data[place + 1] if place + 1 < end else 0
         if first == char.HYPHEN and second == char.HYPHEN:
             return 0
@@ -203,7 +201,7 @@ def _scan_address(data: Bytes, at: int, end: int, classes: Bytes, word: Word) ->
             has_letter = True
         alphanumeric += kind == LETTER or kind == NUMBER or kind == IDEOGRAPH
         number_signs += code == char.NUMBER_SIGN
-        if kind & _CLASS == PUNCTUATION:
+        if kind & CLASS == PUNCTUATION:
             stopped = (kind & TERMINAL) != 0
         elif in_word(kind) or kind == IDEOGRAPH:
             stopped = False
@@ -253,7 +251,7 @@ def scan_word(data: Bytes, at: int, end: int, first: tuple[Any, Any, Any], table
             kind = classes[code]
             if not in_word(kind):
                 break
-        if at >= end or kind & _CLASS != PUNCTUATION:
+        if at >= end or kind & CLASS != PUNCTUATION:
             break
         # a mark follows: is it inside the word?
         after = _kind_at(data, following, end, classes)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from kernel import characters as char
 from kernel.compile import kernel
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, TERMINAL, Bytes, Offsets, decode
+from kernel.utf8 import CLASS, IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode
 from pipeline.measure.columns import places
 
 COLUMNS = {
@@ -175,7 +175,7 @@ def _science(
         while at <= end:
             if at < end:
                 code, following = decode(data, at)
-                kind = classes[code] & ~TERMINAL
+                kind = classes[code] & CLASS
             else:
                 code, following, kind = char.LINE_FEED, at + 1, SPACE
             if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from kernel import characters as char
 from kernel.compile import leaf
 from kernel.hashing import FNV_OFFSET, fnv
-from kernel.utf8 import IDEOGRAPH, PUNCTUATION, SPACE, TERMINAL, Bytes, Offsets, decode, utf8_view
+from kernel.utf8 import CLASS, IDEOGRAPH, PUNCTUATION, SPACE, TERMINAL, Bytes, Offsets, decode, utf8_view
 from pipeline.measure.columns import places
 from pipeline.measure.repetition import BITS, DUPLICATE, TOP, Grams, Interned, duplicates, intern, ngram_repetition
 from pipeline.measure.scanner import Tables, character_classes, ending_key, in_word, pack, scan_mark, scan_word
@@ -237,7 +237,7 @@ def _count(data: Bytes, at: int, end: int, tables: Tables, scratch: Scratch) -> 
                 newlines += 1
             line_start = characters
             at = following
-        elif kind & ~TERMINAL == PUNCTUATION:
+        elif kind & CLASS == PUNCTUATION:
             if not first_visible:
                 first_visible = code
             mark = scan_mark(data, end, code, following)
