@@ -31,8 +31,9 @@ from pipeline.filters.repetition import GopherRepetition
 from pipeline.ingest.repair import RepairConfig, repair
 from pipeline.measure.language import MAX_CHARACTERS, detect
 from pipeline.measure.lines import measure_lines
+from pipeline.measure.scanner import character_classes
 from pipeline.measure.stage import measure_text
-from pipeline.measure.statistics import character_classes, measure
+from pipeline.measure.statistics import measure
 
 FAMILIES: dict[str, tuple[str, Family]] = {
     "Gopher quality": ("GopherQualityFilter", GopherQuality()),

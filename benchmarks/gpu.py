@@ -204,7 +204,7 @@ def training_step(model: torch.nn.Module, losses: Sequence[Callable[[], torch.Te
         for run in losses:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = run()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += loss.detach()
         return total
 

@@ -25,14 +25,21 @@ from numba.extending import intrinsic
 from kernel.cache import cache_folder
 
 _ROOT = Path(__file__).resolve().parents[1]
-_OURS = ("kernel", "pipeline", "tokenizer", "trainer")  # who have kernels
 _LOCATORS = f"{__name__}.Locator,InTreeCacheLocator,UserWideCacheLocator"  # the others, where the first cannot write
+
+
+@cache
+def _ours() -> frozenset[str]:
+    """The packages that came with this one: those that an installed wheel's list of files names, or all of a checkout."""
+    for record in _ROOT.glob("encoder_foundry-*.dist-info/RECORD"):
+        return frozenset(line.split("/")[0] for line in record.read_text(encoding="utf-8").splitlines() if "/" in line)
+    return frozenset(path.parent.name for path in _ROOT.glob("*/*.py"))
 
 
 @cache
 def _file_of(module: str) -> Path | None:
     """The file of a module of ours; None of any other."""
-    if module.split(".")[0] not in _OURS:
+    if module.split(".")[0] not in _ours():
         return None
     path = _ROOT.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
@@ -106,13 +113,13 @@ def kernel(function: Any = None, **options: Any) -> Any:
         numba.config.CACHE_LOCATOR_CLASSES = before
 
 
-def leaf(function: Any) -> Any:
+def leaf(function: Any = None, **options: Any) -> Any:
     """`kernel`, of a function that makes no array: numba refuses to compile one that does.
 
     In others numba counts the references to arrays, wherever one is handed on in a loop or bound to a name again, by atomic
     instructions that take longer than what most of our loops do. So the loops are in leaves, and their callers make the arrays.
     """
-    return kernel(function, _nrt=False)
+    return kernel(function, _nrt=False, **options)
 
 
 def _byte_at(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernel.compile import kernel
+from kernel.compile import kernel, leaf
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
@@ -22,6 +22,7 @@ Offsets = npt.NDArray[np.int64]
 # Classes of code points. Everything above SPACE and below MARKUP makes up words.
 OTHER, SPACE, LETTER, NUMBER, MARK, PUNCTUATION, IDEOGRAPH = range(7)
 TERMINAL = 8  # a bit that statistics add to marks that end sentences
+CLASS = 7  # the bits of a class, without it
 
 
 def utf8_view(column: pa.Array | pa.ChunkedArray) -> tuple[Offsets, Bytes]:
@@ -91,6 +92,19 @@ def mathematical_symbols() -> Bytes:
     for code in range(0x80, 0x20000):
         marks[code] = unicodedata.category(chr(code)) == "Sm"
     return marks
+
+
+@kernel(inline="always")
+def is_inside(byte: int) -> Any:  # pragma: no cover - compiled
+    """Whether a byte goes on with a character that began before it; all others begin one."""
+    return byte & 0xC0 == 0x80
+
+
+@leaf
+def width_at(data: Bytes, at: int) -> Any:  # pragma: no cover - compiled
+    """How many bytes the character has that starts at byte `at`. The text is valid UTF-8."""
+    first = data[at]
+    return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 @kernel(inline="always")

@@ -6,7 +6,7 @@ adds up later (`merge_counts`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import normalizers
 
+from kernel import characters as char
 from kernel.compile import kernel, leaf, load64, prefetch
+from kernel.hashing import FMIX_FIRST, GOLDEN, SPLITMIX_FIRST
 from tokenizer.classes import ASK, LETTER, MARK, OTHER, classes, composition
 from tokenizer.config import TokenizerConfig
 from tokenizer.errors import TokenizerError
@@ -25,30 +27,33 @@ from tokenizer.splits import GPT2, LEFT, MODERN, ONE, RIGHT, in_normal_form, pie
 Array = npt.NDArray[Any]
 WORDS = pa.schema([("word", pa.large_binary()), ("count", pa.int64())])
 _FIRST = 1 << 16  # slots of an empty table
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 @leaf
 def hash_bytes(data: Array, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
-    """A 64-bit hash of some bytes: multiply and fold, eight bytes at a time; the high bits are the well mixed ones."""
+    """A 64-bit hash of some bytes: multiply and fold, eight bytes at a time; the high bits are the well mixed ones.
+
+    Counted words are scattered over files by it: it stays as it is.
+    """
     value = np.uint64(end - begin)
     at = begin
     while at + 8 <= end:
-        value = (value ^ load64(data, at)) * _PRIME
+        value = (value ^ load64(data, at)) * GOLDEN
         value ^= value >> np.uint64(29)
         at += 8
     if at < end:
         word = np.uint64(0)
         for place in range(end - 1, at - 1, -1):
             word = (word << np.uint64(8)) | np.uint64(data[place])
-        value = (value ^ word) * _PRIME
+        value = (value ^ word) * GOLDEN
         value ^= value >> np.uint64(29)
-    value *= np.uint64(0xBF58476D1CE4E5B9)
+    value *= SPLITMIX_FIRST
     return value ^ (value >> np.uint64(32))
 
 
 # A table of words is uint64 (slots, 4), two words' entries to a cache line: the first 16 bytes of the word in two numbers, its
-# count (0: empty), its length. Of a longer word the first two are its hash and where its bytes begin in the arena.
+# count (0: empty), its length. Of a longer word the first two are its hash and where its bytes begin in the arena. It is no
+# `kernel.table`: what is compared, the words themselves, and what is counted are fetched from memory at once, and ahead of time.
 _SHORT = 16
 # Words that are cut before they are counted: the table's lines for them are on their way meanwhile. Of each its two numbers
 # (a longer one's place in the text for the second), length, hash and how often it comes.
@@ -72,16 +77,17 @@ def _key(data: Array, begin: int, end: int) -> tuple[np.uint64, np.uint64]:  # p
 
 
 @leaf
-def _mix(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragma: no cover - compiled
-    value = (one ^ (two * np.uint64(0xFF51AFD7ED558CCD)) ^ size) * _PRIME
+def _hash_short(one: np.uint64, two: np.uint64, size: np.uint64) -> np.uint64:  # pragma: no cover - compiled
+    """The hash of a short word; it decides, like `hash_bytes`, where counted words are written."""
+    value = (one ^ (two * FMIX_FIRST) ^ size) * GOLDEN
     value ^= value >> np.uint64(29)
-    value *= np.uint64(0xBF58476D1CE4E5B9)
+    value *= SPLITMIX_FIRST
     return value ^ (value >> np.uint64(32))
 
 
 @leaf
 def _hash_of(table: Array, slot: int) -> Any:  # pragma: no cover - compiled
-    return table[slot, 0] if table[slot, 3] > _SHORT else _mix(table[slot, 0], table[slot, 1], table[slot, 3])
+    return table[slot, 0] if table[slot, 3] > _SHORT else _hash_short(table[slot, 0], table[slot, 1], table[slot, 3])
 
 
 @kernel
@@ -98,18 +104,38 @@ def _grow(table: Array) -> Array:  # pragma: no cover - compiled
     return bigger
 
 
+class _Texts(NamedTuple):
+    """What is counted: text `i` is `data[offsets[i]:offsets[i + 1]]`, `weights[i]` times."""
+
+    offsets: Array
+    data: Array
+    weights: Array
+
+
+class _Rules(NamedTuple):
+    """How text is cut into words; see `tokenizer.splits`."""
+
+    classes: Array
+    kind: int
+    digits: int
+    prefix: bool  # a space is put before a text, and behind what is taken out of one
+    space_runs: int
+    placeholders: Array
+    ends: Array  # of each placeholder, in `placeholders`
+
+
 @leaf
 def _cut_some(
-    source: Array, place: int, limit: int, classed: Array, kind: int, digits: int, weight: int, table: Array, pending: Array, count: int
+    source: Array, place: int, limit: int, rules: _Rules, weight: int, table: Array, pending: Array, count: int
 ) -> tuple[int, int]:  # pragma: no cover - compiled
     """Words of a stretch, added to those that are pending: where it ends, and how many there are."""
     mask = np.uint64(len(table) - 1)
     while place < limit and count < _PENDING:
-        end = pre_token_end(source, place, limit, classed, kind, digits)
+        end = pre_token_end(source, place, limit, rules.classes, rules.kind, rules.digits)
         size = np.uint64(end - place)
         if size <= _SHORT:
             one, two = _key(source, place, end)
-            hashed = _mix(one, two, size)
+            hashed = _hash_short(one, two, size)
         else:
             hashed = hash_bytes(source, place, end)
             one, two = hashed, np.uint64(place)
@@ -122,31 +148,21 @@ def _cut_some(
 
 
 @leaf
-def _cut(
-    offsets: Array,
-    data: Array,
-    weights: Array,
-    classed: Array,
-    kind: int,
-    digits: int,
-    prefix: bool,
-    space_runs: int,
-    placeholders: Array,
-    ends: Array,
-    scratch: Array,
-    state: Array,
-    table: Array,
-    pending: Array,
-) -> int:  # pragma: no cover - compiled
-    """The next words of the texts, as many as may be pending; how many there are. No array is made in here (see `merges`)."""
+def _cut(texts: _Texts, rules: _Rules, scratch: Array, state: Array, table: Array, pending: Array) -> int:  # pragma: no cover
+    """The next words of the texts, as many as may be pending; how many there are.
+
+    `scratch` has room for a text with a space before it. No array is made in here (see `merges`).
+    """
+    offsets, data, weights, classed = texts.offsets, texts.data, texts.weights, rules.classes
+    space_runs, placeholders, ends = rules.space_runs, rules.placeholders, rules.ends
     text, at, piece, place, limit, copied = state[0], state[1], state[2], state[3], state[4], state[5]
     count = 0
     while True:
         if copied:
-            place, count = _cut_some(scratch, place, limit, classed, kind, digits, weights[text], table, pending, count)
+            place, count = _cut_some(scratch, place, limit, rules, weights[text], table, pending, count)
         elif place < limit:
-            place, count = _cut_some(data, place, limit, classed, kind, digits, weights[text], table, pending, count)
-        if place < limit or count == _PENDING or (prefix and count):  # a copy is kept until its words are counted
+            place, count = _cut_some(data, place, limit, rules, weights[text], table, pending, count)
+        if place < limit or count == _PENDING or (rules.prefix and count):  # a copy is kept until its words are counted
             break
         if at < piece:
             at = removed_end(data, at, piece, space_runs, placeholders, ends)
@@ -165,9 +181,9 @@ def _cut(
                 continue
         place = at
         at = limit = segment_end(data, at, piece, space_runs, placeholders, ends)
-        copied = np.int64(prefix and limit > place and data[place] != 0x20)
+        copied = np.int64(rules.prefix and limit > place and data[place] != char.SPACE)
         if copied:
-            scratch[0] = 0x20
+            scratch[0] = char.SPACE
             for index in range(place, limit):
                 scratch[index - place + 1] = data[index]
             place, limit = 0, limit - place + 1
@@ -213,27 +229,13 @@ def _insert(pending: Array, count: int, source: Array, table: Array, arena: Arra
 
 @kernel
 def _count(
-    offsets: Array,
-    data: Array,
-    weights: Array,
-    classed: Array,
-    kind: int,
-    digits: int,
-    prefix: bool,
-    space_runs: int,
-    placeholders: Array,
-    ends: Array,
-    scratch: Array,
-    table: Array,
-    arena: Array,
-    used: int,
-    filled: int,
+    texts: _Texts, rules: _Rules, scratch: Array, table: Array, arena: Array, used: int, filled: int
 ) -> tuple[Array, Array, int, int]:  # pragma: no cover - compiled
     """The table and the arena with the texts' words added, the words there are, and the bytes of the arena that are filled."""
     pending, state = np.empty((_PENDING, 5), np.uint64), np.zeros(_STATE, np.int64)
     state[0] = -1
-    while state[0] < len(weights):
-        count = _cut(offsets, data, weights, classed, kind, digits, prefix, space_runs, placeholders, ends, scratch, state, table, pending)
+    while state[0] < len(texts.weights):
+        count = _cut(texts, rules, scratch, state, table, pending)
         wanted: Any = np.int64(0)
         for number in range(count):
             if pending[number, 2] > _SHORT:
@@ -247,7 +249,7 @@ def _count(
         if state[5]:
             used, filled = _insert(pending, count, scratch, table, arena, used, filled)
         else:
-            used, filled = _insert(pending, count, data, table, arena, used, filled)
+            used, filled = _insert(pending, count, texts.data, table, arena, used, filled)
     return table, arena, used, filled
 
 
@@ -317,12 +319,15 @@ class Counter:
 
     def __init__(self, config: TokenizerConfig) -> None:
         words = [word.encode() for word in PLACEHOLDERS]
-        self._placeholders = np.frombuffer(b"".join(words), np.uint8)
-        self._ends = np.cumsum([len(word) for word in words])
-        self._kind = GPT2 if config.pretokenizer == "modernbert" else MODERN
-        self._digits = {"right": RIGHT, "left": LEFT, "one": ONE}[config.digits]
-        self._prefix, self._space_runs = config.add_prefix_space, config.space_runs
-        self._classes = class_table(config)
+        self._rules = _Rules(
+            class_table(config),
+            GPT2 if config.pretokenizer == "modernbert" else MODERN,
+            {"right": RIGHT, "left": LEFT, "one": ONE}[config.digits],
+            config.add_prefix_space,
+            config.space_runs,
+            np.frombuffer(b"".join(words), np.uint8),
+            np.cumsum([len(word) for word in words]),
+        )
         self._clear()
 
     def _clear(self) -> None:
@@ -341,22 +346,9 @@ class Counter:
         times = np.ones(len(array), np.int64) if weights is None else weights.astype(np.int64)
         size = int((np.diff(buffers(array)[0]) * times).sum())
         offsets, data = buffers(normalised(array))
+        scratch = np.empty(1 + int(np.diff(offsets).max(initial=0)) if self._rules.prefix else 0, np.uint8)
         self._table, self._arena, self._used, self._filled = _count(
-            offsets,
-            data,
-            times,
-            self._classes,
-            self._kind,
-            self._digits,
-            self._prefix,
-            self._space_runs,
-            self._placeholders,
-            self._ends,
-            np.empty(1 + int(np.diff(offsets).max(initial=0)) if self._prefix else 0, np.uint8),
-            self._table,
-            self._arena,
-            self._used,
-            self._filled,
+            _Texts(offsets, data, times), self._rules, scratch, self._table, self._arena, self._used, self._filled
         )
         return size
 

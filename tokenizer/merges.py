@@ -7,12 +7,13 @@ made in two ways, are queued on their own. Where the library adds counts in 32 b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kernel.compile import kernel, leaf, prefetch
+from kernel.hashing import GOLDEN
 from tokenizer.alphabet import visible_bytes
 from tokenizer.count import hash_bytes
 from tokenizer.errors import TokenizerError
@@ -33,13 +34,14 @@ def byte_ranks() -> npt.NDArray[np.int32]:
 
 
 # A table of pairs is int64 (slots, 4), two pairs to a cache line: the pair (left << 32 | right; `_EMPTY` where there is none), its
-# count, the merge that last made it with its number among the pairs of that merge, and the word in which that was.
+# count, the merge that last made it with its number among the pairs of that merge, and the word in which that was. It is no
+# `kernel.table`, since all four are read and written together, from one line.
 
 
 @leaf
 def _slot_of(pairs: Array, pair: int) -> Any:  # pragma: no cover - compiled
     mask = len(pairs) - 1
-    value = np.uint64(pair) * np.uint64(0x9E3779B97F4A7C15)
+    value = np.uint64(pair) * GOLDEN
     slot = np.int64((value ^ (value >> np.uint64(32))) & np.uint64(mask))
     while pairs[slot, 0] != _EMPTY and pairs[slot, 0] != pair:
         slot = (slot + 1) & mask
@@ -159,37 +161,50 @@ def _count_uses(starts: Array, times: Array, cells: Array, uses: Array) -> None:
             uses[cells[index]] += times[word]
 
 
+class _Words(NamedTuple):
+    """The words that are merged in."""
+
+    cells: Array  # uint32: of each word its number of symbols, its count in two halves, and its symbols
+    chains: Array  # uint32: places of words in `cells`, those of a pair one after the other
+
+
+class _Merge(NamedTuple):
+    """A merge: what is merged, into what, and its number, from 1 on."""
+
+    left: Any  # these are int64
+    right: Any
+    new: Any
+    number: Any
+
+
+class _Fresh(NamedTuple):
+    """The pairs that a merge makes, and the words in which they are met."""
+
+    pairs: Array  # int64
+    words: Array  # int64: in how many words each is
+    met_pair: Array  # int32: the number among `pairs` of a pair that was met
+    met_word: Array  # uint32: in which word
+
+
 @leaf
 def _merge_words(
-    cells: Array,
-    chains: Array,
-    link: int,
-    end: int,
-    left: int,
-    right: int,
-    new: int,
-    merged: int,
-    pairs: Array,
-    used: int,
-    fresh: Array,
-    fresh_words: Array,
-    new_pairs: int,
-    met_pair: Array,
-    met_word: Array,
-    met: int,
-    most_pairs: int,
+    words: _Words, link: int, end: int, merge: _Merge, pairs: Array, fresh: _Fresh, counts: tuple[int, int, int], most_pairs: int
 ) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
     """Merge a pair in the words of a chain, from a link on: `(link, used, new_pairs, met)`.
 
-    It returns where the room may not do for one more word: no array is made anew in here, since numba counts the references to an
-    array that is, at each use, with an atomic instruction that takes longer than all else.
+    `counts`: the pairs in the table, those that the merge has made so far, and how often they were met (the last three of what is
+    returned). It returns where the room may not do for one more word: no array is made anew in here, since numba counts the
+    references to an array that is, at each use, with an atomic instruction that takes longer than all else.
     """
+    cells, chains = words.cells, words.chains
+    left, right, new, merged = merge.left, merge.right, merge.new, merge.number
+    used, new_pairs, met = counts
     limit = 2 * len(pairs) // 3
     while link < end:
         word = np.int64(chains[link])
         long = np.int64(cells[word])
         most: Any = min(long, most_pairs)
-        if used + most > limit or new_pairs + most > len(fresh) or met + most > len(met_pair):
+        if used + most > limit or new_pairs + most > len(fresh.pairs) or met + most > len(fresh.met_pair):
             break
         prefetch(cells, np.int64(chains[min(link + _AHEAD, end - 1)]))
         link += 1
@@ -221,14 +236,14 @@ def _merge_words(
                     used += 1
                 pairs[slot, 1] += weight
                 if pairs[slot, 2] >> 32 != merged:  # the first time in this merge: an entry, queued when it is done
-                    fresh[new_pairs], fresh_words[new_pairs] = pair, 0
+                    fresh.pairs[new_pairs], fresh.words[new_pairs] = pair, 0
                     pairs[slot, 2], pairs[slot, 3] = (merged << 32) | new_pairs, -1
                     new_pairs += 1
                 if pairs[slot, 3] != word:
                     pairs[slot, 3] = word
                     number = pairs[slot, 2] & 0xFFFFFFFF
-                    fresh_words[number] += 1
-                    met_pair[met], met_word[met] = number, word
+                    fresh.words[number] += 1
+                    fresh.met_pair[met], fresh.met_word[met] = number, word
                     met += 1
             cells[base + write] = new
             write += 1
@@ -249,33 +264,47 @@ def _settle(pairs: Array, heap: Array, queued: int) -> None:  # pragma: no cover
 
 @leaf
 def _queue(
-    pairs: Array,
-    heap: Array,
-    queued: int,
-    chain: Array,
-    chains: Array,
-    entries: int,
-    fresh: Array,
-    fresh_words: Array,
-    new_pairs: int,
-    met_pair: Array,
-    met_word: Array,
-    met: int,
+    pairs: Array, heap: Array, queued: int, chain: Array, chains: Array, entries: int, fresh: _Fresh, new_pairs: int, met: int
 ) -> int:  # pragma: no cover - compiled
     """Queue the pairs that a merge has made, with their words; how many entries the queue then has."""
     for number in range(new_pairs):
         begin = chain[entries + number]
-        chain[entries + number + 1] = begin + fresh_words[number]
-        fresh_words[number] = begin
-        count = pairs[_slot_of(pairs, fresh[number]), 1]
+        chain[entries + number + 1] = begin + fresh.words[number]
+        fresh.words[number] = begin
+        count = pairs[_slot_of(pairs, fresh.pairs[number]), 1]
         if count > 0:
-            _sift_up(heap, queued, count, fresh[number], entries + number)
+            _sift_up(heap, queued, count, fresh.pairs[number], entries + number)
             queued += 1
     for index in range(met):
-        number = met_pair[index]
-        chains[fresh_words[number]] = met_word[index]
-        fresh_words[number] += 1
+        number = fresh.met_pair[index]
+        chains[fresh.words[number]] = fresh.met_word[index]
+        fresh.words[number] += 1
     return queued
+
+
+@leaf
+def _token_slot(slots: Array, starts: Array, text: Array, begin: int, end: int) -> Any:  # pragma: no cover - compiled
+    """The slot of the token whose bytes are `text[begin:end]`, or the empty one where it belongs; a slot has a token's number."""
+    mask = len(slots) - 1
+    slot = np.int64(hash_bytes(text, begin, end) & np.uint64(mask))
+    while slots[slot] >= 0:
+        other = np.int64(slots[slot])
+        if starts[other + 1] - starts[other] == end - begin:
+            same = True
+            for index in range(end - begin):
+                if text[starts[other] + index] != text[begin + index]:
+                    same = False
+                    break
+            if same:
+                break
+        slot = (slot + 1) & mask
+    return slot
+
+
+@kernel
+def _roomier(fresh: _Fresh, pairs: int, met: int) -> _Fresh:  # pragma: no cover - compiled
+    """The same with room for so many pairs and meetings, or more."""
+    return _Fresh(_longer(fresh.pairs, pairs), _longer(fresh.words, pairs), _longer(fresh.met_pair, met), _longer(fresh.met_word, met))
 
 
 @kernel
@@ -303,20 +332,16 @@ def _learn(
     token_slots = np.full(1024, -1, np.int32)
     while len(token_slots) < 4 * size:
         token_slots = np.full(2 * len(token_slots), -1, np.int32)
-    token_mask = len(token_slots) - 1
     token_starts, token_bytes = np.zeros(size + 257, np.int64), np.empty(max(1 << 16, 16 * size), np.uint8)
     tokens = len(text_starts) - 1
     for token in range(tokens):
         token_starts[token + 1] = text_starts[token + 1]
         for index in range(text_starts[token], text_starts[token + 1]):
             token_bytes[index] = text[index]
-        slot = np.int64(hash_bytes(token_bytes, token_starts[token], token_starts[token + 1]) & np.uint64(token_mask))
-        while token_slots[slot] >= 0:
-            slot = (slot + 1) & token_mask
-        token_slots[slot] = token
+        token_slots[_token_slot(token_slots, token_starts, token_bytes, token_starts[token], token_starts[token + 1])] = token
     # The pairs that a merge makes, in how many words each, and those words in the order in which they are met.
-    fresh, fresh_words = np.empty(1 << 10, np.int64), np.empty(1 << 10, np.int64)
-    met_pair, met_word = np.empty(1 << 12, np.int32), np.empty(1 << 12, np.uint32)
+    fresh = _Fresh(np.empty(1 << 10, np.int64), np.empty(1 << 10, np.int64), np.empty(1 << 12, np.int32), np.empty(1 << 12, np.uint32))
+    words = _Words(cells, chains)
     while tokens < size and queued > 0:
         _settle(pairs, heap, queued)
         count, pair, entry = heap[0, 0], heap[0, 1], heap[0, 2]
@@ -336,20 +361,8 @@ def _learn(
             for index in range(token_starts[part], token_starts[part + 1]):
                 token_bytes[end] = token_bytes[index]
                 end += 1
-        slot = np.int64(hash_bytes(token_bytes, begin, end) & np.uint64(token_mask))
-        new = np.int64(-1)
-        while token_slots[slot] >= 0:
-            other = np.int64(token_slots[slot])
-            if token_starts[other + 1] - token_starts[other] == long:
-                same = True
-                for index in range(long):
-                    if token_bytes[token_starts[other] + index] != token_bytes[begin + index]:
-                        same = False
-                        break
-                if same:
-                    new = other
-                    break
-            slot = (slot + 1) & token_mask
+        slot = _token_slot(token_slots, token_starts, token_bytes, begin, end)
+        new = np.int64(token_slots[slot])
         if new < 0:
             new = np.int64(tokens)
             token_slots[slot] = new
@@ -359,42 +372,24 @@ def _learn(
             made = _longer(made, 0)
         made[merged, 0], made[merged, 1], made[merged, 2] = left, right, new
         merged += 1
+        merge = _Merge(left, right, new, np.int64(merged))
         new_pairs, met, link, end = 0, 0, chain[entry], chain[entry + 1]
         most_pairs = np.int64(2 * tokens + 1)  # all have the new token
         while link < end:
-            most: Any = min(np.int64(cells[chains[link]]), most_pairs)  # pairs that come up in the next word, at most
+            most: Any = min(np.int64(cells[words.chains[link]]), most_pairs)  # pairs that come up in the next word, at most
             if 3 * (used + most) >= 2 * len(pairs):
                 pairs = _rehash(pairs)
-            if new_pairs + most > len(fresh):
-                fresh, fresh_words = _longer(fresh, new_pairs + most), _longer(fresh_words, new_pairs + most)
-            if met + most > len(met_pair):
-                met_pair, met_word = _longer(met_pair, met + most), _longer(met_word, met + most)
-            link, used, new_pairs, met = _merge_words(
-                cells,
-                chains,
-                link,
-                end,
-                left,
-                right,
-                new,
-                merged,
-                pairs,
-                used,
-                fresh,
-                fresh_words,
-                new_pairs,
-                met_pair,
-                met_word,
-                met,
-                most_pairs,
-            )
-        if filled + met > len(chains):
-            chains = _longer(chains, filled + met)
+            if new_pairs + most > len(fresh.pairs) or met + most > len(fresh.met_pair):
+                fresh = _roomier(fresh, new_pairs + most, met + most)
+            counts_so_far = used, new_pairs, met
+            link, used, new_pairs, met = _merge_words(words, link, end, merge, pairs, fresh, counts_so_far, most_pairs)
+        if filled + met > len(words.chains):
+            words = _Words(cells, _longer(words.chains, filled + met))
         if entries + new_pairs >= len(chain):
             chain = _longer(chain, entries + new_pairs + 1)
         if queued + new_pairs > len(heap):
             heap = _longer(heap, queued + new_pairs)
-        queued = _queue(pairs, heap, queued, chain, chains, entries, fresh, fresh_words, new_pairs, met_pair, met_word, met)
+        queued = _queue(pairs, heap, queued, chain, words.chains, entries, fresh, new_pairs, met)
         entries += new_pairs
         filled += met
     return made[:merged], token_starts[: tokens + 1], token_bytes[: token_starts[tokens]]

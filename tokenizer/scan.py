@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernel import characters as char
 from kernel.compile import leaf
 
 CODE_POINTS = 0x110000
@@ -59,13 +60,13 @@ def _all_allowed(offsets: Offsets, data: Bytes, allowed: Flags, out: Flags) -> N
                 bits = np.uint8(0)
                 for index in range(_STRIDE):
                     bits |= data[at + index]
-                if bits < 0x80:
+                if bits < char.ASCII_END:
                     at += _STRIDE
                     continue
             # Some byte of the next stride is not ASCII: go through them one by one.
             stop = min(end, at + _STRIDE)
             while at < stop and good:
-                if data[at] < 0x80:
+                if data[at] < char.ASCII_END:
                     good = allowed[data[at]]
                     at += 1
                 else:

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kernel import characters as char
 from kernel.compile import leaf
+from kernel.utf8 import decode, width_at
 from tokenizer.classes import LETTER, NUMBER, OTHER, SPACE
 
 Bytes = npt.NDArray[np.uint8]
@@ -32,32 +34,12 @@ RIGHT_GROUPS = rf"{LEFT_GROUPS}(?=(?:\p{{N}}{{3}}){{0,{GROUPS}}}(?!\p{{N}}))|{LE
 # The library looks through a whole pre-token for every merge that it makes in it: the time for one without end (DNA, encoded
 # data, a script without spaces) grows with its square. In training, no word is as long as this many characters.
 LONGEST_RUN = 1000
-_LONG_S = 0x17F  # which equals an s where case is ignored
-
-
-@leaf
-def width_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
-    """Bytes of the character that starts here, in valid UTF-8."""
-    first = data[at]
-    return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 @leaf
 def code_at(data: Bytes, at: int) -> Place:  # pragma: no cover - compiled
     """The code point that starts here, in valid UTF-8."""
-    first = np.int64(data[at])
-    if first < 0x80:
-        return first
-    if first < 0xE0:
-        return ((first & 0x1F) << 6) | np.int64(data[at + 1] & 0x3F)
-    if first < 0xF0:
-        return ((first & 0x0F) << 12) | (np.int64(data[at + 1] & 0x3F) << 6) | np.int64(data[at + 2] & 0x3F)
-    return (
-        ((first & 0x07) << 18)
-        | (np.int64(data[at + 1] & 0x3F) << 12)
-        | (np.int64(data[at + 2] & 0x3F) << 6)
-        | np.int64(data[at + 3] & 0x3F)
-    )
+    return decode(data, at)[0]
 
 
 @leaf
@@ -80,19 +62,19 @@ def _contraction(data: Bytes, at: int, end: int, any_case: bool) -> Place:  # pr
         return -1
     first = data[at + 1]
     if any_case:
-        if code_at(data, at + 1) == _LONG_S:
+        if code_at(data, at + 1) == char.LONG_S:
             return at + 3
-        first |= 0x20
-        if data[at + 1] >= 0x80:
+        first |= char.CASE
+        if data[at + 1] >= char.ASCII_END:
             return -1
-    if first == 0x73 or first == 0x74 or first == 0x6D or first == 0x64:
+    if first == char.s or first == char.t or first == char.m or first == char.d:
         return at + 2
-    if at + 2 >= end or data[at + 2] >= 0x80:
+    if at + 2 >= end or data[at + 2] >= char.ASCII_END:
         return -1
     second = data[at + 2]
     if any_case:
-        second |= 0x20
-    if (first == 0x72 and second == 0x65) or (first == 0x76 and second == 0x65) or (first == 0x6C and second == 0x6C):
+        second |= char.CASE
+    if (first == char.r and second == char.e) or (first == char.v and second == char.e) or (first == char.l and second == char.l):
         return at + 3
     return -1
 
@@ -110,12 +92,12 @@ def _spaces(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma:
 @leaf
 def gpt2_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragma: no cover - compiled
     r"""`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+` (marks are classed with the others)."""
-    if data[at] == 0x27:
+    if data[at] == char.APOSTROPHE:
         found = _contraction(data, at, end, False)
         if found >= 0:
             return found
     begin = at
-    if data[at] == 0x20 and at + 1 < end:
+    if data[at] == char.SPACE and at + 1 < end:
         begin = at + 1
     kind = _class_at(data, begin, classes)
     if kind == SPACE:
@@ -145,7 +127,7 @@ def _digits(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Plac
 @leaf
 def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> Place:  # pragma: no cover - compiled
     """The alternatives of `train.modern_pattern`, in their order (marks are classed with letters or with the others)."""
-    if data[at] == 0x27:
+    if data[at] == char.APOSTROPHE:
         found = _contraction(data, at, end, True)
         if found >= 0:
             return found
@@ -156,16 +138,16 @@ def modern_end(data: Bytes, at: int, end: int, classes: Bytes, digits: int) -> P
         return _digits(data, at, end, classes, digits)
     following = at + width_at(data, at)
     after = _class_at(data, following, classes) if following < end else -1
-    if after == LETTER and data[at] != 0x0D and data[at] != 0x0A:
+    if after == LETTER and data[at] != char.CARRIAGE_RETURN and data[at] != char.LINE_FEED:
         return _run(data, following, end, classes, LETTER)
-    if kind == OTHER or (data[at] == 0x20 and after == OTHER):
+    if kind == OTHER or (data[at] == char.SPACE and after == OTHER):
         stop = _run(data, following, end, classes, OTHER)
-        while stop < end and (data[stop] == 0x0D or data[stop] == 0x0A):
+        while stop < end and (data[stop] == char.CARRIAGE_RETURN or data[stop] == char.LINE_FEED):
             stop += 1
         return stop
     stop, line_end = at, -1
     while stop < end and _class_at(data, stop, classes) == SPACE:
-        if data[stop] == 0x0D or data[stop] == 0x0A:
+        if data[stop] == char.CARRIAGE_RETURN or data[stop] == char.LINE_FEED:
             line_end = stop + 1
         stop += width_at(data, stop)
     return line_end if line_end >= 0 else _spaces(data, at, end, classes)
@@ -192,10 +174,10 @@ def piece_end(data: Bytes, at: int, end: int, classes: Bytes) -> Place:  # pragm
             return end
         last = safe + LONGEST_RUN - 1
         back = last
-        while back >= safe and back >= looked and data[back] != 0x20 and data[back] != 0x0A:
+        while back >= safe and back >= looked and data[back] != char.SPACE and data[back] != char.LINE_FEED:
             back -= 1
         looked = last + 1
-        if back >= safe and back >= 0 and (data[back] == 0x20 or data[back] == 0x0A):
+        if back >= safe and back >= 0 and (data[back] == char.SPACE or data[back] == char.LINE_FEED):
             safe = back + 1
             continue
         count, place = 0, safe
@@ -216,9 +198,9 @@ def removed_end(
     data: Bytes, at: int, end: int, space_runs: int, placeholders: Bytes, ends: npt.NDArray[np.int64]
 ) -> Place:  # pragma: no cover - compiled
     """The end of the added word that begins at `at` (a run of 2 to `space_runs` spaces, a placeholder); -1 where none does."""
-    if data[at] == 0x20:
+    if data[at] == char.SPACE:
         stop = at
-        while stop < end and stop - at < space_runs and data[stop] == 0x20:
+        while stop < end and stop - at < space_runs and data[stop] == char.SPACE:
             stop += 1
         return stop if stop - at > 1 else -1
     if data[at] == placeholders[0]:
@@ -243,7 +225,7 @@ def segment_end(
 ) -> Place:  # pragma: no cover - compiled
     """Where the text that begins at `at` stops before an added word, or ends."""
     while at < end:
-        if (data[at] == 0x20 or data[at] == placeholders[0]) and removed_end(data, at, end, space_runs, placeholders, ends) >= 0:
+        if (data[at] == char.SPACE or data[at] == placeholders[0]) and removed_end(data, at, end, space_runs, placeholders, ends) >= 0:
             return at
         at += 1
     return end
@@ -257,7 +239,7 @@ def in_normal_form(
     for text in range(len(offsets) - 1):
         at, end, before, good = offsets[text], offsets[text + 1], 0, True
         while at < end and good:
-            if data[at] < 0x80:
+            if data[at] < char.ASCII_END:
                 before = 0
                 at += 1
                 continue
@@ -280,7 +262,7 @@ def _cut_numbers(
         at, end = offsets[text], offsets[text + 1]
         while at < end:
             byte = data[at]
-            if byte < 0x80 and (byte < 0x30 or byte > 0x39):
+            if byte < char.ASCII_END and (byte < char.ZERO or byte > char.NINE):
                 at += 1
                 continue
             start, digits = at, 0

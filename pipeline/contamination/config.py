@@ -1,6 +1,6 @@
 """Contamination: text of evaluation sets in the corpus, found by n-grams of words, dropped or cut, and reported.
 
-Words are those of `pipeline.dedup.shingles`: case, punctuation and spacing do not hide a copy. An item of fewer words than an
+Words are those of `kernel.words`: case, punctuation and spacing do not hide a copy. An item of fewer words than an
 n-gram is looked for whole, if it has at least `shortest`; shorter ones are counted as "too short", and not looked for.
 
 Presets, and where ours departs from what they are named for:

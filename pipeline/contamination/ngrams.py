@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernel.compile import kernel
+from kernel import characters as char
+from kernel.compile import kernel, leaf
 from kernel.hashing import fmix64
+from kernel.table import Table, key_of, slot_of, table_of
 from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
-from pipeline.dedup.shingles import BASE, most_units, power, shingles_of, word_spans, word_units
+from kernel.words import BASE, most_units, power, shingles_of, word_spans, word_units
 
 U64 = npt.NDArray[np.uint64]
 
@@ -69,38 +71,31 @@ def ngrams_with_letters(text: str, length: int) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class NgramSet:
-    """A hash table of n-grams: `slots` uint64 (a power of two of them), `number` int32 of the n-gram in each slot, -1 if none.
+    """A set of n-grams to look up: a table of their hashes and numbers, and what comes before it.
 
     `sieve` uint64 is a bitmap over some of the hash's bits that fits a core's cache: most words of most texts end there.
+    `lengths` int64: the n that occur, in words.
     """
 
-    slots: U64
-    number: npt.NDArray[np.int32]
+    table: Table
     sieve: U64
     lengths: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, hashes: U64, lengths: npt.NDArray[np.int64]) -> NgramSet:
         """The set of these n-grams (each once); n-gram `i` is number `i`. `lengths`: those that occur, in words."""
-        size = 1 << max(4, int(2 * len(hashes)).bit_length())
-        slots, number = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
         bits = 1 << min(23, max(9, int(8 * len(hashes)).bit_length()))
         sieve = np.zeros(bits // 64, np.uint64)
-        _fill(hashes, slots, number, sieve)
-        return cls(slots, number, sieve, np.sort(lengths))
+        _mark(hashes, sieve)
+        return cls(table_of(hashes, np.arange(len(hashes), dtype=np.int32), room=2), sieve, np.sort(lengths))
 
 
-@kernel
-def _fill(hashes: U64, slots: U64, number: npt.NDArray[np.int32], sieve: U64) -> None:  # pragma: no cover - compiled
-    mask, bits = np.uint64(len(slots) - 1), np.uint64(len(sieve) * 64 - 1)
+@leaf
+def _mark(hashes: U64, sieve: U64) -> None:  # pragma: no cover - compiled
+    bits = np.uint64(len(sieve) * 64 - 1)
     for index in range(len(hashes)):
-        value = hashes[index]
-        bit = (value >> np.uint64(40)) & bits
+        bit = (hashes[index] >> np.uint64(40)) & bits
         sieve[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-        slot = value & mask
-        while number[slot] >= 0:
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot], number[slot] = value, index
 
 
 @kernel
@@ -110,8 +105,7 @@ def _find(
     classes: Bytes,
     lower: npt.NDArray[np.uint32],
     lengths: Offsets,
-    slots: U64,
-    number: npt.NDArray[np.int32],
+    table: Table,
     sieve: U64,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Offsets, Offsets]:  # pragma: no cover - compiled
     room = most_units(offsets, True)
@@ -119,7 +113,8 @@ def _find(
     powers = np.empty(len(lengths), np.uint64)
     for index in range(len(lengths)):
         powers[index] = power(lengths[index])
-    mask, bits = np.uint64(len(slots) - 1), np.uint64(len(sieve) * 64 - 1)
+    keys, numbers = table.keys, table.values
+    bits = np.uint64(len(sieve) * 64 - 1)
     documents, found = np.empty(256, np.int32), np.empty(256, np.int32)
     begins, ends = np.empty(256, np.int64), np.empty(256, np.int64)
     size = 0
@@ -129,7 +124,7 @@ def _find(
             length = lengths[index]
             value = np.uint64(0)
             for word in range(count):
-                value = value * np.uint64(BASE) + units[word]
+                value = value * BASE + units[word]
                 if word >= length:
                     value -= units[word - length] * powers[index]
                 if word < length - 1:
@@ -138,15 +133,14 @@ def _find(
                 bit = (key >> np.uint64(40)) & bits
                 if not (sieve[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
                     continue
-                slot = key & mask
-                while number[slot] >= 0 and slots[slot] != key:
-                    slot = (slot + np.uint64(1)) & mask
-                if number[slot] < 0:
+                key = key_of(key)
+                slot = slot_of(keys, key)
+                if keys[slot] != key:
                     continue
                 if size == len(found):
                     documents, found = np.append(documents, documents), np.append(found, found)
                     begins, ends = np.append(begins, begins), np.append(ends, ends)
-                documents[size], found[size] = document, number[slot]
+                documents[size], found[size] = document, numbers[slot]
                 begins[size], ends[size] = begin[word - length + 1], end[word]
                 size += 1
     return documents[:size].copy(), found[:size].copy(), begins[:size].copy(), ends[:size].copy()
@@ -165,7 +159,7 @@ class Matches:
 def find_ngrams(texts: pa.Array | pa.ChunkedArray, ngrams: NgramSet) -> Matches:
     """Every occurrence in the texts of an n-gram of the set, by document, then length, then place."""
     offsets, data = utf8_view(texts)
-    return Matches(*_find(offsets, data, *tables(), ngrams.lengths, ngrams.slots, ngrams.number, ngrams.sieve))
+    return Matches(*_find(offsets, data, *tables(), ngrams.lengths, ngrams.table, ngrams.sieve))
 
 
 @kernel
@@ -189,10 +183,10 @@ def _lines_around(
             line_begin[index], line_end[index], runs[index] = line_begin[index - 1], line_end[index - 1], runs[index - 1]
             continue
         first = at
-        while first > start and data[first - 1] != 10:
+        while first > start and data[first - 1] != char.LINE_FEED:
             first -= 1
         last = at
-        while last < stop and data[last] != 10:
+        while last < stop and data[last] != char.LINE_FEED:
             last += 1
         last = min(stop, last + 1)
         count = word_units(data, first, last, classes, lower, units)

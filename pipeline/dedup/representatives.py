@@ -13,14 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kernel.compile import kernel
+from kernel.compile import kernel, leaf
 from kernel.utf8 import Offsets
+from kernel.words import U32
 from pipeline.dedup.members import MEMBERS
-from pipeline.dedup.shingles import U32
 from pipeline.dedup.shuffle import Layout, gather
 from pipeline.dedup.signing import Signing, band_hashes, matrix
 from pipeline.dedup.verdict import group_columns
@@ -37,7 +38,7 @@ Floats = npt.NDArray[np.float64]
 # --- who stays -------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@leaf
 def jaccard(sets: U32, a: int, a_end: int, b: int, b_end: int) -> float:  # pragma: no cover - compiled
     """Jaccard similarity of two sorted sets, `sets[a:a_end]` and `sets[b:b_end]`; 0 where both are empty."""
     total, both = (a_end - a) + (b_end - b), 0
@@ -50,7 +51,7 @@ def jaccard(sets: U32, a: int, a_end: int, b: int, b_end: int) -> float:  # prag
     return similarity
 
 
-@kernel
+@leaf
 def _agreement(signatures: U32, a: int, b: int) -> float:  # pragma: no cover - compiled
     equal = 0
     for k in range(signatures.shape[1]):
@@ -59,41 +60,81 @@ def _agreement(signatures: U32, a: int, b: int) -> float:  # pragma: no cover - 
     return share
 
 
-@kernel
-def _anchor(
-    order: Offsets,
-    fixed: Flags,
-    bands: Offsets,
-    signatures: U32,
-    begin: Offsets,
-    end: Offsets,
-    sets: U32,
-    threshold: float,
-    floor: float,
-    verify: bool,
-    transitive: bool,
-    compare: int,
-    anchor: Offsets,
-    similarity: Floats,
-    estimate: Floats,
-) -> tuple[int, int]:  # pragma: no cover - compiled
-    """Fill `anchor`, `similarity`, `estimate`; returns comparisons of sets, and documents left out of a full band's list.
+class _Members(NamedTuple):
+    """The members of some components; see `decide`."""
 
-    `order`: the members, each component's together, the preferred first. `bands` (members, bands): the number of each band,
-    -1 where no other member has it.
-    """
-    members, width = bands.shape
+    order: Offsets
+    fixed: Flags
+    bands: Offsets  # (members, bands): the number of each band, -1 where no other member has it
+    signatures: U32
+    begin: Offsets
+    end: Offsets
+    sets: U32
+
+
+class _Comparing(NamedTuple):
+    """How they are compared; see `Rule`."""
+
+    threshold: float
+    floor: float
+    verify: bool
+    transitive: bool
+    compare: int
+
+
+class _Outcome(NamedTuple):
+    """What is decided of each member; see `Decided`."""
+
+    anchor: Offsets
+    similarity: Floats
+    estimate: Floats
+
+
+@leaf
+def _root(parent: Offsets, place: int) -> int:  # pragma: no cover - compiled
+    """The root of a cluster's tree, paths halved on the way."""
+    while parent[place] != place:
+        parent[place] = parent[parent[place]]
+        place = parent[place]
+    return place
+
+
+@leaf
+def _lead(members: _Members, verify: bool, parent: Offsets, outcome: _Outcome) -> None:  # pragma: no cover - compiled
+    """Transitive: each member of a cluster becomes a duplicate of the preferred one."""
+    for position in range(len(members.order)):
+        node, root = members.order[position], position
+        while parent[root] != root:
+            root = parent[root]
+        if root != position and not members.fixed[node]:
+            leader = members.order[root]
+            outcome.anchor[node] = leader
+            outcome.estimate[node] = _agreement(members.signatures, node, leader)
+            outcome.similarity[node] = outcome.estimate[node]
+            if verify:
+                begin, end = members.begin, members.end
+                outcome.similarity[node] = jaccard(members.sets, begin[node], end[node], begin[leader], end[leader])
+
+
+@kernel
+def _anchor(members: _Members, rule: _Comparing, outcome: _Outcome) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Fill `outcome`; returns comparisons of sets, and documents left out of a full band's list."""
+    order, fixed, bands, signatures = members.order, members.fixed, members.bands, members.signatures
+    begin, end, sets = members.begin, members.end, members.sets
+    threshold, floor, verify, transitive = rule.threshold, rule.floor, rule.verify, rule.transitive
+    anchor, similarity, estimate = outcome.anchor, outcome.similarity, outcome.estimate
+    width = bands.shape[1]
     lists = bands.max() + 1 if bands.size else 0
     head, tail = np.full(lists, -1, np.int64), np.full(lists, -1, np.int64)
     length = np.zeros(lists, np.int64)
     entry = np.empty(1024, np.int64)  # members in the bands' lists
     following = np.empty(1024, np.int64)
     entries_used = 0
-    looked_at = np.full(members, -1, np.int64)
-    parent = np.arange(members)  # transitive: places in `order`
-    place = np.empty(members, np.int64)
+    looked_at = np.full(len(order), -1, np.int64)
+    parent = np.arange(len(order))  # transitive: places in `order`
+    place = np.empty(len(order), np.int64)
     compared = left_out = 0
-    for position in range(members):
+    for position in range(len(order)):
         node = order[position]
         place[node] = position
         anchor[node] = node
@@ -108,13 +149,7 @@ def _anchor(
                         continue
                     looked_at[other] = node
                     if transitive:
-                        one, two = position, place[other]
-                        while parent[one] != one:
-                            parent[one] = parent[parent[one]]
-                            one = parent[one]
-                        while parent[two] != two:
-                            parent[two] = parent[parent[two]]
-                            two = parent[two]
+                        one, two = _root(parent, position), _root(parent, place[other])
                         if one == two:
                             continue
                     guess = _agreement(signatures, node, other)
@@ -137,7 +172,7 @@ def _anchor(
                 number = bands[node, band]
                 if number < 0:
                     continue
-                if length[number] >= compare:
+                if length[number] >= rule.compare:
                     full = True
                     continue
                 if entries_used == len(entry):
@@ -153,17 +188,7 @@ def _anchor(
                 entries_used += 1
             left_out += full
     if transitive:
-        for position in range(members):
-            node, root = order[position], position
-            while parent[root] != root:
-                root = parent[root]
-            if root != position and not fixed[node]:
-                leader = order[root]
-                anchor[node] = leader
-                estimate[node] = _agreement(signatures, node, leader)
-                similarity[node] = estimate[node]
-                if verify:
-                    similarity[node] = jaccard(sets, begin[node], end[node], begin[leader], end[leader])
+        _lead(members, verify, parent, outcome)
     return compared, left_out
 
 
@@ -218,9 +243,10 @@ def decide(
     anchor, similarity, estimate = np.empty(members, np.int64), np.zeros(members), np.zeros(members)
     floor = rule.floor(signatures.shape[1])
     compared, left_out = _anchor(
-        order, fixed, bands, signatures, begin, end, sets,
-        rule.threshold, floor, rule.verify, rule.transitive, rule.compare, anchor, similarity, estimate,
-    )  # fmt: skip
+        _Members(order, fixed, bands, signatures, begin, end, sets),
+        _Comparing(rule.threshold, floor, rule.verify, rule.transitive, rule.compare),
+        _Outcome(anchor, similarity, estimate),
+    )
     return Decided(anchor, similarity, estimate, compared, left_out)
 
 

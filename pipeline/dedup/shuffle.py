@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from kernel.hashing import FMIX_FIRST, GOLDEN
 from pipeline.workdir.dataset import Manifest, Workdir, to_ipc
 from pipeline.workdir.errors import CorruptData
 
@@ -46,9 +47,9 @@ def bucket_of(hashes: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.in
 
 def hash_ordinals(ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     """A well mixed 64-bit hash of each number: Fibonacci hashing, and its high half folded in."""
-    value = ordinals.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    value = ordinals.astype(np.uint64) * GOLDEN
     value ^= value >> np.uint64(32)
-    return value * np.uint64(0xFF51AFD7ED558CCD)
+    return value * FMIX_FIRST
 
 
 def scatter(columns: Columns, bucket: npt.NDArray[np.integer[Any]], buckets: int) -> pa.Buffer:

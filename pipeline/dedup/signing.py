@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernel.hashing import FMIX_FIRST, GOLDEN
+from kernel.words import BASE
 from pipeline.dedup.shingles import Unit
 from pipeline.dedup.shuffle import buckets_for
 from pipeline.workdir.dataset import Manifest
@@ -40,11 +42,11 @@ def band_hashes(signature: npt.NDArray[np.uint32], bands: int, rows: int) -> npt
     hashes = np.empty((documents, bands), np.uint64)
     for band in range(bands):
         part = np.ascontiguousarray(signature[:, band * rows : (band + 1) * rows]).astype(np.uint64)
-        value = np.full(documents, 0x9E3779B97F4A7C15 * (band + 1) & 0xFFFFFFFFFFFFFFFF, np.uint64)
+        value = np.full(documents, int(GOLDEN) * (band + 1) & 0xFFFFFFFFFFFFFFFF, np.uint64)
         for column in range(rows):
-            value = (value ^ part[:, column]) * np.uint64(0x9FB21C651E98DF25)
+            value = (value ^ part[:, column]) * BASE
             value ^= value >> np.uint64(32)
-        value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+        value = (value ^ (value >> np.uint64(33))) * FMIX_FIRST
         hashes[:, band] = value ^ (value >> np.uint64(33))
     return hashes
 

@@ -1,6 +1,6 @@
 """Substrings that occur elsewhere in the corpus, as cuts (Lee et al. 2022, arXiv 2107.06499: "exact substring", 50 tokens).
 
-Tokens here are words (see `pipeline.dedup.shingles`): what is cut does not depend on a tokenizer that is yet to be trained.
+Tokens here are words (see `kernel.words`): what is cut does not depend on a tokenizer that is yet to be trained.
 Where Lee et al. build a suffix array of the whole corpus, ours finds the same repeats by hashes, in two rounds over hash
 partitions, so that memory is bounded by the partition:
 
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from kernel.compile import kernel
 from kernel.utf8 import Bytes, Offsets, tables
-from pipeline.dedup.shingles import most_units, shingles_of, word_spans, word_units
+from kernel.words import most_units, shingles_of, word_spans, word_units
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.workdir.cuts import original

@@ -13,64 +13,79 @@ are searched for (javascript, cookies, lorem ipsum) are English.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from kernel.compile import kernel
+from kernel.compile import leaf
 from pipeline.filters.check import Family, Judged, Judgement
 from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
 from pipeline.measure.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
 from pipeline.workdir.cuts import Cuts, unite
 
+_STAYS, _LONG_WORD, _NO_MARK, _FEW_WORDS, _SCRIPT, _ABOUT_POLICIES = range(6)  # why a line is cut; in words:
 _REASONS = ("", "with too long a word", "without terminal punctuation", "of too few words", "with javascript", "about policies")
 
 
-@kernel
+_SENTENCES, _LOREM_IPSUM, _CURLY_BRACKETS = range(3)  # what is found in the lines that stay
+
+
+class _Lines(NamedTuple):
+    """The columns of `pipeline.measure.lines` that are looked at: an entry a line."""
+
+    words: npt.NDArray[np.uint16]
+    longest: npt.NDArray[np.uint16]
+    sentences: npt.NDArray[np.uint16]
+    flags: npt.NDArray[np.uint16]
+
+
+class _Settings(NamedTuple):
+    """The fields of `C4Rules` of these names."""
+
+    terminal_punctuation: bool
+    min_line_words: int
+    max_word_length: int
+    javascript: bool
+    policy: bool
+    lorem_ipsum: bool
+    curly_bracket: bool
+
+
+@leaf
 def _judge(
-    offsets: npt.NDArray[np.int64],
-    words: npt.NDArray[np.uint16],
-    longest: npt.NDArray[np.uint16],
-    sentences: npt.NDArray[np.uint16],
-    flags: npt.NDArray[np.uint16],
-    terminal: bool,
-    min_words: int,
-    max_word: int,
-    javascript: bool,
-    policy: bool,
-    lorem: bool,
-    curly: bool,
-    reason: npt.NDArray[np.uint8],
-    found: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64], lines: _Lines, rules: _Settings, reason: npt.NDArray[np.uint8], found: npt.NDArray[np.int64]
 ) -> None:  # pragma: no cover - compiled
-    """`reason` (lines): why each is cut, 0 where it stays; `found` (documents, 3): sentences, lorem ipsum, curly bracket."""
+    """`reason` (lines): why each is cut, 0 where it stays; `found` (documents, 3): sentences, lorem ipsum, curly brackets."""
+    words, longest, sentences, flags = lines.words, lines.longest, lines.sentences, lines.flags
     for document in range(len(offsets) - 1):
         stays = True  # whether the last line that is not blank does
         for line in range(offsets[document], offsets[document + 1]):
             mark = flags[line]
             if words[line] == 0:
-                reason[line] = 0 if stays and line > offsets[document] else 3
+                reason[line] = _STAYS if stays and line > offsets[document] else _FEW_WORDS
                 continue
-            why = 0
-            if longest[line] > max_word:
-                why = 1
-            elif terminal and (not mark & TERMINAL_MARK or mark & ELLIPSIS):
-                why = 2
-            elif words[line] < min_words:
-                why = 3
-            elif lorem and mark & LOREM_IPSUM:
-                found[document, 1] += 1
-            elif javascript and mark & JAVASCRIPT:
-                why = 4
-            elif curly and mark & CURLY_BRACKET:
-                found[document, 2] += 1
-            elif policy and mark & POLICY:
-                why = 5
+            why = _STAYS
+            if longest[line] > rules.max_word_length:
+                why = _LONG_WORD
+            elif rules.terminal_punctuation and (not mark & TERMINAL_MARK or mark & ELLIPSIS):
+                why = _NO_MARK
+            elif words[line] < rules.min_line_words:
+                why = _FEW_WORDS
+            elif rules.lorem_ipsum and mark & LOREM_IPSUM:
+                found[document, _LOREM_IPSUM] += 1
+            elif rules.javascript and mark & JAVASCRIPT:
+                why = _SCRIPT
+            elif rules.curly_bracket and mark & CURLY_BRACKET:
+                found[document, _CURLY_BRACKETS] += 1
+            elif rules.policy and mark & POLICY:
+                why = _ABOUT_POLICIES
             else:
-                found[document, 0] += sentences[line]
+                found[document, _SENTENCES] += sentences[line]
             reason[line] = why
-            stays = why == 0
+            stays = why == _STAYS
 
 
 class C4Rules(Family):
@@ -94,17 +109,17 @@ class C4Rules(Family):
         lines = LineColumns.of(statistics)
         reason = np.zeros(len(lines.bytes), np.uint8)
         found = np.zeros((statistics.num_rows, 3), np.int64)
-        _judge(
-            lines.offsets, lines.words, lines.longest_word, lines.sentences, lines.flags,
-            self.terminal_punctuation, self.min_line_words, self.max_word_length, self.javascript, self.policy,
-            self.lorem_ipsum, self.curly_bracket, reason, found,
-        )  # fmt: skip
+        columns = _Lines(lines.words, lines.longest_word, lines.sentences, lines.flags)
+        settings = _Settings(*(getattr(self, name) for name in _Settings._fields))
+        _judge(lines.offsets, columns, settings, reason, found)
         measured = lines.measured
         nothing = np.full(statistics.num_rows, np.nan)
-        sentences = found[:, 0].astype(np.float64)
+        sentences = found[:, _SENTENCES].astype(np.float64)
         judgements = [
-            Judgement("c4_lorem_ipsum", measured & (found[:, 1] > 0), nothing, nothing, ["lorem ipsum"] * statistics.num_rows),
-            Judgement("c4_curly_bracket", measured & (found[:, 2] > 0), nothing, nothing, ["a curly bracket"] * statistics.num_rows),
+            Judgement("c4_lorem_ipsum", measured & (found[:, _LOREM_IPSUM] > 0), nothing, nothing, ["lorem ipsum"] * statistics.num_rows),
+            Judgement(
+                "c4_curly_bracket", measured & (found[:, _CURLY_BRACKETS] > 0), nothing, nothing, ["a curly bracket"] * statistics.num_rows
+            ),
             Judgement(
                 "c4_sentences",
                 measured & (sentences < self.min_sentences),
@@ -112,7 +127,7 @@ class C4Rules(Family):
                 np.full(statistics.num_rows, float(self.min_sentences)),
             ),
         ]
-        cuts = line_cuts(lines, reason > 0)
+        cuts = line_cuts(lines, reason != _STAYS)
         if self.citations:
             document = np.repeat(np.arange(statistics.num_rows), np.diff(lines.citation_offsets))
             all_rows = np.concatenate([np.repeat(np.arange(statistics.num_rows), np.diff(cuts.offsets)), document])

@@ -29,6 +29,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from kernel import characters as char
 from kernel.compile import kernel
 from kernel.utf8 import Bytes, Offsets
 
@@ -101,39 +102,39 @@ def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no c
     """
     count, run, digits, size = 0, -1, 0, len(data)
     for at in range(size + 1):
-        byte = data[at] if at < size else np.uint8(10)
+        byte = data[at] if at < size else np.uint8(char.LINE_FEED)
         kind, begin = -1, at
-        if table[byte] & 16:
+        if table[byte] & _IN_NUMBER:
             if run < 0:
                 run, digits = at, 0
-            if table[byte] & 1:
+            if table[byte] & _DIGIT:
                 digits += 1
-            elif byte == 0x2E and at and at + 1 < size and table[data[at - 1]] & 1 and table[data[at + 1]] & 1:
+            elif byte == char.FULL_STOP and at and at + 1 < size and table[data[at - 1]] & _DIGIT and table[data[at + 1]] & _DIGIT:
                 begin = at - 1
-                while begin and at - begin < 4 and table[data[begin - 1]] & 1:
+                while begin and at - begin < 4 and table[data[begin - 1]] & _DIGIT:
                     begin -= 1
-                if at - begin < 4 and (begin == 0 or not (table[data[begin - 1]] & 4 or data[begin - 1] == 0x2E)):
+                if at - begin < 4 and (begin == 0 or not (table[data[begin - 1]] & _WORD or data[begin - 1] == char.FULL_STOP)):
                     dots, place = 0, at
-                    while place < size and place - begin < 16 and (table[data[place]] & 1 or data[place] == 0x2E):
-                        dots += data[place] == 0x2E
+                    while place < size and place - begin < 16 and (table[data[place]] & _DIGIT or data[place] == char.FULL_STOP):
+                        dots += data[place] == char.FULL_STOP
                         place += 1
                     if dots >= 3:
-                        kind = 1
+                        kind = _V4
         else:
             if run >= 0 and digits >= 7:
                 if count < len(out):
-                    out[count, 0], out[count, 1], out[count, 2] = 3, run, at
+                    out[count, 0], out[count, 1], out[count, 2] = _PHONE, run, at
                 count += 1
             run = -1
-            if byte == 0x40:
-                if at and at + 1 < size and table[data[at - 1]] & 8 and table[data[at + 1]] & 4:
-                    kind = 0
-            elif byte == 0x3A and at >= 4 and (data[at - 4] == 0x32 or data[at - 4] == 0x33):
+            if byte == char.AT_SIGN:
+                if at and at + 1 < size and table[data[at - 1]] & _LOCAL and table[data[at + 1]] & _WORD:
+                    kind = _EMAIL
+            elif byte == char.COLON and at >= 4 and (data[at - 4] == char.TWO or data[at - 4] == char.THREE):
                 begin = at - 4
-                if table[data[at - 3]] & table[data[at - 2]] & table[data[at - 1]] & 2 and (
-                    begin == 0 or not (table[data[begin - 1]] & 4 or data[begin - 1] == 0x3A or data[begin - 1] == 0x2E)
+                if table[data[at - 3]] & table[data[at - 2]] & table[data[at - 1]] & _HEX and (
+                    begin == 0 or not (table[data[begin - 1]] & _WORD or data[begin - 1] == char.COLON or data[begin - 1] == char.FULL_STOP)
                 ):
-                    kind = 2
+                    kind = _V6
         if kind >= 0:
             if count < len(out):
                 out[count, 0], out[count, 1], out[count, 2] = kind, begin, at

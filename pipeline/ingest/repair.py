@@ -31,6 +31,7 @@ from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
 from ftfy.chardata import CONTROL_CHARS, UTF8_DETECTOR_RE
 from pydantic import BaseModel, ConfigDict, Field
 
+from kernel import characters as char
 from kernel.compile import kernel
 from kernel.utf8 import Bytes, decode
 
@@ -145,6 +146,11 @@ def _members(characters: str) -> list[int]:
     return codes
 
 
+@kernel(inline="always")
+def _is_ligature(code: int) -> bool:  # pragma: no cover - compiled
+    return code == char.CAPITAL_LIGATURE_OE or code == char.SMALL_LIGATURE_OE
+
+
 @kernel
 def _scan(data: Bytes, begin: int, end: int, classes: Bytes) -> int:  # pragma: no cover - compiled
     """What is in the bytes from `begin` to `end`: an or of the bits above.
@@ -155,25 +161,29 @@ def _scan(data: Bytes, begin: int, end: int, classes: Bytes) -> int:  # pragma: 
     found, at, previous, last = 0, begin, np.int64(0), np.int64(0)
     while at < end:
         first = data[at]
-        if first < 0x80:
-            if first >= 0x30 and first != 0x3C and first != 0x7F:  # letters, digits, most marks
-                if previous and (last == 0x152 or last == 0x153) and not (0x41 <= first <= 0x5A or 0x61 <= first <= 0x7A):
+        if first < char.ASCII_END:
+            if first >= char.ZERO and first != char.LESS_THAN and first != char.DELETE:  # letters, digits, most marks
+                if previous and _is_ligature(last) and not char.is_letter(first):
                     found |= _SUSPECT
-            elif first == 0x0A:
-                if at > begin and (data[at - 1] == 0x20 or data[at - 1] == 0x09):
+            elif first == char.LINE_FEED:
+                if at > begin and (data[at - 1] == char.SPACE or data[at - 1] == char.TAB):
                     found |= _TRAILING
-                if previous and (last == 0x152 or last == 0x153):
+                if previous and _is_ligature(last):
                     found |= _SUSPECT
-            elif first == 0x0D:
+            elif first == char.CARRIAGE_RETURN:
                 found |= _RETURN
-            elif first == 0x26:
-                if at + 1 < end and (data[at + 1] == 0x23 or data[at + 1] >= 0x30):
+            elif first == char.AMPERSAND:
+                if at + 1 < end and (data[at + 1] == char.NUMBER_SIGN or data[at + 1] >= char.ZERO):
                     found |= _AMPERSAND
-            elif first == 0x3C:
+            elif first == char.LESS_THAN:
                 found |= _LESS
-            elif (first < 0x20 and first != 0x09) or first == 0x7F:
+            elif (first < char.SPACE and first != char.TAB) or first == char.DELETE:
                 found |= _CONTROL
-            if previous and first < 0x30 and (last == 0x152 or last == 0x153 or (first == 0x20 and (last == 0xC2 or last == 0xC3))):
+            if (
+                previous
+                and first < char.ZERO
+                and (_is_ligature(last) or (first == char.SPACE and (last == char.CAPITAL_A_CIRCUMFLEX or last == char.CAPITAL_A_TILDE)))
+            ):
                 found |= _SUSPECT
             previous = np.int64(0)
             at += 1
@@ -193,11 +203,11 @@ def _scan(data: Bytes, begin: int, end: int, classes: Bytes) -> int:  # pragma: 
                 found |= _UNCOMPOSED
             if kind & _LINE:
                 found |= _SEPARATOR
-        if previous and (last == 0x152 or last == 0x153):
+        if previous and _is_ligature(last):
             found |= _SUSPECT
         # 256 for a character of no category, so that what follows one of the letters above is still seen to follow it
         previous, last = np.int64(kind) | 256, code
-    if end > begin and (data[end - 1] == 0x20 or data[end - 1] == 0x09):
+    if end > begin and (data[end - 1] == char.SPACE or data[end - 1] == char.TAB):
         found |= _TRAILING
     return found
 
@@ -207,7 +217,7 @@ def _scan_lines(data: Bytes, classes: Bytes, out: Bytes) -> int:  # pragma: no c
     """For each line whether ftfy might change it (SUSPECT, AMPERSAND or CONTROL, as bits 1, 2 and 4); returns how many lines."""
     begin, lines = 0, 0
     for at in range(len(data) + 1):
-        if at == len(data) or data[at] == 0x0A:
+        if at == len(data) or data[at] == char.LINE_FEED:
             found = _scan(data, begin, at, classes)
             out[lines] = (1 if found & _SUSPECT else 0) | (2 if found & _AMPERSAND else 0) | (4 if found & _CONTROL else 0)
             lines += 1

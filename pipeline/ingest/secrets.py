@@ -64,8 +64,9 @@ from gibberish_detector import serializer
 from gibberish_detector.detector import Detector
 from pydantic import BaseModel, ConfigDict, Field
 
+from kernel import characters as char
 from kernel.compile import kernel
-from kernel.utf8 import decode
+from kernel.utf8 import decode, is_inside
 
 PIECE = 4096  # bytes of a line that are looked at together; longer lines are data, and patterns on them slow
 OVERLAP = 512  # bytes that two pieces of a line share, so that a secret is whole in one of them
@@ -179,15 +180,15 @@ def _scan(
         cut = False
         while at < size:
             byte = data[at]
-            if byte == 10:
+            if byte == char.LINE_FEED:
                 break
-            if at - start >= piece and (byte & 0xC0) != 0x80:
+            if at - start >= piece and not is_inside(byte):
                 cut = True
                 break
             if byte >= 0xC0 and odd[decode(data, at)[0]]:
                 triggers = _EVERY
             kind = classes[byte]
-            window = ((window << np.uint64(8)) | np.uint64(byte | 0x20)) & mask8
+            window = ((window << np.uint64(8)) | np.uint64(byte | char.CASE)) & mask8
             if kind & _IS_QUOTE and quoted:
                 if base64 >= 9 and hexes == base64:
                     triggers |= _HEX
@@ -226,10 +227,10 @@ def _scan(
                     triggers |= _WORD32
             else:
                 word = 0
-            if byte == 0x3A:  # ':'
+            if byte == char.COLON:
                 if url:
                     colon = True
-            elif byte == 0x40 and colon:  # '@'
+            elif byte == char.AT_SIGN and colon:
                 triggers |= _URL
             last3 = window & mask3
             if last3 == np.uint64(_SCHEME):
@@ -238,7 +239,7 @@ def _scan(
                 triggers |= _SLACK
             elif last3 == np.uint64(_EYJ):
                 triggers |= _JWT
-            if byte == 0x6B or byte == 0x4B:  # k: of hooks.slack
+            if byte == char.k or byte == char.K:  # of hooks.slack
                 if window == np.uint64(_KS_SLACK):
                     triggers |= _SLACK
             elif window == np.uint64(_AUTH):
@@ -252,7 +253,7 @@ def _scan(
             count += 1
         if cut:
             start = at - overlap
-            while (data[start] & 0xC0) == 0x80:
+            while is_inside(data[start]):
                 start -= 1
         else:
             start = at + 1

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernel import characters as char
 from kernel.compile import kernel
-from kernel.utf8 import Bytes, Offsets
+from kernel.utf8 import Bytes, Offsets, is_inside
+from pipeline.measure.columns import places
 
 COLUMNS = {
     "comments": "characters in comments and doc strings / characters",
@@ -25,6 +27,7 @@ COLUMNS = {
     "total_lines": "lines, blank ones too",
 }
 _INTEGERS = ("longest_encoded", "xml", "markup_text_characters", "total_lines")
+_AT = places(COLUMNS)
 
 # Tokens: up to two that begin a comment to the end of the line, and one pair around a comment; quotes of strings.
 _STYLES = {
@@ -78,13 +81,14 @@ def _style_table() -> tuple[Bytes, npt.NDArray[np.bool_]]:
     return tokens, quotes
 
 
+_BEGIN, _END, _SIZE = 2, 3, 4  # rows of a style's tokens, and the column of a token's size
 _TOKENS, _QUOTES = _style_table()
 _PYTHON = _NAMES.index("python")
 
 
 @kernel(inline="always")
 def _is_at(data: Bytes, at: int, end: int, token: Bytes) -> bool:  # pragma: no cover - compiled
-    size = int(token[4])
+    size = int(token[_SIZE])
     if size == 0 or at + size > end:
         return False
     for index in range(size):  # noqa: SIM110 - numba compiles loops, not generators
@@ -102,45 +106,47 @@ def _comment_characters(data: Bytes, start: int, end: int, style: int) -> int:  
     first_on_line = True
     while at < end:
         byte = data[at]
-        if byte == 10:
+        if byte == char.LINE_FEED:
             first_on_line = True
             at += 1
             continue
-        block = _is_at(data, at, end, tokens[2])
-        docstring = style == _PYTHON and (block or (byte == 0x27 and at + 2 < end and data[at + 1] == 0x27 and data[at + 2] == 0x27))
+        block = _is_at(data, at, end, tokens[_BEGIN])
+        docstring = style == _PYTHON and (
+            block or (byte == char.APOSTROPHE and at + 2 < end and data[at + 1] == char.APOSTROPHE and data[at + 2] == char.APOSTROPHE)
+        )
         if docstring:
             counts = first_on_line  # a string that stands alone; others are data
             quote = byte
             begin = at
             at += 3
             while at < end and not (data[at] == quote and at + 2 < end and data[at + 1] == quote and data[at + 2] == quote):
-                at += 2 if data[at] == 0x5C else 1
+                at += 2 if data[at] == char.BACKSLASH else 1
             at = min(at + 3, end)
             if counts:
                 for place in range(begin, at):
-                    total += (data[place] & 0xC0) != 0x80 and data[place] != 10
+                    total += not is_inside(data[place]) and data[place] != char.LINE_FEED
             first_on_line = False
             continue
         if block:
             begin = at
-            at += int(tokens[2, 4])
-            while at < end and not _is_at(data, at, end, tokens[3]):
+            at += int(tokens[_BEGIN, _SIZE])
+            while at < end and not _is_at(data, at, end, tokens[_END]):
                 at += 1
-            at = min(at + int(tokens[3, 4]), end)
+            at = min(at + int(tokens[_END, _SIZE]), end)
             for place in range(begin, at):
-                total += (data[place] & 0xC0) != 0x80 and data[place] != 10
+                total += not is_inside(data[place]) and data[place] != char.LINE_FEED
             continue
         if _is_at(data, at, end, tokens[0]) or _is_at(data, at, end, tokens[1]):
-            while at < end and data[at] != 10:
-                total += (data[at] & 0xC0) != 0x80
+            while at < end and data[at] != char.LINE_FEED:
+                total += not is_inside(data[at])
                 at += 1
             continue
-        if byte != 0x20 and byte != 9:
+        if byte != char.SPACE and byte != char.TAB:
             first_on_line = False
         if quotes[byte]:
             at += 1
-            while at < end and data[at] != byte and (data[at] != 10 or byte == 0x60):
-                at += 2 if data[at] == 0x5C and at + 1 < end and data[at + 1] != 10 else 1
+            while at < end and data[at] != byte and (data[at] != char.LINE_FEED or byte == char.GRAVE_ACCENT):
+                at += 2 if data[at] == char.BACKSLASH and at + 1 < end and data[at + 1] != char.LINE_FEED else 1
             if at < end and data[at] == byte:
                 at += 1
             continue
@@ -150,12 +156,12 @@ def _comment_characters(data: Bytes, start: int, end: int, style: int) -> int:  
 
 @kernel(inline="always")
 def _is_hex(byte: int) -> bool:  # pragma: no cover - compiled
-    return 0x30 <= byte <= 0x39 or 0x61 <= (byte | 0x20) <= 0x66
+    return char.is_digit(byte) or char.a <= (byte | char.CASE) <= char.f
 
 
 @kernel(inline="always")
 def _is_alphanumeric(byte: int) -> bool:  # pragma: no cover - compiled
-    return 0x30 <= byte <= 0x39 or 0x61 <= (byte | 0x20) <= 0x7A or byte == 0x5F or byte >= 0x80
+    return char.is_digit(byte) or char.is_letter(byte) or byte == char.UNDERSCORE or byte >= char.ASCII_END
 
 
 @kernel
@@ -171,7 +177,9 @@ def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> N
         # base64
         stop = at
         while stop < end and (
-            (0x30 <= data[stop] <= 0x39) or (0x61 <= (data[stop] | 0x20) <= 0x7A) or data[stop] in (0x2B, 0x2F, 0x3D, 10)
+            char.is_digit(data[stop])
+            or char.is_letter(data[stop])
+            or data[stop] in (char.PLUS_SIGN, char.SLASH, char.EQUALS_SIGN, char.LINE_FEED)
         ):
             stop += 1
         if stop - at >= 64:
@@ -187,7 +195,7 @@ def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> N
         last = at
         while begins and place < end:
             item = place
-            if item + 1 < end and (data[item] == 0x30 or data[item] == 0x5C) and data[item + 1] == 0x78:
+            if item + 1 < end and (data[item] == char.ZERO or data[item] == char.BACKSLASH) and data[item + 1] == char.x:
                 item += 2
             if item + 1 >= end or not _is_hex(data[item]) or not _is_hex(data[item + 1]):
                 break
@@ -197,9 +205,11 @@ def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> N
             items += 1
             last = item
             place = item
-            while place < end and (data[place] == 0x2C or data[place] == 0x20 or data[place] == 9 or data[place] == 10):
+            while place < end and (
+                data[place] == char.COMMA or data[place] == char.SPACE or data[place] == char.TAB or data[place] == char.LINE_FEED
+            ):
                 place += 1
-            if place == item and not (item < end and data[item] == 0x5C):
+            if place == item and not (item < end and data[item] == char.BACKSLASH):
                 break
         if items >= 8:
             total += last - at
@@ -208,7 +218,7 @@ def _encoded(data: Bytes, start: int, end: int, out: npt.NDArray[np.int64]) -> N
             continue
         place = at
         items = 0
-        while place + 5 < end and data[place] == 0x5C and data[place + 1] == 0x75:
+        while place + 5 < end and data[place] == char.BACKSLASH and data[place + 1] == char.u:
             if not (_is_hex(data[place + 2]) and _is_hex(data[place + 3]) and _is_hex(data[place + 4]) and _is_hex(data[place + 5])):
                 break
             items += 1
@@ -231,7 +241,7 @@ def _opens(data: Bytes, at: int, end: int, name: Bytes) -> bool:  # pragma: no c
     if at + len(name) > end:
         return False
     for index in range(len(name)):  # noqa: SIM110 - numba compiles loops, not generators
-        if (data[at + index] | 0x20) != name[index]:
+        if (data[at + index] | char.CASE) != name[index]:
             return False
     return True
 
@@ -247,28 +257,30 @@ def _visible_characters(data: Bytes, start: int, end: int) -> int:  # pragma: no
     space = True
     while at < end:
         byte = data[at]
-        if byte == 0x3C:
+        if byte == char.LESS_THAN:
             hidden = 0  # 1 script, 2 style
             if _opens(data, at + 1, end, _SCRIPT):
                 hidden = 1
             elif _opens(data, at + 1, end, _STYLE):
                 hidden = 2
-            comment = at + 3 < end and data[at + 1] == 0x21 and data[at + 2] == 0x2D and data[at + 3] == 0x2D
-            while at < end and not (data[at] == 0x3E and (not comment or (data[at - 1] == 0x2D and data[at - 2] == 0x2D))):
+            comment = at + 3 < end and data[at + 1] == char.EXCLAMATION_MARK and data[at + 2] == char.HYPHEN and data[at + 3] == char.HYPHEN
+            while at < end and not (
+                data[at] == char.GREATER_THAN and (not comment or (data[at - 1] == char.HYPHEN and data[at - 2] == char.HYPHEN))
+            ):
                 at += 1
             at += 1
             if hidden:
                 while at < end and not (
-                    data[at] == 0x3C
+                    data[at] == char.LESS_THAN
                     and at + 1 < end
-                    and data[at + 1] == 0x2F
+                    and data[at + 1] == char.SLASH
                     and _opens(data, at + 2, end, _SCRIPT if hidden == 1 else _STYLE)
                 ):
                     at += 1
             continue
-        blank = byte == 0x20 or (9 <= byte <= 13)
+        blank = char.is_blank(byte)
         if not (blank and space):
-            total += (byte & 0xC0) != 0x80
+            total += not is_inside(byte)
         space = blank
         at += 1
     return total
@@ -288,22 +300,22 @@ def _code(
             continue
         characters = lines = 0
         for at in range(start, end):
-            characters += (data[at] & 0xC0) != 0x80
-            lines += data[at] == 10
+            characters += not is_inside(data[at])
+            lines += data[at] == char.LINE_FEED
         row = out[document]
-        row[0] = _comment_characters(data, start, end, styles[document]) / max(1, characters)
+        row[_AT.comments] = _comment_characters(data, start, end, styles[document]) / max(1, characters)
         _encoded(data, start, end, encoded)
-        row[1] = encoded[0] / max(1, characters)
-        row[2] = encoded[1]
-        row[3] = 0
+        row[_AT.encoded] = encoded[0] / max(1, characters)
+        row[_AT.longest_encoded] = encoded[1]
+        row[_AT.xml] = 0
         for at in range(start, min(end, start + 100)):
             if _opens(data, at, end, _XML):
-                row[3] = 1
+                row[_AT.xml] = 1
                 break
         visible = _visible_characters(data, start, end) if is_page[document] else characters
-        row[4] = visible / max(1, characters)
-        row[5] = visible
-        row[6] = lines + (end > start and data[end - 1] != 10)
+        row[_AT.markup_text] = visible / max(1, characters)
+        row[_AT.markup_text_characters] = visible
+        row[_AT.total_lines] = lines + (end > start and data[end - 1] != char.LINE_FEED)
 
 
 def measure_code(offsets: Offsets, data: Bytes, languages: Sequence[str | None], wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:

@@ -12,14 +12,17 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernel.compile import kernel
-from kernel.utf8 import Bytes, Offsets, utf8_view
+from kernel import characters as char
+from kernel.compile import kernel, leaf
+from kernel.hashing import FNV_OFFSET, FNV_PRIME, fnv
+from kernel.table import Table, key_of, slot_of, table_of
+from kernel.utf8 import Bytes, Offsets, is_inside, utf8_view
 from pipeline.workdir.errors import UserError
 
 # Whole documents are what the peers classify; past this many characters the answer no longer changes, only the time.
@@ -27,27 +30,34 @@ MAX_CHARACTERS = 20_000
 
 _MAGIC, _VERSION = 793_712_314, 12
 _HIERARCHICAL_SOFTMAX, _SUPERVISED = 1, 3  # fastText's numbers
-_LABEL = b"__label__"
+_LABEL, _END_OF_LINE = b"__label__", b"</s>"
+_PREFIX, _STOP = np.frombuffer(_LABEL, np.uint8), np.frombuffer(_END_OF_LINE, np.uint8)
+_FNV32_OFFSET, _FNV32_PRIME = np.uint32(2166136261), np.uint32(16777619)  # FNV-1a in 32 bits, as fastText hashes n-grams
 _LOG_SMALLEST = np.float32(np.log(np.float32(1e-5)))  # fastText adds 1e-5 in logarithms, and gives up on what is below its logarithm
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class LanguageModel:
-    """A fastText classifier with a hierarchical softmax, as the kernel takes it."""
+class Network(NamedTuple):
+    """A fastText classifier with a hierarchical softmax, as kernels take it."""
 
-    labels: tuple[str, ...]
     vectors: Floats  # (words + n-grams, dimension)
     outputs: Floats  # (labels - 1, dimension): of the tree's inner nodes
     children: Integers  # (2 labels - 1, 2), -1 at leaves
-    words: npt.NDArray[np.uint64]  # open addressing over hashes of words, 0 where empty
-    word_rows: Integers
+    words: Table  # the row of a word by its hash
     grams: Integers  # row of each bucket of n-grams, -1 where it was pruned
-    shortest: int
+    shortest: int  # n of n-grams, in characters
     longest: int
     end_of_line: int  # row of the word that fastText puts at the end of a line, -1 where there is none
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A classifier, and the names of what it tells apart."""
+
+    labels: tuple[str, ...]
+    network: Network
 
 
 class _Reader:
@@ -99,9 +109,9 @@ class _Reader:
 
 def hash_of(word: bytes) -> int:
     """64-bit FNV-1a of a word, never 0."""
-    value = 0xCBF29CE484222325
+    value = int(FNV_OFFSET)
     for byte in word:
-        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ byte) * int(FNV_PRIME)) & 0xFFFFFFFFFFFFFFFF
     return value or 1
 
 
@@ -144,43 +154,49 @@ def parse(raw: bytes, name: str) -> LanguageModel:
         outputs = reader.matrix(bool(reader.take("?")[0]))
     except (struct.error, ValueError, IndexError) as error:
         raise UserError(f"{name}: a damaged fastText model ({error})") from error
-    slots = 1 << max(6, (4 * words).bit_length())
-    hashes, rows = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32)
-    for row, (word, _, _) in enumerate(entries[:words]):
-        slot = hash_of(word) & (slots - 1)
-        while hashes[slot]:
-            slot = (slot + 1) & (slots - 1)
-        hashes[slot], rows[slot] = hash_of(word), row
-    end_of_line = next((row for row, entry in enumerate(entries[:words]) if entry[0] == b"</s>"), -1)
+    hashes = np.array([hash_of(word) for word, _, _ in entries[:words]], np.uint64)
+    end_of_line = next((row for row, entry in enumerate(entries[:words]) if entry[0] == _END_OF_LINE), -1)
     named = entries[words : words + labels]
-    return LanguageModel(
-        tuple(label.removeprefix(_LABEL).decode() for label, _, _ in named),
+    network = Network(
         np.ascontiguousarray(vectors, np.float32),
         np.ascontiguousarray(outputs[: labels - 1], np.float32),
         _tree([count for _, count, _ in named]),
-        hashes,
-        rows,
+        table_of(hashes, np.arange(words, dtype=np.int32), room=4),
         table,
         shortest,
         longest,
         end_of_line,
     )
+    return LanguageModel(tuple(label.removeprefix(_LABEL).decode() for label, _, _ in named), network)
 
 
 CACHED = 1 << 13  # words whose vectors' sum is kept while a column is worked on: most words of a text are among the last few thousand
 
 
-@kernel(inline="always")
+class _Known(NamedTuple):
+    """The last words that were summed, by the lowest bits of their hashes."""
+
+    keys: npt.NDArray[np.uint64]  # (CACHED,)
+    counts: npt.NDArray[np.int64]  # (CACHED,): vectors in each sum
+    sums: Floats  # (CACHED, dimension)
+
+
+@leaf(inline="always")
 def _push(value: np.uint32, byte: int) -> np.uint32:  # pragma: no cover - compiled
-    """FNV-1a over bytes; those over 127 are taken for negative, as the C++ of fastText does."""
-    return np.uint32((value ^ np.uint32(np.int64(byte) - 256 if byte >= 128 else np.int64(byte))) * np.uint32(16777619))
+    """FNV-1a in 32 bits; bytes over 127 are taken for negative, as the C++ of fastText does."""
+    return np.uint32((value ^ np.uint32(np.int64(byte) - 256 if byte >= 128 else np.int64(byte))) * _FNV32_PRIME)
 
 
-@kernel
-def _sum_word(
-    data: Bytes, at: int, stop: int, row: int, vectors: Floats, grams: Integers, shortest: int, longest: int, total: Floats
-) -> int:  # pragma: no cover - compiled
+@leaf(inline="always")
+def _ends_word(byte: int) -> Any:  # pragma: no cover - compiled
+    """Whether a byte ends a word for fastText."""
+    return char.is_blank(byte) or byte == 0
+
+
+@leaf
+def _sum_word(data: Bytes, at: int, stop: int, row: int, network: Network, total: Floats) -> int:  # pragma: no cover - compiled
     """`total` = the sum of the vectors of a word (its own, where it has one, and its n-grams'); returns how many they are."""
+    vectors, grams = network.vectors, network.grams
     buckets = np.int64(len(grams))
     inverse = 1.0 / buckets
     dimension = vectors.shape[1]
@@ -192,27 +208,27 @@ def _sum_word(
         count = 1
     # the word stands in angle brackets: its place -1 is the one that opens, `stop` the one that closes
     start = at - 1
-    while start <= stop and longest > 0:
-        if start >= at and start < stop and data[start] & 0xC0 == 0x80:
+    while start <= stop and network.longest > 0:
+        if start >= at and start < stop and is_inside(data[start]):
             start += 1
             continue
-        value = np.uint32(2166136261)
+        value = _FNV32_OFFSET
         place = start
         n = 1
-        while place <= stop and n <= longest:
+        while place <= stop and n <= network.longest:
             if place < at:
-                value = _push(value, 0x3C)
+                value = _push(value, char.LESS_THAN)
                 place += 1
             elif place == stop:
-                value = _push(value, 0x3E)
+                value = _push(value, char.GREATER_THAN)
                 place += 1
             else:
                 value = _push(value, data[place])
                 place += 1
-                while place < stop and data[place] & 0xC0 == 0x80:
+                while place < stop and is_inside(data[place]):
                     value = _push(value, data[place])
                     place += 1
-            if n >= shortest and not (n == 1 and (start < at or place > stop)):
+            if n >= network.shortest and not (n == 1 and (start < at or place > stop)):
                 bucket = np.int64(value) - np.int64(np.float64(value) * inverse) * buckets  # value % buckets, without a division
                 if bucket < 0:
                     bucket += buckets
@@ -228,112 +244,110 @@ def _sum_word(
     return count
 
 
-@kernel
-def _predict(
-    offsets: Offsets,
-    data: Bytes,
-    vectors: Floats,
-    outputs: Floats,
-    children: Integers,
-    words: npt.NDArray[np.uint64],
-    word_rows: Integers,
-    grams: Integers,
-    shortest: int,
-    longest: int,
-    end_of_line: int,
-    found: npt.NDArray[np.int64],
-    scores: Floats,
-) -> None:  # pragma: no cover - compiled
-    """The label of each document, -1 where it has nothing that the model knows, and the logarithm of its probability."""
-    labels = len(outputs) + 1
-    mask = np.uint64(len(words) - 1)
-    cached_keys = np.zeros(CACHED, np.uint64)
-    cached_counts = np.zeros(CACHED, np.int64)
-    cached = np.empty((CACHED, vectors.shape[1]), np.float32)
-    hidden = np.zeros(vectors.shape[1], np.float32)
-    stack_node = np.empty(2 * labels, np.int32)
-    stack_score = np.empty(2 * labels, np.float32)
-    for document in range(len(offsets) - 1):
-        at, end = offsets[document], offsets[document + 1]
-        hidden[:] = 0
-        count = characters = 0
-        visible = False
-        while at < end and characters < MAX_CHARACTERS:
-            byte = data[at]
-            if byte == 0x20 or (9 <= byte <= 13) or byte == 0:  # what ends a word for fastText
-                at += 1
-                characters += 1
-                continue
-            visible = True
-            stop = at
-            key = np.uint64(0xCBF29CE484222325)
-            while stop < end:
-                byte = data[stop]
-                if byte == 0x20 or (9 <= byte <= 13) or byte == 0:
+@leaf
+def _begins_with(data: Bytes, at: int, word: Bytes) -> bool:  # pragma: no cover - compiled
+    for index in range(len(word)):  # noqa: SIM110 - numba compiles loops, not generators
+        if data[at + index] != word[index]:
+            return False
+    return True
+
+
+@leaf
+def _sum_text(data: Bytes, at: int, end: int, network: Network, known: _Known, total: Floats) -> Any:  # pragma: no cover - compiled
+    """`total` = the sum of the vectors of a text's words; returns how many they are, -1 where the text has nothing but white space."""
+    words, rows = network.words.keys, network.words.values
+    total[:] = 0
+    count = characters = 0
+    visible = False
+    while at < end and characters < MAX_CHARACTERS:
+        if _ends_word(data[at]):
+            at += 1
+            characters += 1
+            continue
+        visible = True
+        stop = at
+        key = FNV_OFFSET
+        while stop < end:
+            byte = data[stop]
+            if _ends_word(byte):
+                break
+            if not is_inside(byte):
+                if characters == MAX_CHARACTERS:
                     break
-                if byte & 0xC0 != 0x80:
-                    if characters == MAX_CHARACTERS:
-                        break
-                    characters += 1
-                key = (key ^ np.uint64(byte)) * np.uint64(0x100000001B3)
-                stop += 1
-            if stop - at == 4 and data[at] == 0x3C and data[at + 1] == 0x2F and data[at + 2] == 0x73 and data[at + 3] == 0x3E:
-                break  # "</s>" is how fastText writes the end of a line: it reads no further
-            if key == 0:
-                key = np.uint64(1)
-            slot = key & mask
-            while words[slot] and words[slot] != key:
-                slot = (slot + np.uint64(1)) & mask
-            is_label = stop - at >= 9 and words[slot] != key
-            for index in range(9 if is_label else 0):
-                is_label &= data[at + index] == (0x5F, 0x5F, 0x6C, 0x61, 0x62, 0x65, 0x6C, 0x5F, 0x5F)[index]
-            if is_label:
+                characters += 1
+            key = fnv(key, np.uint64(byte))
+            stop += 1
+        if stop - at == len(_STOP) and _begins_with(data, at, _STOP):
+            break  # fastText writes the end of a line like this, and reads no further
+        key = key_of(key)
+        place = np.int64(key & np.uint64(CACHED - 1))
+        if known.keys[place] != key:
+            slot = slot_of(words, key)
+            row = rows[slot] if words[slot] == key else -1
+            if row < 0 and stop - at >= len(_PREFIX) and _begins_with(data, at, _PREFIX):  # a label, and no word
                 at = stop
                 continue
-            place = np.int64(key & np.uint64(CACHED - 1))
-            if cached_keys[place] != key:
-                row = word_rows[slot] if words[slot] == key else -1
-                cached_counts[place] = _sum_word(data, at, stop, row, vectors, grams, shortest, longest, cached[place])
-                cached_keys[place] = key
-            if cached_counts[place]:
-                for index in range(len(hidden)):
-                    hidden[index] += cached[place, index]
-                count += cached_counts[place]
-            at = stop
-        if not visible:
-            found[document], scores[document] = -1, 0
+            known.counts[place] = _sum_word(data, at, stop, row, network, known.sums[place])
+            known.keys[place] = key
+        if known.counts[place]:
+            for index in range(len(total)):
+                total[index] += known.sums[place, index]
+            count += known.counts[place]
+        at = stop
+    return count if visible else -1
+
+
+@leaf
+def _likeliest(network: Network, hidden: Floats, nodes: Integers, scores: Floats) -> Any:  # pragma: no cover - compiled
+    """The likeliest label and the logarithm of its probability: depth first, leaving out what cannot become it.
+
+    `nodes` and `scores` have room for all nodes of the tree that wait to be looked at.
+    """
+    outputs, children = network.outputs, network.children
+    labels = len(outputs) + 1
+    best, best_score = -1, np.float32(-np.inf)
+    nodes[0], scores[0] = 2 * labels - 2, np.float32(0)
+    depth = 1
+    while depth:
+        depth -= 1
+        node, score = nodes[depth], scores[depth]
+        if score < _LOG_SMALLEST or (best >= 0 and score < best_score):
             continue
-        if end_of_line >= 0:
-            for index in range(len(hidden)):
-                hidden[index] += vectors[end_of_line, index]
+        if children[node, 0] < 0:
+            best, best_score = node, score
+            continue
+        total = np.float32(0)
+        for index in range(len(hidden)):
+            total += hidden[index] * outputs[node - labels, index]
+        right = np.float32(1.0 / (1.0 + np.exp(-total)))
+        nodes[depth], scores[depth] = children[node, 1], score + np.float32(np.log(right + np.float32(1e-5)))
+        left_score = score + np.float32(np.log(np.float32(1) - right + np.float32(1e-5)))
+        nodes[depth + 1], scores[depth + 1] = children[node, 0], left_score
+        depth += 2
+    return best, best_score
+
+
+@kernel
+def _predict(offsets: Offsets, data: Bytes, network: Network, found: Offsets, scores: Floats) -> None:  # pragma: no cover - compiled
+    """The label of each document, -1 where it has nothing that the model knows, and the logarithm of its probability."""
+    dimension, nodes = network.vectors.shape[1], 2 * (len(network.outputs) + 1)
+    known = _Known(np.zeros(CACHED, np.uint64), np.zeros(CACHED, np.int64), np.empty((CACHED, dimension), np.float32))
+    hidden = np.zeros(dimension, np.float32)
+    waiting, waiting_scores = np.empty(nodes, np.int32), np.empty(nodes, np.float32)
+    for document in range(len(offsets) - 1):
+        found[document], scores[document] = -1, 0
+        count = _sum_text(data, offsets[document], offsets[document + 1], network, known, hidden)
+        if count < 0:
+            continue
+        if network.end_of_line >= 0:
+            for index in range(dimension):
+                hidden[index] += network.vectors[network.end_of_line, index]
             count += 1
         if count == 0:
-            found[document], scores[document] = -1, 0
             continue
-        hidden /= np.float32(count)
-        # the likeliest leaf, depth first, leaving out what cannot become it
-        best, best_score = -1, np.float32(-np.inf)
-        stack_node[0], stack_score[0] = 2 * labels - 2, np.float32(0)
-        depth = 1
-        while depth:
-            depth -= 1
-            node, score = stack_node[depth], stack_score[depth]
-            if score < _LOG_SMALLEST or (best >= 0 and score < best_score):
-                continue
-            if children[node, 0] < 0:
-                best, best_score = node, score
-                continue
-            total = np.float32(0)
-            for index in range(len(hidden)):
-                total += hidden[index] * outputs[node - labels, index]
-            right = np.float32(1.0 / (1.0 + np.exp(-total)))
-            stack_node[depth], stack_score[depth] = children[node, 1], score + np.float32(np.log(right + np.float32(1e-5)))
-            stack_node[depth + 1], stack_score[depth + 1] = (
-                children[node, 0],
-                score + np.float32(np.log(np.float32(1) - right + np.float32(1e-5))),
-            )
-            depth += 2
-        found[document], scores[document] = best, best_score
+        for index in range(dimension):
+            hidden[index] /= np.float32(count)
+        found[document], scores[document] = _likeliest(network, hidden, waiting, waiting_scores)
 
 
 @cache
@@ -350,21 +364,7 @@ def detect(texts: pa.Array | pa.ChunkedArray | list[str]) -> tuple[list[str], np
     model = language_model()
     offsets, data = utf8_view(pa.array(texts, pa.large_string()) if isinstance(texts, list) else texts)
     found, scores = np.empty(len(offsets) - 1, np.int64), np.empty(len(offsets) - 1, np.float32)
-    _predict(
-        offsets,
-        data,
-        model.vectors,
-        model.outputs,
-        model.children,
-        model.words,
-        model.word_rows,
-        model.grams,
-        model.shortest,
-        model.longest,
-        model.end_of_line,
-        found,
-        scores,
-    )
+    _predict(offsets, data, model.network, found, scores)
     names = [model.labels[label] if label >= 0 else "und" for label in found]
     probabilities = np.where(found >= 0, np.minimum(1.0, np.exp(scores.astype(np.float64))), 0.0)
     return names, probabilities

@@ -10,10 +10,14 @@ An n-gram can only repeat where both (n-1)-grams inside it do, so each longer n 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-from kernel.compile import kernel
+from kernel.compile import leaf
+from kernel.hashing import spread
+from kernel.table import key_of, slot_among, slots_for
 
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
@@ -24,47 +28,66 @@ DUPLICATE = (5, 6, 7, 8, 9, 10)  # n of its duplicate n-grams
 
 BITS = 21  # of the number of a token or n-gram
 
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+class Interned(NamedTuple):
+    """Units (tokens, lines, paragraphs) by numbers, equal ones alike, in the order of their first occurrence."""
+
+    ids: Numbers  # of each unit
+    times: Numbers  # how often each number occurs
+    keys: Hashes  # a table of the units' keys (`kernel.table`), and each one's number
+    owners: Numbers
+
+    @classmethod
+    def of(cls, units: int) -> Interned:
+        """Room for so many units."""
+        slots = slots_for(units)
+        return cls(np.empty(units + 1, np.int32), np.empty(units + 1, np.int32), np.empty(slots, np.uint64), np.empty(slots, np.int32))
 
 
-@kernel(inline="always")
-def _slot(key: np.uint64, mask: np.uint64) -> np.uint64:  # pragma: no cover - compiled
-    mixed = (key ^ (key >> np.uint64(32))) * _MIX
-    return (mixed ^ (mixed >> np.uint64(29))) & mask
+class Grams(NamedTuple):
+    """Room for the n-grams of a document, and what is found."""
+
+    numbers: Numbers  # of the n-gram at each token, -1 where it occurs once
+    times: Numbers  # how often each n-gram occurs
+    seen: Numbers  # 1 where the walk has met an n-gram
+    places: Numbers  # the tokens at which an n-gram stands that occurs again
+    slots: Hashes  # a slot holds an n-gram's two numbers and its own, of BITS bits each, and a bit that says that it is taken
+    top: npt.NDArray[np.float64]  # (len(TOP),): characters
+    duplicate: npt.NDArray[np.float64]  # (len(DUPLICATE),)
+
+    @classmethod
+    def of(cls, units: int) -> Grams:
+        """Room for so many tokens."""
+        numbers, times, seen, places = (np.empty(units + 1, np.int32) for _ in range(4))
+        slots = np.empty(slots_for(units), np.uint64)
+        return cls(numbers, times, seen, places, slots, np.zeros(len(TOP)), np.zeros(len(DUPLICATE)))
 
 
-@kernel
-def intern(keys: Hashes, count: int, table: Hashes, owner: Numbers, ids: Numbers, times: Numbers) -> int:  # pragma: no cover - compiled
-    """Number equal keys alike, in the order of their first occurrence: `ids[:count]`; how often each occurs: `times`.
-
-    `table` and `owner` have a power of two of slots, more than `count`; they need not be clean. Returns how many numbers there are.
-    """
-    size = 64
-    while size < 2 * count:
-        size *= 2
-    mask = np.uint64(size - 1)
-    owner[:size] = -1
+@leaf
+def intern(keys: Hashes, count: int, interned: Interned) -> int:  # pragma: no cover - compiled
+    """Number equal keys of `keys[:count]` alike; returns how many numbers there are. What `interned` held before is forgotten."""
+    ids, times, table, owners = interned.ids, interned.times, interned.keys, interned.owners
+    slots = slots_for(count)
+    table[:slots] = 0
     found = 0
     for index in range(count):
-        key = keys[index]
-        slot = _slot(key, mask)
-        while owner[slot] >= 0 and table[slot] != key:
-            slot = (slot + np.uint64(1)) & mask
-        if owner[slot] < 0:
-            owner[slot], table[slot] = found, key
+        key = key_of(keys[index])
+        slot = slot_among(table, slots, key)
+        if table[slot] == 0:
+            table[slot], owners[slot] = key, found
             times[found] = 0
             found += 1
-        ids[index] = owner[slot]
-        times[owner[slot]] += 1
+        number = owners[slot]
+        ids[index] = number
+        times[number] += 1
     return found
 
 
-@kernel
-def duplicates(
-    keys: Hashes, sizes: Numbers, count: int, table: Hashes, owner: Numbers, ids: Numbers, times: Numbers
-) -> tuple[int, int]:  # pragma: no cover - compiled
+@leaf
+def duplicates(keys: Hashes, sizes: Numbers, count: int, interned: Interned) -> tuple[int, int]:  # pragma: no cover - compiled
     """Of units (lines, paragraphs) those that occurred before: how many, and their characters."""
-    intern(keys, count, table, owner, ids, times)
+    intern(keys, count, interned)
+    ids = interned.ids
     units = characters = seen = 0
     for index in range(count):
         if ids[index] < seen:
@@ -75,25 +98,18 @@ def duplicates(
     return units, characters
 
 
-@kernel
-def ngram_repetition(
-    tokens: Numbers,  # interned
-    token_times: Numbers,
-    ends: Integers,  # characters of the tokens up to and with each, nothing between them
-    count: int,
-    grams: Numbers,
-    times: Numbers,
-    places: Numbers,
-    table: Hashes,
-    seen: Numbers,
-    top: npt.NDArray[np.float64],
-    duplicate: npt.NDArray[np.float64],
-) -> None:  # pragma: no cover - compiled
-    """Characters of the top 2- to 4-grams (a space between words) and of the duplicate 5- to 10-grams (none), as datatrove counts them.
+@leaf
+def ngram_repetition(interned: Interned, ends: Integers, count: int, grams: Grams) -> None:  # pragma: no cover - compiled
+    """Characters of the top 2- to 4-grams (a space between words) and of the duplicate 5- to 10-grams (none), as datatrove counts them,
+    into `grams.top` and `grams.duplicate`.
 
-    `grams[i]` is the number of the n-gram at token `i`, -1 where it occurs once; `places` are the tokens where it occurs again.
-    A slot of `table` holds an n-gram's two numbers and its own, of BITS bits each, and a bit that says so.
+    `interned` has the document's `count` tokens; `ends`: the characters of the tokens up to and with each, nothing between them.
+    The table of n-grams is one of its own: a slot holds key and number in 64 bits, half of what a common table takes, and the key is
+    exact.
     """
+    tokens, token_times = interned.ids, interned.times
+    numbers, times, seen, places, table = grams.numbers, grams.times, grams.seen, grams.places, grams.slots
+    top, duplicate = grams.top, grams.duplicate
     top[:] = 0
     duplicate[:] = 0
     bits = np.uint64(BITS)
@@ -102,28 +118,26 @@ def ngram_repetition(
     left = 0
     for index in range(count):
         if token_times[tokens[index]] > 1:
-            grams[index] = tokens[index]
+            numbers[index] = tokens[index]
             places[left] = index
             left += 1
         else:
-            grams[index] = -1
+            numbers[index] = -1
     for n in range(2, DUPLICATE[-1] + 1):
         positions = count - n + 1
         if positions <= 0:
             return
-        size = 64
-        while size < 2 * left:
-            size *= 2
+        size = slots_for(left)
         mask = np.uint64(size - 1)
         table[:size] = 0
         found = most = candidates = 0
         for place in range(left):
             index = places[place]
-            if index >= positions or grams[index + 1] < 0:
-                grams[index] = -1
+            if index >= positions or numbers[index + 1] < 0:
+                numbers[index] = -1
                 continue
-            key = (np.uint64(grams[index]) << bits) | np.uint64(tokens[index + n - 1])
-            slot = _slot(key, mask)
+            key = (np.uint64(numbers[index]) << bits) | np.uint64(tokens[index + n - 1])
+            slot = spread(key) & mask
             while table[slot] and (table[slot] & ~used) >> bits != key:
                 slot = (slot + np.uint64(1)) & mask
             if not table[slot]:
@@ -131,7 +145,7 @@ def ngram_repetition(
                 times[found] = 0
                 found += 1
             number = np.int64(table[slot] & low)
-            grams[index] = number
+            numbers[index] = number
             times[number] += 1
             most = max(most, times[number])
             places[candidates] = index
@@ -139,17 +153,17 @@ def ngram_repetition(
         left = 0
         for place in range(candidates):  # what turned out to occur once repeats no more
             index = places[place]
-            if times[grams[index]] > 1:
+            if times[numbers[index]] > 1:
                 places[left] = index
                 left += 1
             else:
-                grams[index] = -1
+                numbers[index] = -1
         if n <= TOP[-1]:
             if most < 2:
                 top[n - 2] = ends[n - 1] + n - 1  # every one occurs once: the first of them
             for place in range(left):
                 index = places[place]
-                if times[grams[index]] == most:
+                if times[numbers[index]] == most:
                     before = ends[index - 1] if index else 0
                     top[n - 2] = (ends[index + n - 1] - before + n - 1) * most
                     break
@@ -162,10 +176,10 @@ def ngram_repetition(
                 index = places[place]
                 if index < free:
                     continue
-                if seen[grams[index]]:
+                if seen[numbers[index]]:
                     before = ends[index - 1] if index else 0
                     repeated += ends[index + n - 1] - before
                     free = index + n
                 else:
-                    seen[grams[index]] = 1
+                    seen[numbers[index]] = 1
             duplicate[n - DUPLICATE[0]] = repeated

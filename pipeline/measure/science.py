@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernel import characters as char
 from kernel.compile import kernel
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode
+from kernel.utf8 import CLASS, IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode
+from pipeline.measure.columns import places
 
 COLUMNS = {
     "citations_per_word": "[12], [3, 4-6], (Name et al., 2010) / words",
@@ -23,6 +25,9 @@ COLUMNS = {
     "references_end": "byte where it ends: at an appendix, or the end; -1",
 }
 _INTEGERS = ("spaced_letters", "references_begin", "references_end")
+
+_AT = places(COLUMNS)
+_ROUND, _SQUARE = range(2)  # brackets of formulas: \(...\) and \[...\]
 
 MATHEMATICS_LIMIT = 2000  # bytes that a formula may have; a dollar sign without a second one is a price
 
@@ -52,7 +57,7 @@ def _heading(
     data: Bytes, at: int, end: int, text: Bytes, starts: npt.NDArray[np.int64], whole: bool
 ) -> bool:  # pragma: no cover - compiled
     """Whether a line is one of the headings, in any case, behind a number or hash signs, and with `whole` nothing after it."""
-    while at < end and (data[at] in (0x20, 9, 0x23, 0x2A, 0x2E) or 0x30 <= data[at] <= 0x39):
+    while at < end and (data[at] in (char.SPACE, char.TAB, char.NUMBER_SIGN, char.ASTERISK, char.FULL_STOP) or char.is_digit(data[at])):
         at += 1
     for word in range(len(starts) - 1):
         size = starts[word + 1] - starts[word]
@@ -60,15 +65,15 @@ def _heading(
             continue
         same = True
         for index in range(size):
-            if (data[at + index] | 0x20) != (text[starts[word] + index] | 0x20):
+            if (data[at + index] | char.CASE) != (text[starts[word] + index] | char.CASE):
                 same = False
                 break
         if not same:
             continue
         rest = at + size
         if not whole:
-            return bool(rest >= end or not 0x61 <= (data[rest] | 0x20) <= 0x7A)
-        while rest < end and data[rest] in (0x20, 9, 0x3A, 0x2E, 0x2A, 0x23):
+            return bool(rest >= end or not char.is_letter(data[rest]))
+        while rest < end and data[rest] in (char.SPACE, char.TAB, char.COLON, char.FULL_STOP, char.ASTERISK, char.NUMBER_SIGN):
             rest += 1
         if rest == end:
             return True
@@ -82,11 +87,11 @@ def _bracket_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cov
     stop = min(end, at + 40)
     while place < stop:
         byte = data[place]
-        if 0x30 <= byte <= 0x39:
+        if char.is_digit(byte):
             digits += 1
-        elif byte == 0x5D:
+        elif byte == char.RIGHT_BRACKET:
             return digits > 0
-        elif byte not in (0x2C, 0x20, 0x2D, 0x3B, 0xE2, 0x80, 0x93):
+        elif byte not in (char.COMMA, char.SPACE, char.HYPHEN, char.SEMICOLON, 0xE2, 0x80, 0x93):  # the last three: an en dash
             return False
         place += 1
     return False
@@ -99,12 +104,18 @@ def _author_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cove
     stop = min(end - 3, at + 160)
     while place < stop:
         byte = data[place]
-        if byte == 0x29 or byte == 0x28 or byte == 10:
+        if byte == char.RIGHT_PARENTHESIS or byte == char.LEFT_PARENTHESIS or byte == char.LINE_FEED:
             return False
-        year = (byte == 0x31 and data[place + 1] in (0x38, 0x39)) or (byte == 0x32 and data[place + 1] == 0x30)
-        if year and 0x30 <= data[place + 2] <= 0x39 and 0x30 <= data[place + 3] <= 0x39 and not 0x30 <= data[place - 1] <= 0x39:
-            after = data[place + 4] if place + 4 < end else 0x29
-            return bool(after == 0x29 or after == 0x3B or after == 0x2C or after == 0x3A or (0x61 <= after <= 0x66))
+        year = (byte == char.ONE and data[place + 1] in (char.EIGHT, char.NINE)) or (byte == char.TWO and data[place + 1] == char.ZERO)
+        if year and char.is_digit(data[place + 2]) and char.is_digit(data[place + 3]) and not char.is_digit(data[place - 1]):
+            after = data[place + 4] if place + 4 < end else char.RIGHT_PARENTHESIS
+            return bool(
+                after == char.RIGHT_PARENTHESIS
+                or after == char.SEMICOLON
+                or after == char.COMMA
+                or after == char.COLON
+                or char.a <= after <= char.f
+            )
         place += 1
     return False
 
@@ -113,33 +124,33 @@ def _author_citation(data: Bytes, at: int, end: int) -> bool:  # pragma: no cove
 def _formula_end(data: Bytes, start: int, at: int, end: int, closed: npt.NDArray[np.int64]) -> int:  # pragma: no cover - compiled
     """Where a formula that begins at `at` ends, or -1: $...$ (no blank line, no space inside its dollars), $$...$$, and brackets."""
     stop = min(end, at + MATHEMATICS_LIMIT)
-    if data[at] == 0x24:
-        if at > start and data[at - 1] == 0x5C:
+    if data[at] == char.DOLLAR_SIGN:
+        if at > start and data[at - 1] == char.BACKSLASH:
             return -1
-        if at + 1 < end and data[at + 1] == 0x24:
+        if at + 1 < end and data[at + 1] == char.DOLLAR_SIGN:
             place = at + 2
             while place + 1 < stop:
-                if data[place] == 0x24 and data[place + 1] == 0x24:
+                if data[place] == char.DOLLAR_SIGN and data[place + 1] == char.DOLLAR_SIGN:
                     return place + 2
                 place += 1
             return -1
         place = at + 1
-        if place >= end or data[place] in (0x20, 10):
+        if place >= end or data[place] in (char.SPACE, char.LINE_FEED):
             return -1
         while place < stop:
-            if data[place] == 0x24 and data[place - 1] != 0x5C:
-                price = place + 1 < end and 0x30 <= data[place + 1] <= 0x39
-                return -1 if data[place - 1] == 0x20 or price else place + 1
-            if data[place] == 10 and data[place - 1] == 10:
+            if data[place] == char.DOLLAR_SIGN and data[place - 1] != char.BACKSLASH:
+                price = place + 1 < end and char.is_digit(data[place + 1])
+                return -1 if data[place - 1] == char.SPACE or price else place + 1
+            if data[place] == char.LINE_FEED and data[place - 1] == char.LINE_FEED:
                 return -1
             place += 1
         return -1
-    if at + 1 >= end or (data[at + 1] != 0x28 and data[at + 1] != 0x5B):
+    if at + 1 >= end or (data[at + 1] != char.LEFT_PARENTHESIS and data[at + 1] != char.LEFT_BRACKET):
         return -1
-    kind = 0 if data[at + 1] == 0x28 else 1
-    close = 0x29 if kind == 0 else 0x5D
+    kind = _ROUND if data[at + 1] == char.LEFT_PARENTHESIS else _SQUARE
+    close = char.RIGHT_PARENTHESIS if kind == _ROUND else char.RIGHT_BRACKET
     place = max(at + 2, closed[kind])  # where the next end is, is looked for once, however many beginnings there are
-    while place + 1 < end and not (data[place] == 0x5C and data[place + 1] == close):
+    while place + 1 < end and not (data[place] == char.BACKSLASH and data[place + 1] == close):
         place += 1
     closed[kind] = place
     return place + 2 if place + 1 < end and place < at + MATHEMATICS_LIMIT else -1
@@ -164,9 +175,9 @@ def _science(
         while at <= end:
             if at < end:
                 code, following = decode(data, at)
-                kind = classes[code] & 7
+                kind = classes[code] & CLASS
             else:
-                code, following, kind = 10, at + 1, SPACE
+                code, following, kind = char.LINE_FEED, at + 1, SPACE
             if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
                 length += 1
                 letters += kind == LETTER
@@ -174,7 +185,7 @@ def _science(
                 words += 1
                 if length == 1 and letters == 1:
                     last = data[at - 1]
-                    singles += last != 0x61 and last != 0x41 and last != 0x49
+                    singles += last != char.a and last != char.A and last != char.I
                     run += 1
                     spaced += run == 4
                 else:
@@ -182,14 +193,14 @@ def _science(
                 length = letters = 0
             if kind != SPACE and kind != LETTER:
                 run = 0
-            if code == 10:
+            if code == char.LINE_FEED:
                 run = 0
                 visible = at
-                while visible > line and data[visible - 1] in (0x20, 9, 13):
+                while visible > line and data[visible - 1] in (char.SPACE, char.TAB, char.CARRIAGE_RETURN):
                     visible -= 1
                 if visible > line:
                     lines += 1
-                    broken += data[visible - 1] == 0x2D and visible - 2 >= line and 0x61 <= (data[visible - 2] | 0x20) <= 0x7A
+                    broken += data[visible - 1] == char.HYPHEN and visible - 2 >= line and char.is_letter(data[visible - 2])
                     if visible - line <= 80:
                         if _heading(data, line, visible, _HEADING_TEXT, _HEADING_STARTS, True):
                             references, references_end = line - start, end - start
@@ -200,29 +211,29 @@ def _science(
                         ):
                             references_end = line - start
                 line = following
-            elif code == 0x5B:
+            elif code == char.LEFT_BRACKET:
                 citations += _bracket_citation(data, at, end)
-            elif code == 0x28:
+            elif code == char.LEFT_PARENTHESIS:
                 citations += _author_citation(data, at, end)
-            if code == 0xFFFD:
+            if code == char.REPLACEMENT_CHARACTER:
                 replaced += 1
             if at < end:
                 characters += 1
-                if at >= formula and (code == 0x24 or code == 0x5C):
+                if at >= formula and (code == char.DOLLAR_SIGN or code == char.BACKSLASH):
                     stop = _formula_end(data, start, at, end, closed)
                     if stop > 0:
                         formula = stop
                 mathematics += at < formula or symbols[code] != 0
             at = following
         row = out[document]
-        row[0] = citations / max(1, words)
-        row[1] = mathematics / max(1, characters)
-        row[2] = spaced
-        row[3] = singles / max(1, words)
-        row[4] = replaced / max(1, characters)
-        row[5] = broken / max(1, lines)
-        row[6] = references
-        row[7] = references_end
+        row[_AT.citations_per_word] = citations / max(1, words)
+        row[_AT.mathematics] = mathematics / max(1, characters)
+        row[_AT.spaced_letters] = spaced
+        row[_AT.single_letters] = singles / max(1, words)
+        row[_AT.replacement_characters] = replaced / max(1, characters)
+        row[_AT.broken_lines] = broken / max(1, lines)
+        row[_AT.references_begin] = references
+        row[_AT.references_end] = references_end
 
 
 def measure_science(offsets: Offsets, data: Bytes, classes: Bytes, symbols: Bytes, wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:

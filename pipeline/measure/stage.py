@@ -17,7 +17,8 @@ from pipeline.measure import code, lines, science, statistics
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.measure.classifiers import scores as classify
 from pipeline.measure.language import detect
-from pipeline.measure.statistics import character_classes, measure
+from pipeline.measure.scanner import character_classes
+from pipeline.measure.statistics import measure
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENTS, STATISTICS, source_of
 from pipeline.workdir.engine import File, Stage, Summary

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kernel import characters as char
 from kernel.compile import kernel
 
 
@@ -51,11 +52,11 @@ def _count(page: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> tuple
             before = after = quoted = name + 1
             value = unquoted
             if kind == _BEGIN and place + 1 < len(page):
-                letter = page[place + 1] | 0x20
+                letter = page[place + 1] | char.CASE
                 found = -1
-                if 0x61 <= letter <= 0x7A:
+                if char.a <= letter <= char.z:
                     found = tag
-                elif page[place + 1] == 0x2F:  # end tags too: </p> and </br> make elements
+                elif page[place + 1] == char.SLASH:  # end tags too: </p> and </br> make elements
                     found = closing
                 if found >= 0:
                     tags += 1

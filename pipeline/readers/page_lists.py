@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kernel import characters as char
 from kernel.compile import kernel
 
 LINKED = 0.5  # share of a list's characters that are links, over which it is navigation
@@ -17,7 +18,6 @@ _DEEPEST = 64  # lists in lists that are looked at
 
 # resiliparse takes a list for navigation where it lies within four levels of <body>. A list of content is put so much deeper.
 _DEEPER, _BACK = b"<div>" * 5, b"</div>" * 5
-_LESS_THAN = 0x3C
 
 
 class Look(NamedTuple):
@@ -49,23 +49,28 @@ def _look(page: npt.NDArray[np.uint8], tags: npt.NDArray[np.int64], share: float
         tag = tags[number]
         following = tags[number + 1] if number + 1 < len(tags) else size
         name = tag + 1
-        closing = name < size and page[name] == 0x2F
+        closing = name < size and page[name] == char.SLASH
         name += closing
         opening += not closing
-        first = page[name] | 0x20 if name < size else 0
+        first = page[name] | char.CASE if name < size else 0
         second = page[name + 1] if name + 1 < size else 0
         third = page[name + 2] if name + 2 < size else 0
-        is_list = first == 0x75 and second | 0x20 == 0x6C and (third <= 0x20 or third == 0x3E)  # ul
-        is_cell = not closing and first == 0x74 and (second | 0x20 == 0x64 or second | 0x20 == 0x68) and (third <= 0x20 or third == 0x3E)
-        if first == 0x61 and (second <= 0x20 or second == 0x3E):  # a
+        is_list = first == char.u and second | char.CASE == char.l and (third <= char.SPACE or third == char.GREATER_THAN)  # ul
+        is_cell = (
+            not closing
+            and first == char.t
+            and (second | char.CASE == char.d or second | char.CASE == char.h)
+            and (third <= char.SPACE or third == char.GREATER_THAN)
+        )
+        if first == char.a and (second <= char.SPACE or second == char.GREATER_THAN):  # a
             in_link = not closing
-        elif first == 0x70 and (second <= 0x20 or second == 0x3E):  # p
+        elif first == char.p and (second <= char.SPACE or second == char.GREATER_THAN):  # p
             cells = cells or (after_cell and not closing)
         after_cell = is_cell
         if not depth and not is_list and not is_cell:
             continue
         end = name
-        while end < following and page[end] != 0x3E:
+        while end < following and page[end] != char.GREATER_THAN:
             end += 1
         end += end < following
         if is_list and not closing:
@@ -82,7 +87,7 @@ def _look(page: npt.NDArray[np.uint8], tags: npt.NDArray[np.int64], share: float
                     found.append((begins[depth], end))
         begin_text = text
         for place in range(end, following):
-            text += page[place] > 0x20
+            text += page[place] > char.SPACE
         if in_link:
             linked += text - begin_text
         after_cell = after_cell and text == begin_text
@@ -94,7 +99,7 @@ def look(markup: bytes) -> Look:
     them for navigation. What is put in stands beside a `<` or `>`: what was valid UTF-8 still is, what was not is not.
     """
     page = np.frombuffer(markup, np.uint8)
-    lists, cells, opening = _look(page, np.flatnonzero(page == _LESS_THAN), LINKED)
+    lists, cells, opening = _look(page, np.flatnonzero(page == char.LESS_THAN), LINKED)
     parts: list[bytes] = []
     last = 0
     for begin, end in lists[:_LISTS]:

@@ -64,7 +64,7 @@ def test_a_python_without_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch:
     class Result:
         returncode, stderr = 1, "/usr/bin/python3: No module named pip\n"
 
-    monkeypatch.setattr(corpus.subprocess, "run", lambda *_, **__: Result())
+    monkeypatch.setattr("jobs.corpus.subprocess.run", lambda *_, **__: Result())
     with pytest.raises(
         UserError, match=r"this Python has no pip to fetch Mako==1 with; add it by `.* -m ensurepip`, or put mako-1\.tar\.gz"
     ):

@@ -26,7 +26,7 @@ from safetensors.numpy import load, save
 from kernel.compile import kernel
 from kernel.hashing import fmix64
 from kernel.utf8 import Bytes, Offsets, tables, utf8_view
-from pipeline.dedup.shingles import BASE, U32, U64, most_units, word_units
+from kernel.words import BASE, U32, U64, most_units, word_units
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
 
@@ -47,7 +47,7 @@ class LinearModel:
 def _bigrams(units: U64, count: int) -> None:  # pragma: no cover - compiled
     """After the hashes of `count` words, those of the `count - 1` pairs of neighbours."""
     for word in range(count - 1):
-        units[count + word] = fmix64(units[word] * np.uint64(BASE) + units[word + 1])
+        units[count + word] = fmix64(units[word] * BASE + units[word + 1])
 
 
 @kernel

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections import Counter
 
-from pipeline.measure.statistics import ABBREVIATIONS, GOPHER_STOP_WORDS, SHORT_LINE
+from pipeline.measure.scanner import ABBREVIATIONS
+from pipeline.measure.statistics import GOPHER_STOP_WORDS, SHORT_LINE
 
 CONTRACTIONS = re.compile(r"(?:[sSmMdDtT]|[rR][eE]|[vV][eE]|[lL][lL])")
 WORD, MARK_OR_SYMBOL, SPACE_OR_OTHER = "word", "mark", "space"

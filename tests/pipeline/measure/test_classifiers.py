@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from kernel.utf8 import tables
+from kernel.words import word_units
 from pipeline.contamination.ngrams import ngram_hashes
-from pipeline.dedup.shingles import word_units
 from pipeline.measure.classifiers import ClassifierConfig, scores
 from pipeline.measure.classifiers.linear import CONFIG, WEIGHTS, LinearModel, features, score
 from pipeline.measure.classifiers.training import fit, format_of, train

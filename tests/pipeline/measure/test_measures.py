@@ -14,9 +14,9 @@ from kernel.utf8 import mathematical_symbols, utf8_view
 from pipeline.measure import lines as line_measures
 from pipeline.measure.code import measure_code
 from pipeline.measure.lines import measure_lines
+from pipeline.measure.scanner import character_classes
 from pipeline.measure.science import measure_science
 from pipeline.measure.stage import measure_text
-from pipeline.measure.statistics import character_classes
 from tests.profiles import share
 
 

@@ -24,7 +24,7 @@ from pipeline.readers import (
     Record,
     SourceConfig,
     Unreadable,
-    code,
+    code_inputs,
     generated,
     joined,
     languages,
@@ -735,4 +735,4 @@ def test_any_files_in_an_archive_are_read_or_told_of_and_never_raise(
 def test_options_of_a_source_are_checked() -> None:
     with pytest.raises(ValueError, match="join"):
         source("x", join="folder")
-    assert code.BUNDLE == ".bundle"
+    assert code_inputs.BUNDLE == ".bundle"

@@ -27,6 +27,7 @@ from pipeline.readers.gzip_members import GzipMembers
 from pipeline.readers.html import to_page, to_text
 from pipeline.readers.page_lists import look
 from pipeline.readers.streams import Member
+from pipeline.readers.web_archives import Block, blocks
 from pipeline.workdir.errors import UserError
 from tests.profiles import share
 from tests.work import in_proportion
@@ -651,10 +652,10 @@ def test_real_archives_have_the_records_that_fastwarc_finds(real_data: Path, nam
 
     path = real_data / "web" / name
     with path.open("rb") as ours, path.open("rb") as theirs:
-        blocks = list(warc.blocks(Member("a", "a", ours, path.stat().st_size), config("warc")))
+        found = list(blocks(Member("a", "a", ours, path.stat().st_size), config("warc")))
         expected = [(item.headers["WARC-Record-ID"], item.reader.read()) for item in ArchiveIterator(theirs, parse_http=False)]
-    assert all(isinstance(block, warc.Block) for block in blocks)
-    assert [(block.headers["warc-record-id"], block.content) for block in blocks if isinstance(block, warc.Block)] == expected
+    assert all(isinstance(block, Block) for block in found)
+    assert [(block.headers["warc-record-id"], block.content) for block in found if isinstance(block, Block)] == expected
 
 
 @pytest.mark.slow
