@@ -47,8 +47,7 @@ FOLDERS = {  # of pipeline/, in the order of the flow: what each may import of t
     "workdir": set(),
     "readers": {"workdir"},
     "ingest": {"readers", "workdir"},
-    "measure": {"measure.classifiers", "workdir"},
-    "measure.classifiers": {"dedup", "readers", "workdir"},
+    "measure": {"readers", "workdir"},
     "filters": {"measure", "workdir"},
     "dedup": {"workdir"},
     "contamination": {"dedup", "readers", "workdir"},
@@ -86,9 +85,10 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
 
 
 def folder(module: str) -> str:
-    """The folder that a module lies in, with dots; a package's own `__init__` lies in it too."""
-    path = ROOT.joinpath(*module.split("."))
-    return module if path.is_dir() else module.rpartition(".")[0]
+    """The room of a module: its package, or its folder of pipeline/, with what lies in folders below."""
+    parts = module.split(".")
+    room = ".".join(parts[:2]) if parts[0] == "pipeline" else parts[0]
+    return room if ROOT.joinpath(*room.split(".")).is_dir() else parts[0]
 
 
 def test_no_circle_of_imports_among_modules_nor_among_folders() -> None:
