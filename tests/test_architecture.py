@@ -50,7 +50,7 @@ FOLDERS = {  # of pipeline/, in the order of the flow: what each may import of t
     "measure": {"readers", "workdir"},
     "filters": {"measure", "workdir"},
     "dedup": {"workdir"},
-    "contamination": {"dedup", "readers", "workdir"},
+    "contamination": {"readers", "workdir"},
     "mix": {"dedup", "workdir"},
     "pack": {"", "mix", "workdir"},  # "": shards.py
     "report": {"contamination", "dedup", "filters", "measure", "mix", "pack", "workdir"},
