@@ -329,7 +329,7 @@ def _assignment(plugin: RegexBasedDetector) -> Finder:
 
 
 def _npm(plugin: RegexBasedDetector) -> Finder:
-    """The pattern begins `//.+`: where it fails at the first `//` it fails at all, and a match takes the rest of the line."""
+    """The pattern begins `//.+`, so it is tried at the first `//` alone: if it fails there, it fails at every later one too."""
     (pattern,) = plugin.denylist
 
     def find(line: str) -> Iterator[str]:
@@ -341,7 +341,7 @@ def _npm(plugin: RegexBasedDetector) -> Finder:
 
 
 def _jwt(plugin: RegexBasedDetector) -> Finder:
-    """The pattern begins `eyJ` and a run: where it fails at the first `eyJ` of a run it fails at all of that run."""
+    """The pattern begins `eyJ` and a run, so it is tried once in a run: if it fails at the first `eyJ`, it fails at every later one too."""
     run = r"[A-Za-z0-9\-_=]"
     pattern = re.compile(rf"(?<!{run})(?>{run}*?(?=eyJ))(eyJ{run}++\.{run}++\.?)")
 
@@ -356,7 +356,7 @@ def _jwt(plugin: RegexBasedDetector) -> Finder:
 
 
 def _openai(plugin: RegexBasedDetector) -> Finder:
-    """The pattern begins `sk-` and a run: where it fails at the first `sk-` of a run it fails at all of that run."""
+    """The pattern begins `sk-` and a run, so it is tried once in a run: if it fails at the first `sk-`, it fails at every later one too."""
     (pattern,) = plugin.denylist
     run = re.compile(r"[A-Za-z0-9\-_]*")
 
