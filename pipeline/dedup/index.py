@@ -12,7 +12,6 @@ Both are folders that can be copied anywhere; they are never changed once writte
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -21,8 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kernel.compile import kernel
-from kernel.hashing import fmix64
+from pipeline.dedup.bloom import add, bloom_size, has
 from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.sign import SIGNATURES, Signing, band_hashes, matrix, signature_column
@@ -156,41 +154,6 @@ def index_stage(signing: Signing, signed: Manifest, documents: Manifest, verdict
 # --- seen or not -----------------------------------------------------------------------------------------------------
 
 
-@kernel
-def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
-    mask = np.uint64(len(bits) * 64 - 1)
-    for value in hashes:
-        step = fmix64(value) | np.uint64(1)
-        at = value
-        for _ in range(functions):
-            bits[(at & mask) >> np.uint64(6)] |= np.uint64(1) << (at & np.uint64(63))
-            at += step
-
-
-@kernel
-def _has(
-    bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64], out: npt.NDArray[np.bool_]
-) -> None:  # pragma: no cover
-    mask = np.uint64(len(bits) * 64 - 1)
-    for index in range(len(hashes)):
-        step = fmix64(hashes[index]) | np.uint64(1)
-        at = hashes[index]
-        found = True
-        for _ in range(functions):
-            if not (bits[(at & mask) >> np.uint64(6)] >> (at & np.uint64(63))) & np.uint64(1):
-                found = False
-                break
-            at += step
-        out[index] = found
-
-
-def bloom_size(hashes: int, false_positives: float) -> tuple[int, int]:
-    """(bits, functions) of a Bloom filter for so many hashes; bits is a power of two, of at least 64 (Bloom 1970)."""
-    wanted = max(64.0, -hashes * math.log(false_positives) / math.log(2) ** 2)
-    bits = 1 << math.ceil(math.log2(wanted))
-    return bits, max(1, min(24, round(bits / max(1, hashes) * math.log(2))))
-
-
 @dataclass(frozen=True)
 class Seen:
     """An opened `index/seen`: one filter for each bucket of hashes."""
@@ -213,7 +176,7 @@ class Seen:
             if len(rows):
                 bits = self.workdir.read_table(self.manifest.dataset, partition)["bits"].combine_chunks().to_numpy()
                 out = np.empty(len(rows), bool)
-                _has(bits, self.manifest.configuration["functions"], flat[rows], out)
+                has(bits, self.manifest.configuration["functions"], flat[rows], out)
                 found[rows] = out
         counts: npt.NDArray[np.int64] = found.reshape(hashes.shape).sum(axis=1)
         return counts
@@ -240,7 +203,7 @@ def save_seen_bucket(workdir: Workdir, work: _BloomWork) -> Generator[File, None
     bits = np.zeros(work.bits // 64, np.uint64)
     table = gather(workdir, work.bands, work.bucket, work.buckets)
     if table is not None:
-        _add(bits, work.functions, table["hash"].to_numpy())
+        add(bits, work.functions, table["hash"].to_numpy())
     out = pa.table({"bits": bits})
     yield File(SEEN, f"{work.bucket:05d}.arrow", to_ipc(out.to_batches(), out.schema), 0 if table is None else table.num_rows)
     return {"hashes": 0 if table is None else table.num_rows}

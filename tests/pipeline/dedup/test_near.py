@@ -17,8 +17,9 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedup import components as components_module
 from pipeline.dedup.anchor import GROUPS, Rule, decide
+from pipeline.dedup.bloom import bloom_size
 from pipeline.dedup.components import large_star, small_star
-from pipeline.dedup.index import Seen, bloom_size, open_index
+from pipeline.dedup.index import Seen, open_index
 from pipeline.dedup.near import NearConfig, near_deduplicate
 from pipeline.dedup.shingles import shingle_hashes, shingle_sets
 from pipeline.dedup.shuffle import buckets_for
