@@ -1,39 +1,25 @@
-"""Whether a document was seen before: a Bloom filter of the bands of earlier runs.
+"""A Bloom filter (Bloom 1970) of 64-bit hashes: says of a hash "not seen", or "seen" with some chance that it was not.
 
-`index/seen` is one filter for all bands (Khan et al. 2024, LSHBloom, arXiv 2411.04257, which has one for each; here a band's number is
-part of its hash): it says "seen or not", in about 30 bytes a document, and not what was seen. It is a folder that can be copied
-anywhere; it is never changed once written, and a run may use several.
+A filter is a bitmap, uint64 (a power of two of words). The places of a hash are taken by double hashing (Kirsch and Mitzenmacher 2006):
+the hash itself, and an odd step made of it. Filters are kept on disk (`index/seen`), so that neither may change.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from kernel.compile import kernel
+from kernel.compile import leaf
 from kernel.hashing import fmix64
-from pipeline.dedup.index import check_signing, open_parts
-from pipeline.dedup.shuffle import bucket_of, gather
-from pipeline.dedup.signing import BANDS, SIGNATURES, Signing
-from pipeline.workdir.dataset import Manifest, Workdir, to_ipc, to_parquet
-from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary
-from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
-from pipeline.workdir.verdicts import kept, tally, verdict_dataset, verdict_table
 
-VERSION = 1
-SEEN = "index/seen"
-SEEN_VERDICT = verdict_dataset("seen")
+U64 = npt.NDArray[np.uint64]
 
 
-@kernel
-def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
+@leaf
+def add(bits: U64, functions: int, hashes: U64) -> None:  # pragma: no cover - compiled
+    """Put hashes into a filter, each at `functions` places."""
     mask = np.uint64(len(bits) * 64 - 1)
     for value in hashes:
         step = fmix64(value) | np.uint64(1)
@@ -43,10 +29,9 @@ def _add(bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.ui
             at += step
 
 
-@kernel
-def _has(
-    bits: npt.NDArray[np.uint64], functions: int, hashes: npt.NDArray[np.uint64], out: npt.NDArray[np.bool_]
-) -> None:  # pragma: no cover
+@leaf
+def has(bits: U64, functions: int, hashes: U64, out: npt.NDArray[np.bool_]) -> None:  # pragma: no cover - compiled
+    """Of each hash whether the filter, made with as many `functions`, has it: into `out`, bool (hashes,)."""
     mask = np.uint64(len(bits) * 64 - 1)
     for index in range(len(hashes)):
         step = fmix64(hashes[index]) | np.uint64(1)
@@ -61,107 +46,7 @@ def _has(
 
 
 def bloom_size(hashes: int, false_positives: float) -> tuple[int, int]:
-    """(bits, functions) of a Bloom filter for so many hashes; bits is a power of two, of at least 64 (Bloom 1970)."""
+    """`(bits, functions)` of a filter for so many hashes, of which so small a share may be wrong; bits is a power of two, 64 or more."""
     wanted = max(64.0, -hashes * math.log(false_positives) / math.log(2) ** 2)
     bits = 1 << math.ceil(math.log2(wanted))
     return bits, max(1, min(24, round(bits / max(1, hashes) * math.log(2))))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An opened `index/seen`: one filter for each bucket of hashes."""
-
-    workdir: Workdir
-    manifest: Manifest
-    uri: str
-
-    @property
-    def content(self) -> str:
-        return self.manifest.content
-
-    def count(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """How many bands of each document the filter holds: int64 (documents,). `hashes`: uint64 (documents, bands)."""
-        flat = np.ascontiguousarray(hashes).reshape(-1)
-        found = np.zeros(len(flat), bool)
-        bucket = bucket_of(flat, len(self.manifest.partitions))
-        for number, partition in enumerate(self.manifest.partitions):
-            rows = np.flatnonzero(bucket == number)
-            if len(rows):
-                bits = self.workdir.read_table(self.manifest.dataset, partition)["bits"].combine_chunks().to_numpy()
-                out = np.empty(len(rows), bool)
-                _has(bits, self.manifest.configuration["functions"], flat[rows], out)
-                found[rows] = out
-        counts: npt.NDArray[np.int64] = found.reshape(hashes.shape).sum(axis=1)
-        return counts
-
-
-def open_seen(uri: str, signing: Signing) -> Seen:
-    """Open a Bloom index. Raises `UserError` where there is none, or where it is of other parameters (both are named)."""
-    workdir, (manifest,) = open_parts(uri, SEEN, ("",))
-    check_signing(uri, manifest, signing)
-    return Seen(workdir, manifest, uri)
-
-
-@dataclass(frozen=True)
-class _Filter:
-    bits: int
-    functions: int
-
-
-def save_seen_bucket(workdir: Workdir, bucket: Bucket[_Filter]) -> Generator[File, None, Summary]:
-    """The filter of one bucket of band hashes."""
-    bits = np.zeros(bucket.settings.bits // 64, np.uint64)
-    table = gather(workdir, BANDS, bucket.number, bucket.buckets)
-    if table is not None:
-        _add(bits, bucket.settings.functions, table["hash"].to_numpy())
-    out = pa.table({"bits": bits})
-    yield File(SEEN, f"{bucket.name}.arrow", to_ipc(out.to_batches(), out.schema), 0 if table is None else table.num_rows)
-    return {"hashes": 0 if table is None else table.num_rows}
-
-
-def save_seen_stage(signing: Signing, false_positives: float, bands: Manifest, buckets: int) -> Stage:
-    """The stage that writes `index/seen`."""
-    bits, functions = bloom_size(-(-bands.rows // buckets), false_positives / signing.bands)
-    settings = {"signing": asdict(signing), "functions": functions, "bits": bits, "false_positives": false_positives}
-    shape = _Filter(bits, functions)
-    return per_bucket(
-        "near: save seen", (SEEN,), save_seen_bucket, buckets, shape, version=VERSION, inputs=(bands,), configuration=settings
-    )
-
-
-def seen_verdicts(workdir: Workdir, piece: Piece[None]) -> Generator[File, None, Summary]:
-    """`verdicts/seen` of one partition: dropped where a band of the document is in a Bloom index."""
-    statistics = workdir.read_table(STATISTICS, piece.partition, ["domain", "source", "bytes"])
-    rows = statistics.num_rows
-    signed = workdir.read_table(SIGNATURES, piece.beside[SIGNATURES], ["row", "known_bands"])
-    bands = np.zeros(rows, np.float64)
-    bands[signed["row"].to_numpy()] = signed["known_bands"].to_numpy()
-    dropped = bands > 0
-    verdict = verdict_table(
-        rows,
-        {
-            "keep": pa.array(~dropped, mask=~kept(workdir, piece.before, rows)),
-            "rule": pc.if_else(pa.array(dropped), "seen", pa.scalar(None, pa.string())),
-            "value": pa.array(bands, mask=~dropped),
-            "limit": pa.array(np.zeros(rows), mask=~dropped),
-            "detail": pc.if_else(pa.array(dropped), "bands that are in an index of earlier documents", pa.scalar(None, pa.string())),
-        },
-    )
-    yield File(SEEN_VERDICT, piece.name, to_parquet(verdict), rows)
-    return tally(verdict, statistics)
-
-
-def seen_stage(signed: Manifest, statistics: Manifest, before: Sequence[Manifest]) -> Stage:
-    """The stage that writes `verdicts/seen`."""
-    return per_partition(
-        "seen",
-        (SEEN_VERDICT,),
-        seen_verdicts,
-        statistics,
-        None,
-        version=VERSION,
-        beside=(signed,),
-        before=before,
-        memory=512 << 20,
-        unit="documents",
-    )

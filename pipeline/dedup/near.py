@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.dedup import bloom, candidates, index, members, representatives, sign
+from pipeline.dedup import candidates, index, members, representatives, seen, sign
 from pipeline.dedup.components import find_components
 from pipeline.dedup.shingles import Unit
 from pipeline.dedup.shuffle import Layout
@@ -132,13 +132,13 @@ def near_deduplicate(
     """Run all stages; returns the verdicts `near`, and `seen` before it where Bloom indexes are given."""
     signing = config.signing
     indexes = [index.open_index(uri, signing) for uri in config.against]
-    blooms = [bloom.open_seen(uri, signing) for uri in config.seen]
+    blooms = [seen.open_seen(uri, signing) for uri in config.seen]
     verdicts = list(before)
     made: list[Manifest] = []
     signed = engine.run(sign.sign_stage(signing, blooms, documents, before)).manifests
     if blooms:
-        stage = bloom.seen_stage(signed[SIGNATURES], statistics, before)
-        made.append(engine.run(stage).manifests[bloom.SEEN_VERDICT])
+        stage = seen.seen_stage(signed[SIGNATURES], statistics, before)
+        made.append(engine.run(stage).manifests[seen.SEEN_VERDICT])
         verdicts.append(made[-1])
     bands = signed[BANDS]
     buckets = band_buckets(signing, documents)
@@ -157,5 +157,5 @@ def near_deduplicate(
     if config.save_index:
         engine.run(index.index_stage(signing, signed[SIGNATURES], documents, [*verdicts, made[-1]]))
     if config.save_seen:
-        engine.run(bloom.save_seen_stage(signing, config.seen_false_positives, bands, buckets))
+        engine.run(seen.save_seen_stage(signing, config.seen_false_positives, bands, buckets))
     return made

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.bloom import Seen
+from pipeline.dedup.seen import Seen
 from pipeline.dedup.shingles import signatures as minhash
 from pipeline.dedup.shuffle import bucket_of, scatter
 from pipeline.dedup.signing import BANDS, SIGNATURES, Signing, band_buckets, band_hashes, signature_column

@@ -329,7 +329,8 @@ def _assignment(plugin: RegexBasedDetector) -> Finder:
 
 
 def _npm(plugin: RegexBasedDetector) -> Finder:
-    """The pattern begins `//.+`, so it is tried at the first `//` alone: if it fails there, it fails at every later one too."""
+    """The pattern begins `//.+`. If it does not match from the first `//` of a line on, it matches from no later one either; if it does,
+    the match reaches to the end of the line. So it is tried once a line."""
     (pattern,) = plugin.denylist
 
     def find(line: str) -> Iterator[str]:
@@ -341,7 +342,8 @@ def _npm(plugin: RegexBasedDetector) -> Finder:
 
 
 def _jwt(plugin: RegexBasedDetector) -> Finder:
-    """The pattern begins `eyJ` and a run, so it is tried once in a run: if it fails at the first `eyJ`, it fails at every later one too."""
+    """The pattern begins with `eyJ` and a run of letters. If it does not match from the first `eyJ` of a run on, it matches from no later
+    one of that run either. So it is tried once a run."""
     run = r"[A-Za-z0-9\-_=]"
     pattern = re.compile(rf"(?<!{run})(?>{run}*?(?=eyJ))(eyJ{run}++\.{run}++\.?)")
 
@@ -356,7 +358,8 @@ def _jwt(plugin: RegexBasedDetector) -> Finder:
 
 
 def _openai(plugin: RegexBasedDetector) -> Finder:
-    """The pattern begins `sk-` and a run, so it is tried once in a run: if it fails at the first `sk-`, it fails at every later one too."""
+    """The pattern begins with `sk-` and a run of letters. If it does not match from the first `sk-` of a run on, it matches from no later
+    one of that run either. So it is tried once a run."""
     (pattern,) = plugin.denylist
     run = re.compile(r"[A-Za-z0-9\-_]*")
 

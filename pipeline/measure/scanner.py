@@ -184,7 +184,7 @@ def _is_inside(code: int, before: int, after: int) -> Any:  # pragma: no cover -
     return code < char.ASCII_END or quote
 
 
-@leaf(inline="always")
+@leaf
 def _scan_address(data: Bytes, at: int, end: int, classes: Bytes, word: Word) -> Word:  # pragma: no cover - compiled
     """A word that goes on as a web address, at its colon, to the address's end."""
     key, characters, letters, alphanumeric = word.key, word.characters, word.letters, word.alphanumeric

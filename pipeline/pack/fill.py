@@ -2,7 +2,7 @@
 
 Documents that fit a row are segments as they are. Rows are filled one at a time, the longest segment first, best fit
 decreasing turned round: instead of a row for each segment, segments for each row, so that what would leave a row exactly full
-can be looked for. In this order:
+can be looked for. What goes into a row next is, in this order:
 
 1. a segment, or a pair of segments, that fills the row exactly (the pair with the longest member);
 2. the longest segment that fits and leaves room for a piece, then again from 1;
@@ -10,9 +10,9 @@ can be looked for. In this order:
    end just there (some hundred such documents are open at a time, so one nearly always has);
 4. such a piece ended anywhere.
 
-Documents too long for a row are so split at the best places that fill rows: pieces are at least `least` ids, and a document's
-last piece is a segment like any other. When no segments are left, a row begins with the best piece of the next long document,
-ended in its second half.
+So a document too long for a row is split where a piece of it fills a row and, mostly, where a reader would split it. A piece has at
+least `least` ids; a document's last piece is a segment like any other. When no segments are left, a row begins with a piece of the
+next long document, ended at the best place in the row's second half.
 """
 
 from __future__ import annotations

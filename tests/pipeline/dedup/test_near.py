@@ -17,11 +17,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedup import components as components_module
-from pipeline.dedup.bloom import Seen, bloom_size
+from pipeline.dedup.bloom import bloom_size
 from pipeline.dedup.components import large_star, small_star
 from pipeline.dedup.index import open_index
 from pipeline.dedup.near import NearConfig, near_deduplicate
 from pipeline.dedup.representatives import GROUPS, Rule, decide
+from pipeline.dedup.seen import Seen
 from pipeline.dedup.shingles import shingle_hashes, shingle_sets
 from pipeline.dedup.shuffle import buckets_for
 from pipeline.dedup.signing import SIGNATURES, matrix
@@ -280,7 +281,7 @@ def test_a_bloom_index_says_seen_or_not(tmp_path: Path) -> None:
 def test_a_bloom_filters_false_positives_are_as_promised(workdir: Workdir) -> None:
     from dataclasses import asdict
 
-    from pipeline.dedup.bloom import _Filter, save_seen_bucket
+    from pipeline.dedup.seen import _Filter, save_seen_bucket
     from pipeline.dedup.shuffle import scatter
     from pipeline.dedup.signing import BANDS
     from pipeline.workdir.dataset import MANIFEST, Manifest, Partition
