@@ -413,7 +413,8 @@ def test_geglu_by_hand_is_the_plain_one_forward_and_backward(monkeypatch: pytest
 
     def plainly(hidden: torch.Tensor, norm: torch.nn.LayerNorm, into: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         value, gate = (norm(hidden) @ into.T).chunk(2, dim=-1)
-        return (torch.nn.functional.gelu(value) * gate) @ out.T
+        result: torch.Tensor = (torch.nn.functional.gelu(value) * gate) @ out.T
+        return result
 
     def found(dtype: torch.dtype, function: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
         leaves = [tensor.to(dtype).clone().requires_grad_() for tensor in inputs]
