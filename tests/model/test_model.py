@@ -402,25 +402,34 @@ def test_dropout_is_drawn_in_training_alone_and_keeps_the_mean() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_geglu_by_hand_is_the_plain_one_forward_and_backward(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    """Both against float64, within the rounding of their sums: terms that a value goes through, of the size of the largest."""
     from model import geglu as module
 
     monkeypatch.setattr(module, "ROWS", 7)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator) for shape in ((23, 16), (40, 16), (16, 20))]
-    ours, plain = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
-    norms = [torch.nn.LayerNorm(16, bias=bias) for _ in range(2)]
-    for norm in norms:
-        for number, parameter in enumerate(norm.parameters()):
-            torch.nn.init.normal_(parameter, 1.0 - number, 0.3, generator=torch.Generator().manual_seed(number))
-    output = module.geglu(ours[0], norms[0], *ours[1:])
-    value, gate = (norms[1](plain[0]) @ plain[1].T).chunk(2, dim=-1)
-    expected = (torch.nn.functional.gelu(value) * gate) @ plain[2].T
-    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
-    slope = torch.randn(output.shape, generator=generator)
-    output.backward(slope)
-    expected.backward(slope)
-    for mine, other in zip([*ours, *norms[0].parameters()], [*plain, *norms[1].parameters()], strict=True):
-        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
+    parts = [torch.randn(16, generator=generator) * 0.3 + 1 - number for number in range(1 + bias)]
+    slope = torch.randn(23, 16, generator=generator)
+
+    def plainly(hidden: torch.Tensor, norm: torch.nn.LayerNorm, into: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        value, gate = (norm(hidden) @ into.T).chunk(2, dim=-1)
+        result: torch.Tensor = (torch.nn.functional.gelu(value) * gate) @ out.T
+        return result
+
+    def found(dtype: torch.dtype, function: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
+        leaves = [tensor.to(dtype).clone().requires_grad_() for tensor in inputs]
+        norm = torch.nn.LayerNorm(16, bias=bias, dtype=dtype)
+        for parameter, part in zip(norm.parameters(), parts, strict=True):
+            parameter.data.copy_(part)
+        output = function(leaves[0], norm, *leaves[1:])
+        return [output.detach(), *torch.autograd.grad(output, [*leaves, *norm.parameters()], slope.to(dtype))]
+
+    terms = 16 + 16 + 20 + 23
+    for exact, *values in zip(
+        found(torch.float64, plainly), *(found(torch.float32, each) for each in (module.geglu, plainly)), strict=True
+    ):
+        for value in values:
+            assert float((value.double() - exact).abs().max()) <= terms * 2.0**-24 * float(exact.abs().max())
 
 
 # --- the bridge --------------------------------------------------------------------------------------------------------
