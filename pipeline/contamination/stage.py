@@ -30,7 +30,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from kernel.utf8 import utf8_view
 from pipeline.contamination.ngrams import NgramSet, count_words, find_ngrams, lines_around, ngram_hashes, ngrams_with_letters
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, list_files, names_differ, read_file
+from pipeline.contamination.sets import AnySet, SetWork, items_of, prepared
+from pipeline.readers import PassedOver, Record, names_differ
 from pipeline.workdir.cuts import Cuts, original, unite
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc, to_parquet
 from pipeline.workdir.documents import DOCUMENTS, STATISTICS
@@ -55,23 +56,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class EvaluationSet(SourceConfig):
-    """An evaluation set: files in any format that sources have."""
-
-    domain: str = Field("evaluation", description="Not used.")
-    columns: list[str] = Field(
-        default_factory=list,
-        description="For json, jsonl and parquet: the fields whose texts are looked for, each on its own, such as question and "
-        "answer; dots reach into nested records. Empty: what `fields` says is the text.",
-    )
-
-
 class ContaminationConfig(BaseModel):
     """What of evaluation sets is looked for, and what is done where it is found."""
 
     model_config = ConfigDict(extra="forbid")
 
-    sets: list[EvaluationSet] = Field(min_length=1, description="The evaluation sets.")
+    sets: list[AnySet] = Field(min_length=1, description="The evaluation sets.")
     preset: Literal["gpt3", "dolma", "dclm", "datatrove"] | None = Field(
         None, description="Published settings for all that follows; a field that is given besides is kept. Null: the defaults below."
     )
@@ -106,7 +96,7 @@ class ContaminationConfig(BaseModel):
 
     @field_validator("sets")
     @classmethod
-    def _names_differ(cls, sets: list[EvaluationSet]) -> list[EvaluationSet]:
+    def _names_differ(cls, sets: list[AnySet]) -> list[AnySet]:
         names_differ(sets, "evaluation sets")
         return sets
 
@@ -122,7 +112,7 @@ class ContaminationConfig(BaseModel):
 
 @dataclass(frozen=True)
 class _IndexWork:
-    sets: tuple[tuple[EvaluationSet, tuple[InputFile, ...]], ...]
+    sets: tuple[SetWork, ...]
     ngram: int
     shortest: int
     numbers: bool
@@ -136,39 +126,34 @@ def index_sets(workdir: Workdir, work: _IndexWork) -> Generator[File, None, Summ
     items: list[dict[str, Any]] = []
     summary: Summary = {"sets": {}}
     unreadable: list[str] = []
-    for number, (config, files) in enumerate(work.sets):
+    for number, each in enumerate(work.sets):
         counts = {"items": 0, "too_short": 0, "ngrams": 0, "unreadable": 0}
-        for column in config.columns or [""]:
-            source = config.model_copy(update={"fields": {**config.fields, "text": column}}) if column else config
-            for file in files:
-                for record in read_file(file, source):
-                    if isinstance(record, PassedOver):
-                        continue
-                    if not isinstance(record, Record):
-                        counts["unreadable"] += 1
-                        if len(unreadable) < MOST_EXAMPLES:
-                            unreadable.append(f"{record.location}: {record.error}")
-                        continue
-                    words = count_words(record.text)
-                    counts["items"] += 1
-                    if words < work.shortest:
-                        counts["too_short"] += 1
-                        continue
-                    found = ngram_hashes(record.text, work.ngram)
-                    if not work.numbers:
-                        found = found[ngrams_with_letters(record.text, work.ngram)]
-                    found = np.unique(found)
-                    counts["ngrams"] += len(found)
-                    hashes.append(found)
-                    owners.append(np.full(len(found), len(items)))
-                    lengths.append(np.full(len(found), min(words, work.ngram)))
-                    items.append({"set": number, "item": f"{record.id}, {column}" if column else record.id, "words": words})
+        for column, record in items_of(each):
+            if isinstance(record, PassedOver):
+                continue
+            if not isinstance(record, Record):
+                counts["unreadable"] += 1
+                if len(unreadable) < MOST_EXAMPLES:
+                    unreadable.append(f"{record.location}: {record.error}")
+                continue
+            words = count_words(record.text)
+            counts["items"] += 1
+            if words < work.shortest:
+                counts["too_short"] += 1
+                continue
+            found = ngram_hashes(record.text, work.ngram)
+            if not work.numbers:
+                found = found[ngrams_with_letters(record.text, work.ngram)]
+            found = np.unique(found)
+            counts["ngrams"] += len(found)
+            hashes.append(found)
+            owners.append(np.full(len(found), len(items)))
+            lengths.append(np.full(len(found), min(words, work.ngram)))
+            items.append({"set": number, "item": f"{record.id}, {column}" if column else record.id, "words": words})
         if counts["items"] == 0:
             why = f": {unreadable[0]}" if unreadable else ""
-            raise UserError(
-                f"contamination.sets: {config.name}: no item could be read from {config.path}{why}; correct `path` or `columns`"
-            )
-        summary["sets"][config.name] = counts
+            raise UserError(f"contamination.sets: {each.name}: no item could be read from {each.place}{why}; correct its settings")
+        summary["sets"][each.name] = counts
     none = np.zeros(0, np.int64)
     every = np.concatenate([none.astype(np.uint64), *hashes])
     distinct, first, inverse = np.unique(every, return_index=True, return_inverse=True)
@@ -246,7 +231,8 @@ class _VerdictWork:
     matches: Partition
     before: tuple[VerdictEntry, ...]
     start: int
-    config: ContaminationConfig
+    config: ContaminationConfig  # without its sets
+    sets: tuple[str, ...]  # their names
 
 
 def _chosen(matches: pa.Table, config: ContaminationConfig, common: npt.NDArray[np.int32]) -> pa.Table:
@@ -341,7 +327,7 @@ def contamination_verdicts(workdir: Workdir, work: _VerdictWork) -> Generator[Fi
             names = []
             for number in np.unique(set_of[owners]):
                 of_set = owners[set_of[owners] == number]
-                name = config.sets[number].name
+                name = work.sets[number]
                 names.append(name)
                 report.append(
                     {
@@ -429,8 +415,8 @@ def decontaminate(
     before: Sequence[Manifest],
 ) -> Manifest:
     """Run all stages; returns `verdicts/contamination`. Raises `UserError` where a set has no files, or none that can be read."""
-    sets = tuple((each, tuple(list_files(each, base))) for each in config.sets)
-    inputs = [(each.model_dump(mode="json", exclude={"path"}), [(f.relative, f.fingerprint) for f in files]) for each, files in sets]
+    sets = tuple(prepared(each, base) for each in config.sets)
+    inputs = [each.key for each in sets]
     index_work = _IndexWork(sets, config.ngram, config.shortest, config.numbers)
     task = Task("index", fingerprint(VERSION, inputs, config.ngram, config.shortest, config.numbers), index_work)
     made = engine.run(Stage("contamination: index", (NGRAMS, ITEMS), index_sets, (task,), memory=2 << 30, unit="tasks")).manifests
@@ -448,18 +434,19 @@ def decontaminate(
         stage = Stage("contamination: common", (COMMON,), common_ngrams, (task,), memory=1 << 30, unit="tasks")
         common = engine.run(stage).manifests[COMMON].content
     settings = config.model_dump(mode="json", exclude={"sets"})
-    names = [each.name for each in config.sets]
+    names = tuple(each.name for each in sets)
+    rest = config.model_copy(update={"sets": []})
     tasks = []
     for partition in documents.partitions:
         entry, start = statistics.by_name[partition.name], documents.starts[partition.name]
         parts = (partition.checksum, entry.checksum, matches.by_name[partition.name].checksum, checksums(before, partition.name))
         key = fingerprint(VERSION, settings, names, ngrams.content, made[ITEMS].content, common, start, parts)
         verdicts = entries(before, partition.name)
-        verdict_work = _VerdictWork(partition, entry, matches.by_name[partition.name], verdicts, start, config)
+        verdict_work = _VerdictWork(partition, entry, matches.by_name[partition.name], verdicts, start, rest, names)
         tasks.append(Task(partition.name, key, verdict_work, partition.rows))
     name = verdict_dataset("contamination")
     stage = Stage("contamination", (name, REPORT), contamination_verdicts, tuple(tasks), settings, memory=1 << 30, unit="documents")
     return engine.run(stage).manifests[name]
 
 
-__all__ = ["ContaminationConfig", "EvaluationSet", "decontaminate"]
+__all__ = ["ContaminationConfig", "decontaminate"]

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import Field
 
 from pipeline.readers import files, notebooks, repositories
 from pipeline.readers.config import SourceConfig
@@ -35,10 +38,31 @@ _TARBALL = re.compile(r"(.+)-([0-9a-f]{40})")  # the folder in an archive of a c
 _POINTER = "version https://git-lfs.github.com/spec/"
 
 
+class CodeSource(SourceConfig):
+    """Source trees, git repositories and bundles."""
+
+    revision: str | None = Field(
+        None,
+        description="The branch, tag or commit to read. None: HEAD, whatever is checked out.",
+    )
+    notebooks: Literal["script", "drop"] = Field(
+        "script",
+        description="Jupyter notebooks as scripts, with text as comments and without outputs (The Stack v2), or left out.",
+    )
+    join: Literal["file", "repository"] = Field(
+        "file",
+        description="One document a file, or files of one repository and licence joined, those imported first (DeepSeek-Coder). "
+        "Generated and vendored files are never joined.",
+    )
+    max_joined_bytes: int = Field(
+        1 << 20, ge=1, description="Most bytes of a joined document; a repository larger than that is split between files."
+    )
+
+
 # --- what there is to read ---------------------------------------------------------------------------------------------
 
 
-def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
+def list_files(source: CodeSource, base: Path) -> list[InputFile]:
     """The inputs of a source of code, sorted by path: archives, git repositories (working trees and bare ones), bundles, and other
     files; of a folder's files, with the licences above each, or with `join: repository` one input for each repository.
 
@@ -130,7 +154,7 @@ def _git_folders(everything: Iterable[InputFile]) -> tuple[dict[str, list[InputF
     return git, plain
 
 
-def _repository(folder: str, listed: list[InputFile], source: SourceConfig) -> InputFile:
+def _repository(folder: str, listed: list[InputFile], source: CodeSource) -> InputFile:
     """A git folder as one input."""
     head = next(file for file in listed if file.relative == f"{folder}HEAD")
     if "://" in head.uri:
@@ -168,7 +192,7 @@ class _Tree:
     licenses: Mapping[str, Found]  # by directory
 
 
-def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_file(file: InputFile, source: CodeSource) -> Iterator[Record | Unreadable]:
     """Everything in one input of a source of code: records, and what could not be read."""
     with ExitStack() as stack:
         try:
@@ -180,7 +204,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
         yield from _joined(records, file, source) if source.join == "repository" else records
 
 
-def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
+def _open(file: InputFile, source: CodeSource, stack: ExitStack) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
     if "://" not in file.uri and Path(file.uri).is_dir():  # a git folder: the only input that is one
         objects = stack.enter_context(repositories.opened(Path(file.uri)))
         return _open_git(file, objects, source, stack)
@@ -196,19 +220,19 @@ def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tre
     return _Tree(None, None, _licenses_of_files((file, *file.parts), source)), _loose(file, source)
 
 
-def _loose(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unreadable]:
+def _loose(file: InputFile, source: CodeSource) -> Iterator[_Blob | Unreadable]:
     for member in members(replace(file, parts=()), source):
         yield _bytes(member, source) if isinstance(member, Member) else member
 
 
-def _bytes(member: Member, source: SourceConfig) -> _Blob | Unreadable:
+def _bytes(member: Member, source: CodeSource) -> _Blob | Unreadable:
     try:
         return _Blob(member.path, member.name, read_all(member, source))
     except STREAM_ERRORS as error:
         return Unreadable(member.path, describe(error))
 
 
-def _in_archive(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unreadable]:
+def _in_archive(file: InputFile, source: CodeSource) -> Iterator[_Blob | Unreadable]:
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member
@@ -305,7 +329,7 @@ def _may_be_text(path: str) -> bool:
     return path.rsplit(".", 1)[-1].lower() not in _BINARY
 
 
-def _licenses_in_archive(file: InputFile, source: SourceConfig) -> dict[str, Found]:
+def _licenses_in_archive(file: InputFile, source: CodeSource) -> dict[str, Found]:
     """A first pass over an archive, for its licence and metadata files; damage is reported by the second."""
     found = []
     for member in members(file, source.model_copy(update={"include": ["*"], "exclude": []})):
@@ -322,7 +346,7 @@ def _licenses_in_archive(file: InputFile, source: SourceConfig) -> dict[str, Fou
 _read_legal: dict[tuple[str, ...], dict[str, Found]] = {}
 
 
-def _licenses_of_files(listed: Iterable[InputFile], source: SourceConfig) -> dict[str, Found]:
+def _licenses_of_files(listed: Iterable[InputFile], source: CodeSource) -> dict[str, Found]:
     """The licences of folders, from the files beside a source file; the files of a folder share them, so the last are remembered."""
     legal = [file for file in listed if is_license_file(file.relative) or is_metadata_file(file.relative)]
     key = tuple(file.fingerprint for file in legal)
@@ -339,7 +363,7 @@ def _licenses_of_files(listed: Iterable[InputFile], source: SourceConfig) -> dic
 
 
 def _open_git(
-    file: InputFile, objects: repositories.Objects, source: SourceConfig, stack: ExitStack
+    file: InputFile, objects: repositories.Objects, source: CodeSource, stack: ExitStack
 ) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
     commit = objects.resolve(source.revision)
     contents = stack.enter_context(objects.contents())
@@ -356,7 +380,7 @@ def _open_git(
 
 
 def _in_git(
-    file: InputFile, listed: Iterable[repositories.Entry], contents: repositories.Contents, source: SourceConfig
+    file: InputFile, listed: Iterable[repositories.Entry], contents: repositories.Contents, source: CodeSource
 ) -> Iterator[_Blob | Unreadable]:
     for entry in listed:
         location = f"{file.relative}!{entry.path}"
@@ -394,7 +418,7 @@ def _decode(data: bytes) -> str:
         raise
 
 
-def _records(tree: _Tree, blobs: Iterator[_Blob | Unreadable], source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _records(tree: _Tree, blobs: Iterator[_Blob | Unreadable], source: CodeSource) -> Iterator[Record | Unreadable]:
     for blob in blobs:
         if isinstance(blob, Unreadable):
             yield blob
@@ -402,7 +426,7 @@ def _records(tree: _Tree, blobs: Iterator[_Blob | Unreadable], source: SourceCon
             yield from _record(tree, blob, source)
 
 
-def _record(tree: _Tree, blob: _Blob, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _record(tree: _Tree, blob: _Blob, source: CodeSource) -> Iterator[Record | Unreadable]:
     """One file's record; none where it is binary or in no language we know."""
     if is_binary(blob.data):
         return
@@ -447,7 +471,7 @@ def _record(tree: _Tree, blob: _Blob, source: SourceConfig) -> Iterator[Record |
 # --- joined ------------------------------------------------------------------------------------------------------------
 
 
-def _joined(records: Iterator[Record | Unreadable], file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _joined(records: Iterator[Record | Unreadable], file: InputFile, source: CodeSource) -> Iterator[Record | Unreadable]:
     """Records of files to records of repositories: files of one repository and licence together. What is generated or vendored stays
     a document of its own, marked as such; so does whatever could not be read."""
     waiting: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -467,7 +491,7 @@ def _joined(records: Iterator[Record | Unreadable], file: InputFile, source: Sou
     yield from _join(waiting, file, source, number)
 
 
-def _join(waiting: Mapping[tuple[str, str], list[Record]], file: InputFile, source: SourceConfig, number: int) -> Iterator[Record]:
+def _join(waiting: Mapping[tuple[str, str], list[Record]], file: InputFile, source: CodeSource, number: int) -> Iterator[Record]:
     for repository, license in sorted(waiting):
         group = waiting[repository, license]
         listed = [File(record.path or record.id, record.language or "", record.text) for record in group]

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from pipeline.readers import files, tex
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import EncodedSource
 from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import STREAM_ERRORS, InputFile, Member, TooLarge, describe, is_included, read_all, rejoin
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
@@ -171,7 +171,7 @@ def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
+def list_files(source: EncodedSource, base: Path) -> list[InputFile]:
     """The papers of a source, sorted by path: the files of a folder that belong together are one. Raises `UserError` where none is."""
     everything = source.model_copy(update={"include": ["*"], "exclude": []})
     papers = group(files.list_files(everything, base))
@@ -180,7 +180,7 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     return sorted(papers, key=lambda file: file.relative)
 
 
-def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_file(file: InputFile, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """The papers of one input: a folder's, an archive's, or a file's own."""
     if isinstance(file, PaperFile):
         sources = Sources()
@@ -232,7 +232,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
         loose.close()
 
 
-def _opener(part: InputFile, source: SourceConfig) -> Callable[[], bytes]:
+def _opener(part: InputFile, source: EncodedSource) -> Callable[[], bytes]:
     def read() -> bytes:
         for member in files.members(part, source.model_copy(update={"include": ["*"], "exclude": []})):
             if isinstance(member, Unreadable):
@@ -247,7 +247,7 @@ def _is_tex(data: bytes) -> bool:
     return b"\0" not in data[:1024] and _LOOKS_LIKE_TEX.search(data[: 1 << 16]) is not None
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """One stream: a TeX file, or the tar of a paper's sources that a `.gz` of arXiv's holds; other things (PDF, notes of a withdrawal)
     are passed over in arXiv's bulk layout, where nothing but the content tells them apart."""
     head = member.stream.read(1 << 10)
@@ -280,7 +280,7 @@ def _is_old_tar(head: bytes) -> bool:
     return stored == sum(head[:148]) + 8 * 32 + sum(head[156:512])
 
 
-def _read_tar(head: bytes, member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _read_tar(head: bytes, member: Member, source: EncodedSource) -> Iterator[Record | Unreadable]:
     sources = Sources()
     try:
         try:
@@ -316,7 +316,7 @@ def _read_tar(head: bytes, member: Member, source: SourceConfig) -> Iterator[Rec
 
 
 def _papers(
-    sources: Sources, source: SourceConfig, identify: Callable[[str, bool], str], folder: str, *, path: str | None = None
+    sources: Sources, source: EncodedSource, identify: Callable[[str, bool], str], folder: str, *, path: str | None = None
 ) -> Iterator[Record | Unreadable]:
     """The documents of one paper's sources. `identify` gives a main file's document its id, `folder` is where the sources are in the
     input, for the globs that choose main files; `path` is the paper's, where it is not the main file's."""
@@ -398,7 +398,7 @@ def _charset(data: bytes) -> str | None:
     return _CHARSETS.get(match.group(1).decode("ascii").lower()) if match else None
 
 
-def _text(data: bytes, declared: str | None, source: SourceConfig) -> str:
+def _text(data: bytes, declared: str | None, source: EncodedSource) -> str:
     """A file's text: UTF-8 where it is that; else in the charset that the paper declares, or else the source; else Latin-1, since an
     engine without inputenc takes bytes for the letters of its font."""
     try:
@@ -410,7 +410,7 @@ def _text(data: bytes, declared: str | None, source: SourceConfig) -> str:
         return data.decode(charset or "latin-1", "strict" if charset and charset == source.encoding else "replace")
 
 
-def _document(sources: Sources, main: str, source: SourceConfig, identity: str, path: str) -> Record:
+def _document(sources: Sources, main: str, source: EncodedSource, identity: str, path: str) -> Record:
     data = sources.read(main)
     declared = _charset(data)
     text = _text(data, declared, source)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import zstandard
+from pydantic import Field
 
 from pipeline.readers import html, http
 from pipeline.readers.config import SourceConfig
@@ -45,6 +46,20 @@ _PAGES = {"text/html", "application/xhtml+xml"}
 _TEXTS = {"text/plain", "text/markdown", "text/x-markdown", "text/x-rst"}
 _UNTOLD = {"", "unknown", "application/octet-stream", "binary/octet-stream", "application/unknown", "unk", "no-type"}
 _LOOKS_LIKE_A_PAGE = re.compile(rb"<(?:!doctype html|html|head|body|title|meta|p|div)[\s>]", re.IGNORECASE)
+
+
+class WetSource(SourceConfig):
+    """Web archives' text."""
+
+    verify_digests: bool = Field(False, description="Put records whose declared digest is not that of their content into the quarantine.")
+
+
+class WarcSource(WetSource, html.HtmlSource):
+    """Web archives."""
+
+    statuses: list[int] = Field(
+        [200], min_length=1, description="HTTP statuses of the responses to read; others are passed over and counted."
+    )
 
 
 @dataclass(frozen=True)
@@ -313,7 +328,7 @@ def _kind_of_head(headers: dict[str, str], content: bytes) -> str | None:
     return found[1].decode("latin-1").lower() if found else ""
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Item]:
+def read(member: Member, source: WarcSource) -> Iterator[Item]:
     """Web pages and plain text of an archive, one response (or `resource` record), one record.
 
     `url` and `date` are the record's, `meta` has its id, payload digest and status, and what the crawler cut off. Responses
@@ -332,7 +347,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Item]:
             yield PassedOver(f"{kind} record")
 
 
-def read_text(member: Member, source: SourceConfig) -> Iterator[Item]:
+def read_text(member: Member, source: WetSource) -> Iterator[Item]:
     """WET: the text that a crawl's makers extracted (`conversion` records), one record each."""
     for block in blocks(member, source):
         if not isinstance(block, Block):
@@ -341,7 +356,7 @@ def read_text(member: Member, source: SourceConfig) -> Iterator[Item]:
             yield _conversion(block, member, source)
 
 
-def _conversion(block: Block, member: Member, source: SourceConfig) -> Item:
+def _conversion(block: Block, member: Member, source: WetSource) -> Item:
     place = f"{member.path}#{block.offset}"
     if source.verify_digests and (wrong := _wrong_digest(block, block.content, block.content)):
         return Unreadable(place, wrong, block.content[:RAW_BYTES])
@@ -374,7 +389,7 @@ def _record(block: Block, place: str, text: str, title: str | None, language: st
     )
 
 
-def _response(block: Block, member: Member, source: SourceConfig) -> Item:
+def _response(block: Block, member: Member, source: WarcSource) -> Item:
     """A response or resource as a document; passed over, or unreadable."""
     place = f"{member.path}#{block.offset}"
     url = block.headers.get("warc-target-uri", "")

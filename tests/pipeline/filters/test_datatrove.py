@@ -11,7 +11,7 @@ pytest.importorskip("spacy", reason="spacy is not installed (pip install -e .[be
 
 from benchmarks.filters import agreement, english
 from benchmarks.planted import read_texts
-from pipeline.readers import Record, SourceConfig, list_files, read_file
+from pipeline.readers import Record, list_files, read_file, source_config
 
 
 def test_decisions_agree_on_wikipedia(real_data: Path) -> None:
@@ -23,7 +23,7 @@ def test_decisions_agree_on_wikipedia(real_data: Path) -> None:
 def test_decisions_agree_on_web_pages(real_data: Path) -> None:
     texts = []
     for name in ("articles-with-truth.tar.zst",):
-        source = SourceConfig(name="web", domain="web", format="html", path=str(real_data / "web" / name), include=["*.html.gz"])
+        source = source_config(name="web", domain="web", format="html", path=str(real_data / "web" / name), include=["*.html.gz"])
         for file in list_files(source, Path("/")):
             texts += [record.text for record in read_file(file, source) if isinstance(record, Record)]
     for row in agreement("pages", english(texts), causes=False):

@@ -33,13 +33,14 @@ from pipeline.readers import (
     notebooks,
     read_file,
     repositories,
+    source_config,
 )
 from pipeline.readers.languages import by_content, language_of
 from pipeline.workdir.errors import UserError
 
 
 def source(path: Path | str, **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "code", "format": "code", "path": str(path), **settings})
+    return source_config(name="test", domain="code", format="code", path=str(path), **settings)
 
 
 def read(path: Path | str, **settings: Any) -> tuple[dict[str, Record], list[Unreadable]]:

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ingest.stage import IngestConfig, ingest_stage
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, source_config
 from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
 from pipeline.readers.files import glob_pattern
@@ -38,7 +38,7 @@ from tests.conftest import run_task
 
 
 def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "web", "format": format, "path": str(path), **settings})
+    return source_config(name="test", domain="web", format=format, path=str(path), **settings)
 
 
 def read(path: Path | str, format: str = "text", **settings: Any) -> tuple[list[Record], list[Unreadable]]:

@@ -21,7 +21,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, warc
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, source_config, warc
 from pipeline.readers.bounds import bounds
 from pipeline.readers.files import Member
 from pipeline.readers.gzip_members import GzipMembers
@@ -33,7 +33,7 @@ Found = tuple[list[Record], list[Unreadable], Counter[str]]
 
 
 def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "web", "format": format, "path": str(path), **settings})
+    return source_config(name="test", domain="web", format=format, path=str(path), **settings)
 
 
 def read(path: Path, format: str = "warc", **settings: Any) -> Found:
