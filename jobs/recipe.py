@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
-from kernel.sections import hint
+from kernel.sections import hint, kind_of, wanted
 from model import ClassicBertConfig, ModernBertConfig
 from pipeline.contamination.stage import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
@@ -20,6 +20,7 @@ from pipeline.dedup.near import NearConfig
 from pipeline.dedup.substrings import SubstringsConfig
 from pipeline.filters.stage import Rules
 from pipeline.ingest.stage import IngestConfig
+from pipeline.measure.added import MeasureConfig
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.mix.mixing import MixConfig, PhaseMix
 from pipeline.pack.stage import PackConfig
@@ -51,6 +52,7 @@ class Recipe(BaseModel):
     classifiers: list[ClassifierConfig] = Field(
         default_factory=list, description="Quality classifiers, whose scores are the statistics `classifier_NAME`."
     )
+    measure: MeasureConfig = Field(default_factory=MeasureConfig, description="What is measured besides the built-in statistics.")
     filter: dict[str, Rules] = Field(
         default_factory=dict,
         description="Rules for each domain, or for a source, which then follows its own instead; what is not named keeps all.",
@@ -191,6 +193,8 @@ def _strip(kind: Any) -> Any:
     """The type itself of an optional or annotated one."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         kind = next(argument for argument in typing.get_args(kind) if argument is not type(None))
+    if found := wanted(kind):
+        return found
     if typing.get_origin(kind) is typing.Annotated and not tagged(kind):
         kind = kind.__origin__
     return kind
@@ -204,7 +208,7 @@ def _step(kind: Any, part: Any) -> Any:
     if origin is dict:
         return typing.get_args(kind)[1]
     if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
-        return kind.model_fields[part].annotation
+        return kind_of(kind.model_fields[part])
     if dataclasses.is_dataclass(kind):
         return typing.get_type_hints(kind).get(str(part))
     return None

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.recipe import Recipe, tagged
-from kernel.sections import Chosen, chosen
+from kernel.sections import Chosen, chosen, kind_of, wanted
 
 DOCS = Path(__file__).parents[1] / "docs"
 _NOTHING = object()
@@ -47,15 +47,9 @@ def _doc(model: Any) -> str:
 def _fields(model: Any) -> list[_Field]:
     """The fields of a pydantic model or a described dataclass."""
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return [_Field(name, _kind(info), _default(info), info.description or "") for name, info in model.model_fields.items()]
+        return [_Field(name, kind_of(info), _default(info), info.description or "") for name, info in model.model_fields.items()]
     hints = typing.get_type_hints(model)
     return [_Field(f.name, hints[f.name], f.default, f.metadata.get("description", "")) for f in dataclasses.fields(model)]
-
-
-def _kind(info: FieldInfo) -> Any:
-    """A field's type, with how its section is chosen."""
-    of_field = next((part for part in info.metadata if isinstance(part, Chosen)), None)
-    return typing.Annotated[info.annotation, of_field] if of_field is not None else info.annotation
 
 
 def _default(info: FieldInfo) -> Any:
@@ -82,6 +76,8 @@ def _sections(kind: Any) -> dict[str, _Section]:
     """The sections that a field holds, if it holds any: itself, optional, in a list or a mapping; or several, by what tells them apart."""
     if choice := chosen(kind):
         return _choices(choice)
+    if model := wanted(kind):
+        return {"": _section(model)}
     if members := tagged(kind):
         first, *others = members
         return {"": _section(members[first]), **{f": {tag}": _section(members[tag]) for tag in others}}
@@ -100,6 +96,8 @@ def _words(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if choice := chosen(kind):
         return "section or text" if choice.short else "section"
+    if wanted(kind):
+        return "section or null"
     if kind is type(None):
         return "null"
     if origin in (typing.Union, types.UnionType):

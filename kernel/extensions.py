@@ -36,13 +36,13 @@ class Registry(Mapping[str, T], Generic[T]):
         """The entry points of installed packages by name, sorted; nothing is imported."""
         if self._added is None:
             found: dict[str, EntryPoint] = {}
-            for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, _package(point), point.value)):
+            for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, package_of(point), point.value)):
                 if point.name in self.built_in:
                     raise ExtensionError(f"{self._place(point)}: the name is built in; rename the entry point, or uninstall the package")
                 if point.name in found and _same(point, found[point.name]):
                     continue  # one distribution that is found twice on the path
                 if point.name in found:
-                    other = _package(found[point.name])
+                    other = package_of(found[point.name])
                     raise ExtensionError(f"{self._place(point)}: package {other} adds this name too; uninstall one of them")
                 found[point.name] = point
             self._added = found
@@ -76,12 +76,13 @@ class Registry(Mapping[str, T], Generic[T]):
         return wanted
 
     def _place(self, point: EntryPoint) -> str:
-        return f"package {_package(point)}, entry point {self.group}: {point.name} = {point.value}"
+        return f"package {package_of(point)}, entry point {self.group}: {point.name} = {point.value}"
 
 
-def _package(point: EntryPoint) -> str:
+def package_of(point: EntryPoint) -> str:
+    """The name of the package that has an entry point."""
     return point.dist.name if point.dist is not None else "unknown"
 
 
 def _same(one: EntryPoint, other: EntryPoint) -> bool:
-    return (one.value, _package(one)) == (other.value, _package(other))
+    return (one.value, package_of(one)) == (other.value, package_of(other))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 
@@ -90,6 +91,36 @@ class Chosen:
         *first, last = owners
         having = f"{', '.join(first)} and {last}" if first else last
         return f"is a key of {self.key} {having}, not of {name}; {advice}"
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """In `Annotated[BASE | None, Wanted(...)]`: the section of an installed package, which is imported when a recipe has the section.
+
+    `model`: gives the section's model.
+    """
+
+    model: Callable[[], type[BaseModel]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def validate(value: Any) -> BaseModel | None:
+            return None if value is None else self.model().model_validate(value)
+
+        return core_schema.no_info_plain_validator_function(validate)
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(self.model().__pydantic_core_schema__), {"type": "null"}]}
+
+
+def kind_of(info: FieldInfo) -> Any:
+    """A field's type, with how its section is chosen or found, which pydantic keeps apart from it."""
+    mark = next((part for part in info.metadata if isinstance(part, Chosen | Wanted)), None)
+    return Annotated[info.annotation, mark] if mark is not None else info.annotation
+
+
+def wanted(kind: Any) -> type[BaseModel] | None:
+    """The model of a section of an installed package, where an annotated type is one; this imports it."""
+    return next((part.model() for part in getattr(kind, "__metadata__", ()) if isinstance(part, Wanted)), None)
 
 
 def chosen(kind: Any) -> Chosen | None:

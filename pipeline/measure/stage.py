@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from kernel.utf8 import mathematical_symbols, utf8_view
 from pipeline.measure import code, lines, science, statistics
+from pipeline.measure.added import STATISTICS as ADDED
+from pipeline.measure.added import check_columns, measure_added
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.measure.classifiers import scores as classify
 from pipeline.measure.language import detect
@@ -69,6 +71,7 @@ class _Work:
     partition: Partition
     lines: Mapping[str, bool] = field(default_factory=dict)  # by domain or source: whether its rules look at lines
     classifiers: tuple[ClassifierConfig, ...] = ()
+    added: tuple[str, ...] = ()  # statistics of installed packages
 
 
 def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Summary]:
@@ -92,6 +95,7 @@ def measure_partition(workdir: Workdir, work: _Work) -> Generator[File, None, Su
         score = np.full(len(domains), np.nan)
         score[among] = classify(documents["text"].filter(pa.array(among)), classifier)
         more[classifier.column] = pa.array(score, mask=~among)
+    more |= measure_added(documents["text"], work.added)
     for name in CARRIED:
         more[name] = documents[name]
     for name, column in more.items():
@@ -109,15 +113,22 @@ def _reason(mark: object) -> str | None:
     return (mark if isinstance(mark, str) else "said so by its source") if mark else None
 
 
-def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = None, classifiers: Sequence[ClassifierConfig] = ()) -> Stage:
+def measure_stage(
+    documents: Manifest,
+    line_rules: Mapping[str, bool] | None = None,
+    classifiers: Sequence[ClassifierConfig] = (),
+    added: Sequence[str] = (),
+) -> Stage:
     """The stage over all partitions of `documents/`.
 
-    `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. Raises `UserError`
-    where one cannot be read.
+    `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. `added`: statistics of
+    installed packages, by name. Raises `UserError` where a classifier cannot be read, or a statistic's name for a number is taken.
     """
+    check_columns(added, {*OTHERS, *CARRIED, *(name for family in FAMILIES.values() for name in family)})
     wanted = dict(sorted((line_rules or {}).items()))
     domains = {source["name"]: source["domain"] for source in documents.configuration.get("sources", [])}
     models = [classifier.fingerprint() for classifier in classifiers]
+    versions = [(name, ADDED[name].fingerprint()) for name in added]
 
     def needed(partition: Partition) -> dict[str, bool]:
         """Of `wanted` what the partition's own source says: the rules of another are no reason to measure it again."""
@@ -130,8 +141,8 @@ def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = N
     tasks = tuple(
         Task(
             partition.name,
-            fingerprint(VERSION, partition.checksum, needed(partition), models),
-            _Work(partition, needed(partition), tuple(classifiers)),
+            fingerprint(VERSION, partition.checksum, needed(partition), models, *versions),
+            _Work(partition, needed(partition), tuple(classifiers), tuple(added)),
             partition.bytes,
         )
         for partition in documents.partitions
@@ -141,6 +152,10 @@ def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = N
         (STATISTICS,),
         measure_partition,
         tasks,
-        {"line_rules": wanted, "classifiers": [classifier.name for classifier in classifiers]},
+        {
+            "line_rules": wanted,
+            "classifiers": [classifier.name for classifier in classifiers],
+            **({"added": {name: dict(ADDED[name].columns) for name in added}} if added else {}),
+        },
         memory=1 << 30,
     )
