@@ -6,6 +6,7 @@ import dataclasses
 import os
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,47 +78,45 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Recipe:
-        names = [phase.name for phase in self.phases]
-        if len(set(names)) != len(names) or "validation" in names:
-            raise ValueError("phases: each needs its own name, and `validation` is taken by the held-out split")
+        names_differ(self.classifiers, "classifiers")
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(
                 f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
             )
-        domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
-        names_differ(self.classifiers, "classifiers")
-        for classifier in self.classifiers:
-            for domain in classifier.domains or []:
-                if domain not in domains:
-                    raise ValueError(
-                        f"classifiers.{classifier.name}: no source has the domain {domain}; there are: {', '.join(sorted(domains))}"
-                    )
-        for name in self.filter:
-            if name not in domains | sources:
-                raise ValueError(
-                    f"filter.{name}: no domain and no source is named {name}; there are: {', '.join(sorted(domains | sources))}"
-                )
-        for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
-            for domain in (repeats.domains or []) if repeats is not None else []:
-                if domain not in domains:
-                    raise ValueError(f"{section}.domains: no source has the domain {domain}; there are: {', '.join(sorted(domains))}")
-        for name in self.near.prefer if self.near is not None else []:
-            if name not in sources:
-                raise ValueError(f"near.prefer: no source is named {name}; there are: {', '.join(s.name for s in self.sources)}")
-        for phase in self.phases:
-            for name in (*phase.mix.named, *phase.mix.quality):
-                if name not in domains | sources:
-                    known = ", ".join(sorted(domains | sources))
-                    raise ValueError(f"phases.{phase.name}.mix: no domain and no source is named {name}; there are: {known}")
-            if phase.length > self.model.max_length:
-                raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
-            if phase.global_theta is not None and isinstance(self.model, ClassicBertConfig):
-                raise ValueError(f"phases.{phase.name}.global_theta: a classic BERT has no rotary embedding; leave it out")
+        for place, name, known, what in self._names():
+            if name not in known:
+                raise ValueError(f"{place}: no {what} is named {name}; there are: {', '.join(sorted(known))}")
+        self._phases_fit()
         if self.training.attention != "auto" and isinstance(self.model, ClassicBertConfig):
             raise ValueError(
                 f"training.attention: {self.training.attention} is a kernel of ModernBERT's; a classic BERT has its own, leave it out"
             )
         return self
+
+    def _names(self) -> Iterator[tuple[str, str, set[str], str]]:
+        """Names of domains and sources that sections use: where, which, those that there are, and what they are."""
+        domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
+        for classifier in self.classifiers:
+            yield from ((f"classifiers.{classifier.name}", name, domains, "domain") for name in classifier.domains or [])
+        yield from ((f"filter.{name}", name, domains | sources, "domain and no source") for name in self.filter)
+        for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
+            if repeats is not None:
+                yield from ((f"{section}.domains", name, domains, "domain") for name in repeats.domains or [])
+        if self.near is not None:
+            yield from (("near.prefer", name, sources, "source") for name in self.near.prefer)
+        for phase in self.phases:
+            named = (*phase.mix.named, *phase.mix.quality)
+            yield from ((f"phases.{phase.name}.mix", name, domains | sources, "domain and no source") for name in named)
+
+    def _phases_fit(self) -> None:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names) or "validation" in names:
+            raise ValueError("phases: each needs its own name, and `validation` is taken by the held-out split")
+        for phase in self.phases:
+            if phase.length > self.model.max_length:
+                raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
+            if phase.global_theta is not None and isinstance(self.model, ClassicBertConfig):
+                raise ValueError(f"phases.{phase.name}.global_theta: a classic BERT has no rotary embedding; leave it out")
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:

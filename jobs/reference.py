@@ -61,8 +61,8 @@ def _default(info: FieldInfo) -> Any:
 def _choices(choice: Chosen) -> dict[str, _Section]:
     """What all choices share, and then what each has of its own, those with the same keys in one table."""
     tables: dict[tuple[str, ...], tuple[list[str], _Section]] = {}
-    for name, model in choice.models().items():
-        beside = choice.beside.models().get(name) if choice.beside is not None else None
+    for name, model in choice.models.items():
+        beside = choice.beside.models.get(name) if choice.beside is not None else None
         known = {**(beside.model_fields if beside is not None else {}), **choice.base.model_fields}
         own = tuple(field for field in _fields(model) if field.name not in known or known[field.name].description != field.description)
         if own:

@@ -27,13 +27,13 @@ def hint(key: str, known: Iterable[str]) -> str:
 class Chosen:
     """In `Annotated[BASE, Chosen(...)]`: the value is checked by the model that its key `key` names, and becomes that model.
 
-    `models`: the model for each name; read when a value is checked. `base`: the model whose keys most of them share. `default`: the
+    `models`: the model for each name, looked up when a value is checked. `base`: the model whose keys most of them share. `default`: the
     name where the key is absent. `short`: whether the name alone, as text, stands for a section that has nothing but it. `beside`: a
     choice by the same names, whose keys the reference does not describe again.
     """
 
     key: str
-    models: Callable[[], Mapping[str, type[BaseModel]]]
+    models: Mapping[str, type[BaseModel]]
     base: type[BaseModel]
     default: str | None = None
     short: bool = False
@@ -49,7 +49,7 @@ class Chosen:
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         choices: list[dict[str, Any]] = []
-        for model, names in by_model(self.models()).items():
+        for model, names in by_model(self.models).items():
             tag: dict[str, Any] = {"properties": {self.key: {"enum": names}}}
             if self.default not in names:
                 tag["required"] = [self.key]
@@ -57,12 +57,12 @@ class Chosen:
             named = cast(core_schema.CoreSchema, {**model.__pydantic_core_schema__, "ref": f"{model.__module__}.{model.__qualname__}:1"})
             choices.append({"allOf": [handler(named), tag]})
         if self.short:
-            choices.append({"enum": list(self.models())})
+            choices.append({"enum": list(self.models)})
         return {"anyOf": choices}
 
     def validate(self, value: Any) -> BaseModel:
         """The section as the model that it names. Raises `ValidationError` at the key that is wrong."""
-        models = self.models()
+        models = self.models
         if self.short and isinstance(value, str):
             value = {self.key: value}
         if not isinstance(value, Mapping):

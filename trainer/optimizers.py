@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,8 +54,4 @@ class StableAdamWConfig(OptimizerConfig):
 OPTIMIZERS: Registry[type[OptimizerConfig]] = Registry("optimizers", OptimizerConfig, {"stable_adamw": StableAdamWConfig})
 
 
-def _models() -> Mapping[str, type[BaseModel]]:
-    return OPTIMIZERS
-
-
-AnyOptimizer = Annotated[OptimizerConfig, Chosen("name", _models, OptimizerConfig, short=True)]
+AnyOptimizer = Annotated[OptimizerConfig, Chosen("name", OPTIMIZERS, OptimizerConfig, short=True)]

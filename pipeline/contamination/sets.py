@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -10,12 +11,13 @@ from typing import Annotated, Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from kernel.extensions import Registry
+from kernel.extensions import Part, Registry
 from kernel.sections import Chosen
 from pipeline.readers import (
     BY_FORMAT,
     FORMATS,
     FieldsSource,
+    Format,
     InputFile,
     PassedOver,
     Record,
@@ -90,15 +92,21 @@ def _in_files(settings: type[SourceConfig]) -> type[FileSet]:
     return cast(type[FileSet], create_model(f"Evaluation{settings.__name__}", __base__=bases, __doc__=base.__doc__))
 
 
-EVALUATION_SETS: Registry[type[EvaluationSet]] = Registry("evaluation_sets", EvaluationSet, {})
+EVALUATION_SETS: Registry[type[EvaluationSet]] = Registry("evaluation_sets", EvaluationSet, {}, taken=FORMATS.built_in)
 
 
-def _sets() -> dict[str, type[BaseModel]]:
-    """The model of each kind of evaluation set, by its `format`."""
-    return {**{name: _in_files(form.settings) for name, form in FORMATS.items()}, **EVALUATION_SETS}
+def _of_format(form: Format) -> type[BaseModel]:
+    return _in_files(form.settings)
 
 
-AnySet = Annotated[FileSet | EvaluationSet, Chosen("format", _sets, FileSet, short=True, beside=BY_FORMAT)]
+def _itself(kind: type[EvaluationSet]) -> type[BaseModel]:
+    return kind
+
+
+# The model of each kind of evaluation set, by its `format`.
+_KINDS = ChainMap[str, type[BaseModel]](Part(FORMATS, _of_format), Part(EVALUATION_SETS, _itself))  # type: ignore[arg-type]
+
+AnySet = Annotated[FileSet | EvaluationSet, Chosen("format", _KINDS, FileSet, short=True, beside=BY_FORMAT)]
 
 
 @dataclass(frozen=True)

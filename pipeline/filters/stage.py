@@ -69,7 +69,7 @@ class Rules(BaseModel):
 
 
 # Families that installed packages add; they are tried last.
-ADDED: Registry[type[Family]] = Registry("rules", Family, dict.fromkeys(Rules.model_fields, Family))
+ADDED: Registry[type[Family]] = Registry("rules", Family, {}, taken=Rules.model_fields)
 
 if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has its family
     Rules = create_model(
@@ -78,7 +78,10 @@ if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has
         __doc__=Rules.__doc__,
         __module__=__name__,
         **{
-            name: (Annotated[Family | None, Wanted(partial(ADDED.__getitem__, name))], Field(None, description=f"Of {package_of(point)}."))
+            name: (
+                Annotated[Family | None, Wanted(partial(ADDED.__getitem__, name))],
+                Field(None, description=f"Of the package {package_of(point)}."),
+            )
             for name, point in ADDED.added.items()
         },
     )

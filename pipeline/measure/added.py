@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from kernel.extensions import Registry
+from kernel.extensions import Registry, installed
 from kernel.sections import hint
 from pipeline.workdir.errors import UserError
 
@@ -49,7 +49,7 @@ class MeasureConfig(BaseModel):
     statistics: list[str] = Field(
         default_factory=list,
         description="Statistics of installed packages, by name; their numbers may be used in `filter`, and the report draws them."
-        + "".join(f" Installed: {', '.join(STATISTICS)}." for _ in range(bool(STATISTICS.added))),
+        + installed("statistics"),
         json_schema_extra=_listed,
     )
 

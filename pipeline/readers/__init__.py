@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel
 
-from kernel.extensions import Registry
+from kernel.extensions import Part, Registry
 from kernel.sections import Chosen
 from pipeline.readers import (
     code,
@@ -77,12 +77,11 @@ FORMATS: Registry[Format] = Registry(
 )
 
 
-def settings_of_formats() -> dict[str, type[BaseModel]]:
-    """The model of each format's settings."""
-    return {name: form.settings for name, form in FORMATS.items()}
+def _settings(form: Format) -> type[BaseModel]:
+    return form.settings
 
 
-BY_FORMAT = Chosen("format", settings_of_formats, SourceConfig)
+BY_FORMAT = Chosen("format", Part(FORMATS, _settings), SourceConfig)
 # A source of any format, as a recipe has it.
 Source = Annotated[SourceConfig, BY_FORMAT]
 
