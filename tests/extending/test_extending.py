@@ -155,6 +155,43 @@ for ours, theirs in zip(*outputs.values()):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_packages_optimizer_makes_the_papers_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import torch
+
+    monkeypatch.syspath_prepend(str(PACKAGE))
+    from foundry_examples.lion import Lion
+
+    random = np.random.default_rng(0)
+    value, average = random.normal(size=5), np.zeros(5)
+    parameter = torch.nn.Parameter(torch.tensor(value))
+    optimizer = Lion([{"params": [parameter], "weight_decay": 0.1, "lr": 0.02, "max_lr": 0.04}], momentum=0.99, blend=0.9)
+    for _ in range(5):
+        gradient = random.normal(size=5)
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+        value = value * (1 - 0.02 / 0.04 * 0.1) - 0.02 * np.sign(0.9 * average + 0.1 * gradient)
+        average = 0.99 * average + 0.01 * gradient
+    np.testing.assert_allclose(parameter.detach().numpy(), value, rtol=1e-12)
+    assert set(optimizer.state_dict()["state"][0]) == {"average"}
+
+
+def test_an_optimizer_is_refused_under_a_stage_of_zero_that_it_does_not_name() -> None:
+    from typing import ClassVar
+
+    from pydantic import ValidationError
+
+    from trainer.config import TrainingConfig
+    from trainer.optimizers import OptimizerConfig
+
+    class Whole(OptimizerConfig):
+        zero_stages: ClassVar[tuple[int, ...]] = (0,)
+
+    assert TrainingConfig(zero_stage=0, optimizer=Whole(name="whole"))
+    with pytest.raises(ValidationError, match="whole is not right under zero_stage 2; it is under 0"):
+        TrainingConfig(zero_stage=2, optimizer=Whole(name="whole"))
+
+
 @pytest.mark.integration
 def test_a_run_goes_through_all_of_them_in_its_workers_and_trainer(installed: Path, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
