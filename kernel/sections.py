@@ -53,9 +53,7 @@ class Chosen:
             tag: dict[str, Any] = {"properties": {self.key: {"enum": names}}}
             if self.default not in names:
                 tag["required"] = [self.key]
-            # under a name of its own among the schema's definitions
-            named = cast(core_schema.CoreSchema, {**model.__pydantic_core_schema__, "ref": f"{model.__module__}.{model.__qualname__}:1"})
-            choices.append({"allOf": [handler(named), tag]})
+            choices.append({"allOf": [handler(_defined(model)), tag]})
         if self.short:
             choices.append({"enum": list(self.models)})
         return {"anyOf": choices}
@@ -109,7 +107,18 @@ class Wanted:
         return core_schema.no_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [handler(self.model().__pydantic_core_schema__), {"type": "null"}]}
+        return {"anyOf": [handler(_defined(self.model())), {"type": "null"}]}
+
+
+def _defined(model: type[BaseModel]) -> core_schema.CoreSchema:
+    """A model as a reference to its definition, so that a schema for editors has it once."""
+    schema = model.__pydantic_core_schema__
+    if schema["type"] == "definitions":
+        return schema
+    name = f"{model.__module__}.{model.__qualname__}:1"
+    return core_schema.definitions_schema(
+        core_schema.definition_reference_schema(name), [cast(core_schema.CoreSchema, {**schema, "ref": name})]
+    )
 
 
 def kind_of(info: FieldInfo) -> Any:
