@@ -34,9 +34,9 @@ from benchmarks.memory import PeakMemory
 from benchmarks.results_file import Peer, Row, show, versions, write
 from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.measure.stage import measure_stage
-from pipeline.readers import Record, SourceConfig, list_files, read_file
+from pipeline.readers import Record, SourceConfig, list_files, read_file, source_config
 from pipeline.readers.archives import members
-from pipeline.readers.html import to_page
+from pipeline.readers.html import HtmlSource, to_page
 from pipeline.readers.streams import read_all
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.engine import Engine
@@ -68,7 +68,7 @@ def demo_archive(target: Path) -> None:
 
 def source_of(path: Path) -> SourceConfig:
     """A source of archives."""
-    return SourceConfig(name="crawl", domain="web", format="warc", path=str(path))
+    return source_config(name="crawl", domain="web", format="warc", path=str(path))
 
 
 def ours(path: Path) -> int:
@@ -186,7 +186,7 @@ def article_rows(path: Path) -> list[Row]:
         return 100 * 2 * precision * recall / (precision + recall)
 
     def of(extractor: str) -> Callable[[bytes], str]:
-        source = SourceConfig.model_validate({"name": "a", "domain": "web", "format": "html", "path": "x", "extractor": extractor})
+        source = HtmlSource.model_validate({"name": "a", "domain": "web", "format": "html", "path": "x", "extractor": extractor})
 
         def extract(data: bytes) -> str:
             page = to_page(data, source)

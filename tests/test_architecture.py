@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 OURS = {"kernel", "pipeline", "tokenizer", "model", "trainer", "jobs", "benchmarks", "tests"}
 ALLOWED = {
     "kernel": {"kernel"},
-    "model": {"model"},
+    "model": {"model", "kernel.extensions"},  # so that installed packages may add attention kernels
     "tokenizer": {"tokenizer", "kernel"},
     "pipeline": {"pipeline", "tokenizer", "kernel"},
     "trainer": {"trainer", "model", "pipeline.shards", "kernel"},

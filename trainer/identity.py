@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trainer.config import Made, MayChange, RunConfig
+from trainer.optimizers import StableAdamWConfig
 
 # The values of `training` that checkpoints before 0.2 kept as a list without names, under "optimizer".
 _LISTED = ("beta1", "beta2", "epsilon", "mask_rate", "micro_batch_tokens", "precision", "masking", "shuffle_rows")
@@ -53,6 +54,7 @@ def _named(old: dict[str, Any]) -> dict[str, Any]:
     """An identity of a version before 0.2 in the form of today's."""
     phases = [{**phase, "shards": data} for phase, data in zip(old["phases"], old["data"], strict=True)]
     training = dict(zip(_LISTED, old["optimizer"], strict=False))  # the first versions had fewer
+    training["optimizer"] = StableAdamWConfig().model_dump(mode="json")  # the only one that there was
     return {"seed": old["seed"], "model": old["model"], "tokenizer": old["tokenizer"], "phases": phases, "training": training}
 
 

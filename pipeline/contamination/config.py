@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.readers import SourceConfig, names_differ
+from pipeline.contamination.sets import AnySet
+from pipeline.readers import names_differ
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "gpt3": {"ngram": 13, "shortest": 8, "unit": "ngram", "action": "cut", "around": 200, "min_piece": 200, "max_pieces": 10, "common": 10},
@@ -32,23 +33,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class EvaluationSet(SourceConfig):
-    """An evaluation set: files in any format that sources have."""
-
-    domain: str = Field("evaluation", description="Not used.")
-    columns: list[str] = Field(
-        default_factory=list,
-        description="For json, jsonl and parquet: the fields whose texts are looked for, each on its own, such as question and "
-        "answer; dots reach into nested records. Empty: what `fields` says is the text.",
-    )
-
-
 class ContaminationConfig(BaseModel):
     """What of evaluation sets is looked for, and what is done where it is found."""
 
     model_config = ConfigDict(extra="forbid")
 
-    sets: list[EvaluationSet] = Field(min_length=1, description="The evaluation sets.")
+    sets: list[AnySet] = Field(min_length=1, description="The evaluation sets.")
     preset: Literal["gpt3", "dolma", "dclm", "datatrove"] | None = Field(
         None, description="Published settings for all that follows; a field that is given besides is kept. Null: the defaults below."
     )
@@ -83,7 +73,7 @@ class ContaminationConfig(BaseModel):
 
     @field_validator("sets")
     @classmethod
-    def _names_differ(cls, sets: list[EvaluationSet]) -> list[EvaluationSet]:
+    def _names_differ(cls, sets: list[AnySet]) -> list[AnySet]:
         names_differ(sets, "evaluation sets")
         return sets
 

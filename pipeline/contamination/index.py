@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.contamination.config import EvaluationSet
 from pipeline.contamination.ngrams import count_words, ngram_hashes, ngrams_with_letters
-from pipeline.readers import InputFile, PassedOver, Record, read_file
+from pipeline.contamination.sets import SetWork, items_of
+from pipeline.readers import PassedOver, Record
 from pipeline.workdir.dataset import Workdir, to_ipc, to_parquet
 from pipeline.workdir.engine import File, Summary
 from pipeline.workdir.errors import UserError
@@ -26,7 +26,7 @@ MOST_EXAMPLES = 20  # items that could not be read, told by name
 class IndexWork:
     """What the one task that makes the index gets."""
 
-    sets: tuple[tuple[EvaluationSet, tuple[InputFile, ...]], ...]
+    sets: tuple[SetWork, ...]
     ngram: int
     shortest: int
     numbers: bool
@@ -40,39 +40,34 @@ def index_sets(workdir: Workdir, work: IndexWork) -> Generator[File, None, Summa
     items: list[dict[str, Any]] = []
     summary: Summary = {"sets": {}}
     unreadable: list[str] = []
-    for number, (config, files) in enumerate(work.sets):
+    for number, each in enumerate(work.sets):
         counts = {"items": 0, "too_short": 0, "ngrams": 0, "unreadable": 0}
-        for column in config.columns or [""]:
-            source = config.model_copy(update={"fields": {**config.fields, "text": column}}) if column else config
-            for file in files:
-                for record in read_file(file, source):
-                    if isinstance(record, PassedOver):
-                        continue
-                    if not isinstance(record, Record):
-                        counts["unreadable"] += 1
-                        if len(unreadable) < MOST_EXAMPLES:
-                            unreadable.append(f"{record.location}: {record.error}")
-                        continue
-                    words = count_words(record.text)
-                    counts["items"] += 1
-                    if words < work.shortest:
-                        counts["too_short"] += 1
-                        continue
-                    found = ngram_hashes(record.text, work.ngram)
-                    if not work.numbers:
-                        found = found[ngrams_with_letters(record.text, work.ngram)]
-                    found = np.unique(found)
-                    counts["ngrams"] += len(found)
-                    hashes.append(found)
-                    owners.append(np.full(len(found), len(items)))
-                    lengths.append(np.full(len(found), min(words, work.ngram)))
-                    items.append({"set": number, "item": f"{record.id}, {column}" if column else record.id, "words": words})
+        for column, record in items_of(each):
+            if isinstance(record, PassedOver):
+                continue
+            if not isinstance(record, Record):
+                counts["unreadable"] += 1
+                if len(unreadable) < MOST_EXAMPLES:
+                    unreadable.append(f"{record.location}: {record.error}")
+                continue
+            words = count_words(record.text)
+            counts["items"] += 1
+            if words < work.shortest:
+                counts["too_short"] += 1
+                continue
+            found = ngram_hashes(record.text, work.ngram)
+            if not work.numbers:
+                found = found[ngrams_with_letters(record.text, work.ngram)]
+            found = np.unique(found)
+            counts["ngrams"] += len(found)
+            hashes.append(found)
+            owners.append(np.full(len(found), len(items)))
+            lengths.append(np.full(len(found), min(words, work.ngram)))
+            items.append({"set": number, "item": f"{record.id}, {column}" if column else record.id, "words": words})
         if counts["items"] == 0:
             why = f": {unreadable[0]}" if unreadable else ""
-            raise UserError(
-                f"contamination.sets: {config.name}: no item could be read from {config.path}{why}; correct `path` or `columns`"
-            )
-        summary["sets"][config.name] = counts
+            raise UserError(f"contamination.sets: {each.name}: no item could be read from {each.place}{why}; correct its settings")
+        summary["sets"][each.name] = counts
     none = np.zeros(0, np.int64)
     every = np.concatenate([none.astype(np.uint64), *hashes])
     distinct, first, inverse = np.unique(every, return_index=True, return_inverse=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from pipeline.contamination.config import ContaminationConfig
 from pipeline.contamination.index import ITEMS, NGRAMS, IndexWork, index_sets
 from pipeline.contamination.match import COMMON, MATCHES, CommonWork, Looking, common_ngrams, match_partition
-from pipeline.contamination.verdict import REPORT, contamination_verdicts
-from pipeline.readers import list_files
+from pipeline.contamination.sets import prepared
+from pipeline.contamination.verdict import REPORT, Judging, contamination_verdicts
 from pipeline.workdir.dataset import Manifest, fingerprint
 from pipeline.workdir.engine import Engine, Stage, Task
 from pipeline.workdir.stages import per_partition
@@ -31,8 +31,8 @@ def decontaminate(
     before: Sequence[Manifest],
 ) -> Manifest:
     """Run all stages; returns `verdicts/contamination`. Raises `UserError` where a set has no files, or none that can be read."""
-    sets = tuple((each, tuple(list_files(each, base))) for each in config.sets)
-    inputs = [(each.model_dump(mode="json", exclude={"path"}), [(f.relative, f.fingerprint) for f in files]) for each, files in sets]
+    sets = tuple(prepared(each, base) for each in config.sets)
+    inputs = [each.key for each in sets]
     work = IndexWork(sets, config.ngram, config.shortest, config.numbers)
     task = Task("index", fingerprint(VERSION, inputs, config.ngram, config.shortest, config.numbers), work)
     made = engine.run(Stage("contamination: index", (NGRAMS, ITEMS), index_sets, (task,), memory=2 << 30, unit="tasks")).manifests
@@ -46,18 +46,19 @@ def decontaminate(
         stage = Stage("contamination: common", (COMMON,), common_ngrams, (task,), memory=1 << 30, unit="tasks")
         common = engine.run(stage).manifests[COMMON].content
     settings = config.model_dump(mode="json", exclude={"sets"})
+    judging = Judging(config.model_copy(update={"sets": []}), tuple(each.name for each in sets))
     name = verdict_dataset("contamination")
     stage = per_partition(
         "contamination",
         (name, REPORT),
         contamination_verdicts,
         documents,
-        config,
+        judging,
         version=VERSION,
         beside=(statistics, matches),
         before=before,
         ordinals=True,
-        key=(settings, [each.name for each in config.sets], ngrams.content, made[ITEMS].content, common),
+        key=(settings, judging.sets, ngrams.content, made[ITEMS].content, common),
         configuration=settings,
         memory=1 << 30,
         unit="documents",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,17 @@ REPORT_SCHEMA = pa.schema(
 Integers = npt.NDArray[np.int64]
 
 
-def contamination_verdicts(workdir: Workdir, piece: Piece[ContaminationConfig]) -> Generator[File, None, Summary]:
+@dataclass(frozen=True)
+class Judging:
+    """What verdicts are made by: the configuration without its sets, and the sets' names."""
+
+    config: ContaminationConfig
+    sets: tuple[str, ...]
+
+
+def contamination_verdicts(workdir: Workdir, piece: Piece[Judging]) -> Generator[File, None, Summary]:
     """One task: the verdicts of one partition, and a row of the report for each document and set that match."""
-    config = piece.settings
+    config = piece.settings.config
     statistics = workdir.read_table(STATISTICS, piece.beside[STATISTICS], ["domain", "source", "bytes"])
     rows = statistics.num_rows
     looked_at = kept(workdir, piece.before, rows)
@@ -93,11 +102,9 @@ def _common(workdir: Workdir, config: ContaminationConfig) -> npt.NDArray[np.int
     return common
 
 
-def _told(
-    workdir: Workdir, piece: Piece[ContaminationConfig], matches: pa.Table, hit: Integers, documents: pa.Table
-) -> Iterator[list[dict[str, Any]]]:
+def _told(workdir: Workdir, piece: Piece[Judging], matches: pa.Table, hit: Integers, documents: pa.Table) -> Iterator[list[dict[str, Any]]]:
     """For each document with a match (`hit`, the rows of `documents`): the report's rows, one a set."""
-    config = piece.settings
+    config = piece.settings.config
     offsets, data = utf8_view(documents["text"])
     index = workdir.read_table(NGRAMS, workdir.require(NGRAMS).partitions[0], ["items"])["items"].combine_chunks()
     items = workdir.read_table(ITEMS, workdir.require(ITEMS).partitions[0])
@@ -117,7 +124,7 @@ def _told(
             of_set = owners[set_of[owners] == number]
             found.append(
                 {
-                    "set": config.sets[number].name,
+                    "set": piece.settings.sets[number],
                     "document": documents["id"][place].as_py(),
                     "ordinal": piece.start + int(document),
                     "items": len(of_set),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from kernel.extensions import Registry, package_of
+from kernel.sections import Wanted
 from pipeline.filters.c4 import C4Rules
 from pipeline.filters.check import Family, decide
 from pipeline.filters.code import CodeRules
@@ -62,6 +66,25 @@ class Rules(BaseModel):
     def needs_lines(self) -> bool:
         """Whether any of the rules looks at lines."""
         return any(family.needs_lines for family in self.families())
+
+
+# Families that installed packages add; they are tried last.
+ADDED: Registry[type[Family]] = Registry("rules", Family, {}, taken=Rules.model_fields)
+
+if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has its family
+    Rules = create_model(
+        "Rules",
+        __base__=Rules,
+        __doc__=Rules.__doc__,
+        __module__=__name__,
+        **{
+            name: (
+                Annotated[Family | None, Wanted(partial(ADDED.__getitem__, name))],
+                Field(None, description=f"Of the package {package_of(point)}."),
+            )
+            for name, point in ADDED.added.items()
+        },
+    )
 
 
 Families = Mapping[str, tuple[Family, ...]]  # by domain or source

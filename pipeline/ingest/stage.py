@@ -20,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pipeline.ingest.personal import PersonalDataConfig, change_strings, mask, strings
 from pipeline.ingest.repair import LAYOUT, RepairConfig, repair, well_formed
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.readers import FORMATS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
 from pipeline.workdir.dataset import Workdir, fingerprint, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.workdir.engine import File, Stage, Summary, Task, chunks_by_size
@@ -232,7 +232,8 @@ def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Pa
             name = f"{source.name}-{number:05d}"
             inputs = [(file.relative, file.fingerprint) for file in chosen]
             settings = source.model_dump(mode="json", exclude={"path"})  # where the files lie does not matter, what they hold does
-            key = fingerprint(VERSION, settings, written, inputs)
+            version = FORMATS[source.format].version
+            key = fingerprint(VERSION, settings, written, inputs, *([version] if version else []))
             payload = _Chunk(name, source, chosen, config)
             tasks.append(Task(name, key, payload, size=max(1, sum(file.bytes for file in chosen))))
     configuration = {"ingest": config.model_dump(mode="json"), "sources": [s.model_dump(mode="json") for s in sources]}

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 
 from kernel.utf8 import mathematical_symbols, utf8_view
 from pipeline.measure import code, lines, science, statistics
+from pipeline.measure.added import STATISTICS as ADDED
+from pipeline.measure.added import check_columns, measure_added
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.measure.classifiers import scores as classify
 from pipeline.measure.language import detect
@@ -71,6 +74,7 @@ class _Measuring:
     lines: Mapping[str, bool]  # by domain or source: whether its rules look at lines
     domains: Mapping[str, str]  # of each source, its domain
     classifiers: tuple[ClassifierConfig, ...]
+    added: tuple[str, ...]  # statistics of installed packages
 
     def of(self, partition: Partition) -> dict[str, bool]:
         """Of `lines` what the partition's own source says: the rules of another are no reason to measure it again."""
@@ -103,6 +107,7 @@ def measure_partition(workdir: Workdir, piece: Piece[_Measuring]) -> Generator[F
         score = np.full(len(domains), np.nan)
         score[among] = classify(documents["text"].filter(pa.array(among)), classifier)
         more[classifier.column] = pa.array(score, mask=~among)
+    more |= measure_added(documents["text"], piece.settings.added)
     for name in CARRIED:
         more[name] = documents[name]
     for name, column in more.items():
@@ -120,15 +125,25 @@ def _reason(mark: object) -> str | None:
     return (mark if isinstance(mark, str) else "said so by its source") if mark else None
 
 
-def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = None, classifiers: Sequence[ClassifierConfig] = ()) -> Stage:
+def measure_stage(
+    documents: Manifest,
+    line_rules: Mapping[str, bool] | None = None,
+    classifiers: Sequence[ClassifierConfig] = (),
+    added: Sequence[str] = (),
+) -> Stage:
     """The stage over all partitions of `documents/`.
 
-    `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. Raises `UserError`
-    where one cannot be read.
+    `line_rules`: by domain or source, whether its rules look at lines. `classifiers`: with absolute paths. `added`: statistics of
+    installed packages, by name. Raises `UserError` where a classifier cannot be read, or a statistic's name for a number is taken.
     """
+    check_columns(added, {*OTHERS, *CARRIED, *(name for family in FAMILIES.values() for name in family)})
     domains = {source["name"]: source["domain"] for source in documents.configuration.get("sources", [])}
-    measuring = _Measuring(dict(sorted((line_rules or {}).items())), domains, tuple(classifiers))
+    measuring = _Measuring(dict(sorted((line_rules or {}).items())), domains, tuple(classifiers), tuple(added))
     models = [classifier.fingerprint() for classifier in classifiers]
+    versions = [(name, ADDED[name].fingerprint()) for name in added]
+    configuration: dict[str, Any] = {"line_rules": dict(measuring.lines), "classifiers": [classifier.name for classifier in classifiers]}
+    if added:
+        configuration["added"] = {name: dict(ADDED[name].columns) for name in added}
     return per_partition(
         "measure",
         (STATISTICS,),
@@ -136,6 +151,6 @@ def measure_stage(documents: Manifest, line_rules: Mapping[str, bool] | None = N
         documents,
         measuring,
         version=VERSION,
-        key=lambda partition: (measuring.of(partition), models),
-        configuration={"line_rules": dict(measuring.lines), "classifiers": [classifier.name for classifier in classifiers]},
+        key=lambda partition: (measuring.of(partition), models, *versions),
+        configuration=configuration,
     )

@@ -16,8 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.readers import notebooks, repositories
 from pipeline.readers.archives import members
-from pipeline.readers.code_inputs import BUNDLE, CONTROL, list_files, may_be_text
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.code_inputs import BUNDLE, CONTROL, CodeSource, list_files, may_be_text
 from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import InputFile, is_archive, is_included
 from pipeline.readers.generated import generated, vendored
@@ -57,7 +56,7 @@ class _Tree:
     licenses: Mapping[str, Found]  # by directory
 
 
-def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_file(file: InputFile, source: CodeSource) -> Iterator[Record | Unreadable]:
     """Everything in one input of a source of code: records, and what could not be read."""
     with ExitStack() as stack:
         try:
@@ -69,7 +68,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
         yield from _joined(records, file, source) if source.join == "repository" else records
 
 
-def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
+def _open(file: InputFile, source: CodeSource, stack: ExitStack) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
     if "://" not in file.uri and Path(file.uri).is_dir():  # a git folder: the only input that is one
         objects = stack.enter_context(repositories.opened(Path(file.uri)))
         return _open_git(file, objects, source, stack)
@@ -85,19 +84,19 @@ def _open(file: InputFile, source: SourceConfig, stack: ExitStack) -> tuple[_Tre
     return _Tree(None, None, _licenses_of_files((file, *file.parts), source)), _loose(file, source)
 
 
-def _loose(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unreadable]:
+def _loose(file: InputFile, source: CodeSource) -> Iterator[_Blob | Unreadable]:
     for member in members(replace(file, parts=()), source):
         yield _bytes(member, source) if isinstance(member, Member) else member
 
 
-def _bytes(member: Member, source: SourceConfig) -> _Blob | Unreadable:
+def _bytes(member: Member, source: CodeSource) -> _Blob | Unreadable:
     try:
         return _Blob(member.path, member.name, read_all(member, source))
     except STREAM_ERRORS as error:
         return Unreadable(member.path, describe(error))
 
 
-def _in_archive(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unreadable]:
+def _in_archive(file: InputFile, source: CodeSource) -> Iterator[_Blob | Unreadable]:
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member
@@ -105,7 +104,7 @@ def _in_archive(file: InputFile, source: SourceConfig) -> Iterator[_Blob | Unrea
             yield _bytes(member, source)
 
 
-def _licenses_in_archive(file: InputFile, source: SourceConfig) -> dict[str, Found]:
+def _licenses_in_archive(file: InputFile, source: CodeSource) -> dict[str, Found]:
     """A first pass over an archive, for its licence and metadata files; damage is reported by the second."""
     found = []
     for member in members(file, source.model_copy(update={"include": ["*"], "exclude": []})):
@@ -122,7 +121,7 @@ def _licenses_in_archive(file: InputFile, source: SourceConfig) -> dict[str, Fou
 _read_legal: dict[tuple[str, ...], dict[str, Found]] = {}
 
 
-def _licenses_of_files(listed: Iterable[InputFile], source: SourceConfig) -> dict[str, Found]:
+def _licenses_of_files(listed: Iterable[InputFile], source: CodeSource) -> dict[str, Found]:
     """The licences of folders, from the files beside a source file; the files of a folder share them, so the last are remembered."""
     legal = [file for file in listed if is_license_file(file.relative) or is_metadata_file(file.relative)]
     key = tuple(file.fingerprint for file in legal)
@@ -139,7 +138,7 @@ def _licenses_of_files(listed: Iterable[InputFile], source: SourceConfig) -> dic
 
 
 def _open_git(
-    file: InputFile, objects: repositories.Objects, source: SourceConfig, stack: ExitStack
+    file: InputFile, objects: repositories.Objects, source: CodeSource, stack: ExitStack
 ) -> tuple[_Tree, Iterator[_Blob | Unreadable]]:
     commit = objects.resolve(source.revision)
     contents = stack.enter_context(objects.contents())
@@ -156,7 +155,7 @@ def _open_git(
 
 
 def _in_git(
-    file: InputFile, listed: Iterable[repositories.Entry], contents: repositories.Contents, source: SourceConfig
+    file: InputFile, listed: Iterable[repositories.Entry], contents: repositories.Contents, source: CodeSource
 ) -> Iterator[_Blob | Unreadable]:
     for entry in listed:
         location = f"{file.relative}!{entry.path}"
@@ -194,7 +193,7 @@ def _decode(data: bytes) -> str:
         raise
 
 
-def _records(tree: _Tree, blobs: Iterator[_Blob | Unreadable], source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _records(tree: _Tree, blobs: Iterator[_Blob | Unreadable], source: CodeSource) -> Iterator[Record | Unreadable]:
     for blob in blobs:
         if isinstance(blob, Unreadable):
             yield blob
@@ -202,7 +201,7 @@ def _records(tree: _Tree, blobs: Iterator[_Blob | Unreadable], source: SourceCon
             yield from _record(tree, blob, source)
 
 
-def _record(tree: _Tree, blob: _Blob, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _record(tree: _Tree, blob: _Blob, source: CodeSource) -> Iterator[Record | Unreadable]:
     """One file's record; none where it is binary or in no language we know."""
     if is_binary(blob.data):
         return
@@ -247,7 +246,7 @@ def _record(tree: _Tree, blob: _Blob, source: SourceConfig) -> Iterator[Record |
 # --- joined ------------------------------------------------------------------------------------------------------------
 
 
-def _joined(records: Iterator[Record | Unreadable], file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _joined(records: Iterator[Record | Unreadable], file: InputFile, source: CodeSource) -> Iterator[Record | Unreadable]:
     """Records of files to records of repositories: files of one repository and licence together. What is generated or vendored stays
     a document of its own, marked as such; so does whatever could not be read."""
     waiting: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -267,7 +266,7 @@ def _joined(records: Iterator[Record | Unreadable], file: InputFile, source: Sou
     yield from _join(waiting, file, source, number)
 
 
-def _join(waiting: Mapping[tuple[str, str], list[Record]], file: InputFile, source: SourceConfig, number: int) -> Iterator[Record]:
+def _join(waiting: Mapping[tuple[str, str], list[Record]], file: InputFile, source: CodeSource, number: int) -> Iterator[Record]:
     for repository, license in sorted(waiting):
         group = waiting[repository, license]
         listed = [File(record.path or record.id, record.language or "", record.text) for record in group]

@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from pipeline.readers import files
 from pipeline.readers.config import SourceConfig
@@ -25,12 +28,33 @@ _OBJECTS = re.compile(r"(?:.*/)?objects/(?:pack/[^/]+\.pack|info/alternates|[0-9
 _BINARY = frozenset(ending for (_, endings) in rows("binary-endings.tsv") for ending in endings.split())
 
 
+class CodeSource(SourceConfig):
+    """Source trees, git repositories and bundles."""
+
+    revision: str | None = Field(
+        None,
+        description="The branch, tag or commit to read. None: HEAD, whatever is checked out.",
+    )
+    notebooks: Literal["script", "drop"] = Field(
+        "script",
+        description="Jupyter notebooks as scripts, with text as comments and without outputs (The Stack v2), or left out.",
+    )
+    join: Literal["file", "repository"] = Field(
+        "file",
+        description="One document a file, or files of one repository and licence joined, those imported first (DeepSeek-Coder). "
+        "Generated and vendored files are never joined.",
+    )
+    max_joined_bytes: int = Field(
+        1 << 20, ge=1, description="Most bytes of a joined document; a repository larger than that is split between files."
+    )
+
+
 def may_be_text(path: str) -> bool:
     """Whether a file's ending lets it be text."""
     return path.rsplit(".", 1)[-1].lower() not in _BINARY
 
 
-def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
+def list_files(source: CodeSource, base: Path) -> list[InputFile]:
     """The inputs of a source of code, sorted by path: archives, git repositories (working trees and bare ones), bundles, and other
     files; of a folder's files, with the licences above each, or with `join: repository` one input for each repository.
 
@@ -122,7 +146,7 @@ def _git_folders(everything: Iterable[InputFile]) -> tuple[dict[str, list[InputF
     return git, plain
 
 
-def _repository(folder: str, listed: list[InputFile], source: SourceConfig) -> InputFile:
+def _repository(folder: str, listed: list[InputFile], source: CodeSource) -> InputFile:
     """A git folder as one input."""
     head = next(file for file in listed if file.relative == f"{folder}HEAD")
     if "://" in head.uri:

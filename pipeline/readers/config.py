@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-Format = Literal[
-    "html", "warc", "wet", "jats", "s2orc", "latex", "mediawiki", "json", "jsonl", "parquet", "csv", "huggingface", "code", "text",
-    "markdown", "rst",
-]  # fmt: skip
 
 
 class _Named(Protocol):
@@ -26,7 +21,7 @@ def names_differ(things: Sequence[_Named], what: str) -> None:
 
 
 class SourceConfig(BaseModel):
-    """One source of documents."""
+    """One source of documents: the keys of all formats; each format may have keys of its own besides."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +29,7 @@ class SourceConfig(BaseModel):
     domain: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]*$", description="What it counts as in rules and mixes: web, code, science, or your own."
     )
-    format: Format = Field(
+    format: str = Field(
         description="html (pages), warc (web archives: WARC, ARC), wet (web archives' text), jats (papers as JATS, NLM or PubMed XML), "
         "s2orc (papers as S2ORC, peS2o or GROBID JSON), latex (papers in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json "
         "(an array, or an object of records), jsonl (one JSON object a line), parquet (Parquet or Arrow), csv (CSV, TSV), huggingface (a "
@@ -50,66 +45,8 @@ class SourceConfig(BaseModel):
         description="Globs on the path within the source or archive; `*` crosses folders. Which files to read.",
     )
     exclude: list[str] = Field(default_factory=list, description="Globs of files to leave out, of those included.")
-    fields: dict[str, str] = Field(
-        default_factory=dict,
-        description="For json, jsonl, parquet, csv and huggingface: which field of a record is our `text`, `id`, `title`, `url`, "
-        "`language`, `license`, `date`; dots reach into nested records. A field that is not named has the same name there.",
-    )
-    encoding: str | None = Field(
-        None,
-        description="For text, markdown, rst, latex, csv, json, jsonl, s2orc, huggingface, html and warc: the charset of the files, "
-        "where it is not UTF-8 and nothing else says so: no byte order mark, nor a page's HTTP header or the page, nor a paper's own "
-        "inputenc: `windows-1252`, `shift_jis`.",
-    )
-    extractor: Literal["resiliparse", "trafilatura"] = Field(
-        "resiliparse",
-        description="For html and warc: what finds a page's main content. trafilatura (`[trafilatura]`, set to precision as in FineWeb) "
-        "leaves more boilerplate out and is about ten times slower.",
-    )
-    statuses: list[int] = Field(
-        [200], min_length=1, description="For warc: HTTP statuses of the responses to read; others are passed over and counted."
-    )
-    verify_digests: bool = Field(
-        False, description="For warc and wet: put records whose declared digest is not that of their content into the quarantine."
-    )
-    delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="For csv: what separates fields. Default: tab in .tsv files, else found."
-    )
-    quotes: bool = Field(True, description='For csv: whether fields may be quoted with `"`; false where a quote is a quote.')
-    columns: list[str] | None = Field(
-        None, min_length=1, description="For csv: the columns' names, where the first line does not give them."
-    )
-    split: str = Field(
-        "train",
-        description="For huggingface: which split to read (train, test, validation), or `all`. A dataset without splits is all train.",
-    )
-    subset: str | None = Field(
-        None, description="For huggingface: which configuration of the dataset (`config_name` in its card); default: its default, or all."
-    )
     language: str | None = Field(None, description="Language to declare for documents that do not say their own.")
     license: str | None = Field(None, description="Licence to declare for documents that do not say their own (SPDX).")
-    strip_markup: bool = Field(
-        False, description="For markdown and rst: leave out the markup too (heading marks, emphasis, links' addresses), not only comments."
-    )
-    namespaces: list[int] = Field(
-        [0], min_length=1, description="For mediawiki: which namespaces to read; 0 are articles (the default of wikis' own tools)."
-    )
-    revision: str | None = Field(
-        None,
-        description="For code from git repositories and bundles: the branch, tag or commit to read. None: HEAD, whatever is checked out.",
-    )
-    notebooks: Literal["script", "drop"] = Field(
-        "script",
-        description="For code: Jupyter notebooks as scripts, with text as comments and without outputs (The Stack v2), or left out.",
-    )
-    join: Literal["file", "repository"] = Field(
-        "file",
-        description="For code: one document a file, or files of one repository and licence joined, those imported first (DeepSeek-Coder). "
-        "Generated and vendored files are never joined.",
-    )
-    max_joined_bytes: int = Field(
-        1 << 20, ge=1, description="For code: most bytes of a joined document; a repository larger than that is split between files."
-    )
     max_record_bytes: int = Field(
         32 << 20,
         ge=1,
@@ -123,6 +60,19 @@ class SourceConfig(BaseModel):
         description="Most bytes that one byte of a compressed file may become (past the first megabyte); a bomb's limit.",
     )
 
+    def check(self) -> None:
+        """Raises `UserError` where something that this source's settings ask for is not installed."""
+
+
+class EncodedSource(SourceConfig):
+    """Files of text, whose charset may be told."""
+
+    encoding: str | None = Field(
+        None,
+        description="The charset of the files, where it is not UTF-8 and nothing else says so: no byte order mark, nor a page's HTTP "
+        "header or the page, nor a paper's own inputenc: `windows-1252`, `shift_jis`.",
+    )
+
     @field_validator("encoding")
     @classmethod
     def _is_a_charset(cls, value: str | None) -> str | None:
@@ -131,3 +81,13 @@ class SourceConfig(BaseModel):
         except LookupError:
             raise ValueError(f"{value} is no charset that Python knows; write, for instance, utf-16, windows-1252 or shift_jis") from None
         return value
+
+
+class FieldsSource(SourceConfig):
+    """Files of records with named fields."""
+
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="Which field of a record is our `text`, `id`, `title`, `url`, "
+        "`language`, `license`, `date`; dots reach into nested records. A field that is not named has the same name there.",
+    )

@@ -8,9 +8,10 @@ import io
 from collections.abc import Iterator
 from typing import Literal
 
-from pipeline.readers.config import SourceConfig
+from pydantic import Field
+
 from pipeline.readers.decode import describe_bytes
-from pipeline.readers.json_records import to_record
+from pipeline.readers.json_records import RecordsSource, to_record
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
 
@@ -23,7 +24,17 @@ _READ_AGAIN = 64
 _ESCAPED = frozenset(map(chr, range(0xDC80, 0xDD00)))
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+class CsvSource(RecordsSource):
+    """Comma-separated values, or values separated by something else (CSV, TSV)."""
+
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="What separates fields. Default: tab in .tsv files, else found."
+    )
+    quotes: bool = Field(True, description='Whether fields may be quoted with `"`; false where a quote is a quote.')
+    columns: list[str] | None = Field(None, min_length=1, description="The columns' names, where the first line does not give them.")
+
+
+def read(member: Member, source: CsvSource) -> Iterator[Record | Unreadable]:
     """The first line names the columns, unless `columns` does. A row is unreadable if it is too long, has more or fewer fields than
     there are columns, is not in the charset or is not well quoted; reading goes on with the next line.
     """
@@ -119,7 +130,7 @@ class _Lines:
             self._again.extend(reversed(again))
 
 
-def _charset(head: bytes, source: SourceConfig) -> str:
+def _charset(head: bytes, source: CsvSource) -> str:
     for mark, charset in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
         if head.startswith(mark):
             return charset

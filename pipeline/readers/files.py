@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,7 @@ class InputFile:
 
 def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     """The files of a source, sorted by path. Raises `UserError` where there are none."""
-    if source.extractor == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
-        raise UserError(f"source {source.name}: extractor trafilatura is not installed: pip install 'encoder-foundry[trafilatura]'")
+    source.check()
     files = _list_uri(source) if "://" in source.path else _list_local(source.path, base)
     chosen = [file for file in files if is_archive(file.relative) or is_included(source, file.relative)]
     if not chosen:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
+from pydantic import Field
 
-from pipeline.readers import csv_records, json_records, parquet, text
-from pipeline.readers.config import SourceConfig
+from pipeline.readers import csv_records, files, json_records, parquet, text
 from pipeline.readers.files import InputFile
 from pipeline.readers.record import PassedOver, Record, Unreadable
 from pipeline.readers.remote import glob_pattern, open_input
@@ -23,7 +23,7 @@ from pipeline.readers.streams import Member
 from pipeline.workdir.errors import UserError
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
-_READERS: dict[str, Callable[[Member, SourceConfig], Iterator[Record | Unreadable]]] = {
+_READERS: dict[str, Callable[[Member, Any], Iterator[Record | Unreadable]]] = {
     ".parquet": parquet.read,
     ".arrow": parquet.read,
     ".jsonl": json_records.read_lines,
@@ -42,7 +42,19 @@ _SPLITS = {
 _CARD_BYTES = 4 << 20
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable | PassedOver]:
+class HuggingfaceSource(csv_records.CsvSource):
+    """A dataset as the Hub or `save_to_disk` lays it out; its files may be CSV."""
+
+    split: str = Field(
+        "train",
+        description="Which split to read (train, test, validation), or `all`. A dataset without splits is all train.",
+    )
+    subset: str | None = Field(
+        None, description="Which configuration of the dataset (`config_name` in its card); default: its default, or all."
+    )
+
+
+def read(member: Member, source: HuggingfaceSource) -> Iterator[Record | Unreadable | PassedOver]:
     """One file of a dataset, by its ending."""
     reader = _READERS.get(PurePosixPath(member.name).suffix.lower())
     if reader is None:  # within an archive; of the files, `choose` takes only those it knows
@@ -51,22 +63,27 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable |
         yield from reader(member, source)
 
 
-def choose(files: list[InputFile], source: SourceConfig) -> list[InputFile]:
+def list_files(source: HuggingfaceSource, base: Path) -> list[InputFile]:
+    """The files of the chosen split. Raises `UserError` where there are none."""
+    return choose(files.list_files(source, base), source)
+
+
+def choose(found: list[InputFile], source: HuggingfaceSource) -> list[InputFile]:
     """The files of a split. Raises `UserError` where the dataset has no such split or subset, and says which it has."""
-    names = {file.relative: file for file in files}
+    names = {file.relative: file for file in found}
     states = sorted(name for name in names if PurePosixPath(name).name == "state.json")
     if states:
         splits = _saved(names, states)
     else:
         data = [name for name in names if name.lower().endswith(_DATA) and not _is_about(name)]
         splits = _of_card(names, data, source) or _by_name(data, source)
-    found = sorted({name for split, chosen in splits.items() if source.split in ("all", split) for name in chosen})
-    if not found:
+    wanted = sorted({name for split, chosen in splits.items() if source.split in ("all", split) for name in chosen})
+    if not wanted:
         raise UserError(
             f"source {source.name}: {source.path}: the dataset has no split {source.split}; "
             f"it has {', '.join(sorted(splits)) or 'no data files'}; set `split`"
         )
-    return [names[name] for name in found]
+    return [names[name] for name in wanted]
 
 
 def _load(file: InputFile, parse: Callable[[str], Any]) -> Any:
@@ -100,7 +117,7 @@ def _saved(names: dict[str, InputFile], states: list[str]) -> dict[str, list[str
     return splits
 
 
-def _of_card(names: dict[str, InputFile], data: list[str], source: SourceConfig) -> dict[str, list[str]]:
+def _of_card(names: dict[str, InputFile], data: list[str], source: HuggingfaceSource) -> dict[str, list[str]]:
     """Splits as the `configs` of the dataset's card (README.md) give them; none where it gives none."""
     if "README.md" not in names:
         return {}
@@ -131,7 +148,7 @@ def _of_card(names: dict[str, InputFile], data: list[str], source: SourceConfig)
     return splits
 
 
-def _by_name(data: list[str], source: SourceConfig) -> dict[str, list[str]]:
+def _by_name(data: list[str], source: HuggingfaceSource) -> dict[str, list[str]]:
     """Splits by what files, or else folders, are called: `train` and its like as a word of the name."""
     if source.subset is not None:
         data = [name for name in data if source.subset in PurePosixPath(name).parts[:-1]]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import EncodedSource, FieldsSource
 from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
@@ -22,6 +22,10 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PIECES = re.compile(rf"(?:[^\"]++|{_STRING.pattern}){{1,50000}}+", re.DOTALL)
 
 _OURS = ("id", "text", "url", "title", "language", "license", "path", "date")
+
+
+class RecordsSource(FieldsSource, EncodedSource):
+    """Files of records with named fields, written as text."""
 
 
 class TooManyValues(ValueError):
@@ -55,7 +59,7 @@ def pick(record: dict[str, Any], path: str) -> Any:
     return value
 
 
-def to_record(raw: dict[str, Any], place: str, source: SourceConfig, *, key: str | None = None) -> Record | Unreadable:
+def to_record(raw: dict[str, Any], place: str, source: FieldsSource, *, key: str | None = None) -> Record | Unreadable:
     """A mapped record. `place` is its location, and its id where it has none; `key` is its key in an object of records."""
     ours: dict[str, Any] = {}
     used = set()
@@ -82,13 +86,13 @@ def _raw(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=True, default=str).encode()[:RAW_BYTES]
 
 
-def read_lines(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_lines(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]:
     """JSON Lines. A line that is too long, not UTF-8, not JSON or not an object is unreadable, and the next one is read."""
     for item in objects(member, source):
         yield item if isinstance(item, Unreadable) else to_record(item[1], item[0], source)
 
 
-def objects(member: Member, source: SourceConfig) -> Iterator[tuple[str, dict[str, Any]] | Unreadable]:
+def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[str, Any]] | Unreadable]:
     """The objects of JSON Lines with their places."""
     offset = number = 0
     while True:
@@ -129,7 +133,7 @@ def objects(member: Member, source: SourceConfig) -> Iterator[tuple[str, dict[st
             yield Unreadable(f"{place} (byte {begin})", f"a JSON {type(record).__name__}, not an object", line[:RAW_BYTES])
 
 
-def load(member: Member, source: SourceConfig) -> Any | Unreadable:
+def load(member: Member, source: EncodedSource) -> Any | Unreadable:
     """A member's JSON, or why there is none."""
     data = b""
     try:
@@ -145,7 +149,7 @@ def load(member: Member, source: SourceConfig) -> Any | Unreadable:
         return Unreadable(member.path, f"not JSON: {describe(error)}", data[:RAW_BYTES])
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]:
     """A JSON file: an array of records, an object whose values are records (its keys are their ids), or one record."""
     value = load(member, source)
     if isinstance(value, Unreadable):
@@ -168,7 +172,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
         yield Unreadable(member.path, f"a JSON {type(value).__name__}, not records")
 
 
-def read_any(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_any(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]:
     """A .json file of a dataset, which may hold JSON Lines: its first line is an object then, and more follow."""
     first = member.stream.readline(source.max_record_bytes + 1)
     more = member.stream.read(1) if first.endswith(b"\n") else b""

@@ -23,7 +23,7 @@ from typing import BinaryIO, cast
 
 from pipeline.readers import files
 from pipeline.readers.archives import members
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import EncodedSource
 from pipeline.readers.entries import is_unsafe
 from pipeline.readers.files import InputFile, is_included
 from pipeline.readers.paper_sources import ENDINGS, TEXTS, Sources
@@ -94,7 +94,7 @@ def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
+def list_files(source: EncodedSource, base: Path) -> list[InputFile]:
     """The papers of a source, sorted by path: the files of a folder that belong together are one. Raises `UserError` where none is."""
     papers = group(files.list_files(_everything(source), base))
     if not papers:
@@ -104,7 +104,7 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     return sorted(papers, key=lambda file: file.relative)
 
 
-def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_file(file: InputFile, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """The papers of one input: a folder's, an archive's, or a file's own."""
     if isinstance(file, PaperFile):
         yield from _read_folder(file, source)
@@ -115,14 +115,14 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unread
             yield from [member] if isinstance(member, Unreadable) else _guarded(member, source)
 
 
-def _guarded(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _guarded(member: Member, source: EncodedSource) -> Iterator[Record | Unreadable]:
     try:
         yield from read(member, source)
     except STREAM_ERRORS as error:
         yield Unreadable(member.path, describe(error))
 
 
-def _read_folder(file: PaperFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _read_folder(file: PaperFile, source: EncodedSource) -> Iterator[Record | Unreadable]:
     sources = Sources()
     for name, part in file.named:
         sources.add(name, _opener(part, source))
@@ -130,7 +130,7 @@ def _read_folder(file: PaperFile, source: SourceConfig) -> Iterator[Record | Unr
     yield from documents(sources, source, lambda name, _many: prefix + name, prefix)
 
 
-def _read_archive(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _read_archive(file: InputFile, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """The papers that are archives or compressed files within the archive, one by one; then those of its loose files, by folder."""
     loose = Sources()
     try:
@@ -154,7 +154,7 @@ def _read_archive(file: InputFile, source: SourceConfig) -> Iterator[Record | Un
         loose.close()
 
 
-def _keep(loose: Sources, name: str, member: Member, source: SourceConfig) -> None:
+def _keep(loose: Sources, name: str, member: Member, source: EncodedSource) -> None:
     """Keeps a member that is TeX, by its ending, or by its content where it has none."""
     if _bare(name).lower().endswith(ENDINGS):
         loose.keep(_bare(name), read_all(member, source))
@@ -164,7 +164,7 @@ def _keep(loose: Sources, name: str, member: Member, source: SourceConfig) -> No
             loose.keep(name + ".tex", data)
 
 
-def _read_loose(loose: Sources, folder: str, names: list[str], file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _read_loose(loose: Sources, folder: str, names: list[str], file: InputFile, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """The paper of one folder within an archive."""
     paper = Sources()
     inner = folder + "/" if folder else ""
@@ -173,12 +173,12 @@ def _read_loose(loose: Sources, folder: str, names: list[str], file: InputFile, 
     yield from documents(paper, source, lambda name, _many: f"{file.relative}!{inner}{name}", inner)
 
 
-def _everything(source: SourceConfig) -> SourceConfig:
+def _everything(source: EncodedSource) -> EncodedSource:
     """The source without its globs, which choose main files and not what they include."""
     return source.model_copy(update={"include": ["*"], "exclude": []})
 
 
-def _opener(part: InputFile, source: SourceConfig) -> Callable[[], bytes]:
+def _opener(part: InputFile, source: EncodedSource) -> Callable[[], bytes]:
     def read() -> bytes:
         for member in members(part, _everything(source)):
             if isinstance(member, Unreadable):
@@ -193,7 +193,7 @@ def _is_tex(data: bytes) -> bool:
     return b"\0" not in data[:1024] and _LOOKS_LIKE_TEX.search(data[: 1 << 16]) is not None
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """One stream: a TeX file, or the tar of a paper's sources that a `.gz` of arXiv's holds; other things (PDF, notes of a withdrawal)
     are passed over in arXiv's bulk layout, where nothing but the content tells them apart."""
     head = member.stream.read(1 << 10)
@@ -226,7 +226,7 @@ def _is_old_tar(head: bytes) -> bool:
     return stored == sum(head[:148]) + 8 * 32 + sum(head[156:512])
 
 
-def _read_tar(head: bytes, member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def _read_tar(head: bytes, member: Member, source: EncodedSource) -> Iterator[Record | Unreadable]:
     sources = Sources()
     try:
         try:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pipeline.readers.config import SourceConfig
+from pydantic import Field
+
+from pipeline.readers.config import EncodedSource
 from pipeline.readers.record import Record, Unreadable
 from pipeline.readers.streams import Member
 from pipeline.readers.text import load
@@ -43,19 +45,27 @@ _PICTURES = {
 _BLOCKS = {"code-block", "code", "sourcecode", "math", "list-table", "csv-table"}
 
 
-def read_markdown(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+class MarkupSource(EncodedSource):
+    """Text with markup."""
+
+    strip_markup: bool = Field(
+        False, description="Leave out the markup too (heading marks, emphasis, links' addresses), not only comments."
+    )
+
+
+def read_markdown(member: Member, source: MarkupSource) -> Iterator[Record | Unreadable]:
     """One Markdown file. YAML and TOML front matter and HTML comments go (not in code); the title is the front matter's, else the
     first heading's. With `strip_markup` the marks go too: text, lists, tables and code stay."""
     yield from _read(member, source, _markdown)
 
 
-def read_rst(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read_rst(member: Member, source: MarkupSource) -> Iterator[Record | Unreadable]:
     """One reStructuredText file. Comments go; the title is the first heading. With `strip_markup`, adornments, roles, links' addresses and
     directives' machinery go too: text, lists, literal blocks and the text within admonitions stay."""
     yield from _read(member, source, _rst)
 
 
-def _read(member: Member, source: SourceConfig, convert: Callable[[str, bool], tuple[str, str | None]]) -> Iterator[Record | Unreadable]:
+def _read(member: Member, source: MarkupSource, convert: Callable[[str, bool], tuple[str, str | None]]) -> Iterator[Record | Unreadable]:
     loaded = load(member, source)
     if isinstance(loaded, Unreadable):
         yield loaded

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lxml import etree
+from pydantic import Field
 
 from pipeline.readers import wikitext
 from pipeline.readers.config import SourceConfig
@@ -18,12 +19,20 @@ from pipeline.readers.streams import STREAM_ERRORS, Member, describe, read_some
 _HEAD = 1 << 20  # of the file, in which <siteinfo> ends
 
 
+class MediawikiSource(SourceConfig):
+    """An XML dump of a wiki."""
+
+    namespaces: list[int] = Field(
+        [0], min_length=1, description="Which namespaces to read; 0 are articles (the default of wikis' own tools)."
+    )
+
+
 def parser() -> Any:
     """An XML parser that resolves no entity of a file's own, fetches nothing, and keeps libxml2's limits on depth and size."""
     return etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False, remove_comments=True, remove_pis=True)
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: MediawikiSource) -> Iterator[Record | Unreadable]:
     """A dump's pages in the chosen namespaces, streaming; redirects, and pages that are not wikitext (styles, modules), are passed over.
 
     Of a page with its history, the last revision in the file counts. `id` is the wiki's name in the dump and the page's number there;
@@ -83,7 +92,7 @@ class _Site:
         self.left_out = frozenset(names)
 
 
-def _page(page: bytes, place: str, member: Member, site: _Site, source: SourceConfig) -> Record | Unreadable | None:
+def _page(page: bytes, place: str, member: Member, site: _Site, source: MediawikiSource) -> Record | Unreadable | None:
     if not page.rstrip().endswith(b">") or b"</page" not in page[-80:]:
         return Unreadable(place, "a page without its end", page[:RAW_BYTES])
     try:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from pipeline.readers import tex
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import EncodedSource
 from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.files import is_included
 from pipeline.readers.paper_sources import TEXTS, Sources
@@ -45,7 +45,7 @@ _ARXIV = re.compile(
 
 
 def documents(
-    sources: Sources, source: SourceConfig, identify: Callable[[str, bool], str], folder: str, *, path: str | None = None
+    sources: Sources, source: EncodedSource, identify: Callable[[str, bool], str], folder: str, *, path: str | None = None
 ) -> Iterator[Record | Unreadable]:
     """The documents of one paper's sources, and what of them could not be read.
 
@@ -131,7 +131,7 @@ def _charset(data: bytes) -> str | None:
     return _CHARSETS.get(match.group(1).decode("ascii").lower()) if match else None
 
 
-def _text(data: bytes, declared: str | None, source: SourceConfig) -> str:
+def _text(data: bytes, declared: str | None, source: EncodedSource) -> str:
     """A file's text: UTF-8 where it is that; else in the charset that the paper declares, or else the source; else Latin-1, since an
     engine without inputenc takes bytes for the letters of its font."""
     try:
@@ -143,7 +143,7 @@ def _text(data: bytes, declared: str | None, source: SourceConfig) -> str:
         return data.decode(charset or "latin-1", "strict" if charset and charset == source.encoding else "replace")
 
 
-def _document(sources: Sources, main: str, source: SourceConfig, identity: str, path: str) -> Record:
+def _document(sources: Sources, main: str, source: EncodedSource, identity: str, path: str) -> Record:
     data = sources.read(main)
     declared = _charset(data)
     text = _text(data, declared, source)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from pipeline.readers.arrow_messages import CheckedStream, check_file
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import FieldsSource
 from pipeline.readers.json_records import to_record
 from pipeline.readers.record import Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
@@ -40,7 +40,7 @@ _VALUE_ERRORS = (ValueError, OverflowError, LookupError, TypeError, pa.ArrowExce
 _DAMAGE = (*STREAM_ERRORS, MemoryError)
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: FieldsSource) -> Iterator[Record | Unreadable]:
     """One row, one record, fields mapped as in JSON. A file must end with its footer, so a truncated one is unreadable.
 
     A row longer than `max_record_bytes` is unreadable, as is a batch whose offsets or indices lead out of it; the others are read.

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import EncodedSource
 from pipeline.readers.json_records import load, objects, parse
 from pipeline.readers.record import Record, Unreadable
 from pipeline.readers.streams import Member, rejoin
@@ -26,7 +26,7 @@ _META = (
 )  # fmt: skip
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
+def read(member: Member, source: EncodedSource) -> Iterator[Record | Unreadable]:
     """One paper a line, or one (or an array of them) a file, told apart by whether the first line is a whole object.
 
     The text is the title, the abstract, then paragraphs under their section headings; references are left out. `meta.year` is a

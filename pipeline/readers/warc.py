@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import Field
+
 from pipeline.readers import html, http
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
@@ -25,7 +27,21 @@ Item = Record | Unreadable | PassedOver
 _LOOKS_LIKE_A_PAGE = re.compile(rb"<(?:!doctype html|html|head|body|title|meta|p|div)[\s>]", re.IGNORECASE)
 
 
-def read(member: Member, source: SourceConfig) -> Iterator[Item]:
+class WetSource(SourceConfig):
+    """Web archives' text."""
+
+    verify_digests: bool = Field(False, description="Put records whose declared digest is not that of their content into the quarantine.")
+
+
+class WarcSource(WetSource, html.HtmlSource):
+    """Web archives."""
+
+    statuses: list[int] = Field(
+        [200], min_length=1, description="HTTP statuses of the responses to read; others are passed over and counted."
+    )
+
+
+def read(member: Member, source: WarcSource) -> Iterator[Item]:
     """Web pages and plain text of an archive, one response (or `resource` record), one record.
 
     `url` and `date` are the record's, `meta` has its id, payload digest and status, and what the crawler cut off. Responses
@@ -44,7 +60,7 @@ def read(member: Member, source: SourceConfig) -> Iterator[Item]:
             yield PassedOver(f"{kind} record")
 
 
-def read_text(member: Member, source: SourceConfig) -> Iterator[Item]:
+def read_text(member: Member, source: WetSource) -> Iterator[Item]:
     """WET: the text that a crawl's makers extracted (`conversion` records), one record each."""
     for block in blocks(member, source):
         if not isinstance(block, Block):
@@ -53,7 +69,7 @@ def read_text(member: Member, source: SourceConfig) -> Iterator[Item]:
             yield _conversion(block, member, source)
 
 
-def _conversion(block: Block, member: Member, source: SourceConfig) -> Item:
+def _conversion(block: Block, member: Member, source: WetSource) -> Item:
     place = f"{member.path}#{block.offset}"
     if source.verify_digests and (wrong := _wrong_digest(block, block.content, block.content)):
         return Unreadable(place, wrong, block.content[:RAW_BYTES])
@@ -86,7 +102,7 @@ def _record(block: Block, place: str, text: str, title: str | None, language: st
     )
 
 
-def _response(block: Block, member: Member, source: SourceConfig) -> Item:
+def _response(block: Block, member: Member, source: WarcSource) -> Item:
     """A response or resource as a document; passed over, or unreadable."""
     place = f"{member.path}#{block.offset}"
     url = block.headers.get("warc-target-uri", "")

@@ -64,6 +64,8 @@ def histograms(workdir: Workdir) -> list[Histogram]:
     checks = checks_of(rules)
     counts: dict[tuple[str, str, str], Counts] = {}
     descriptions = {name: words for family in FAMILIES.values() for name, words in family.items()}
+    for columns in workdir.require(STATISTICS).configuration.get("added", {}).values():
+        descriptions.update(columns)
     for partition, table in workdir.tables(STATISTICS):
         dropped_by = workdir.read_table(FILTER, verdict.by_name[partition.name], ["rule"])["rule"].to_pylist()
         groups = [

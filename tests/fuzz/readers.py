@@ -151,9 +151,8 @@ def main() -> None:
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / f"x{options.ending or ENDINGS.get(options.format, '')}"
     format = "text" if options.format in ARCHIVES else options.format
-    config = readers.SourceConfig.model_validate(
-        {"name": "fuzz", "domain": "fuzz", "format": format, "path": str(path), "strip_markup": True, "max_record_bytes": 1 << 20}
-    )
+    strip = {"strip_markup": True} if "strip_markup" in readers.FORMATS[format].settings.model_fields else {}
+    config = readers.source_config(name="fuzz", domain="fuzz", format=format, path=str(path), max_record_bytes=1 << 20, **strip)
     seeds = [*SEEDS.get(options.format, [b""]), *(seed.read_bytes() for seed in options.seeds)]
 
     def hangs(*_: object) -> None:

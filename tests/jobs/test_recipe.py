@@ -16,6 +16,7 @@ from pipeline.filters.check import decide
 from pipeline.filters.gopher import GopherQuality
 from pipeline.measure.language import detect
 from pipeline.measure.stage import measure_text
+from pipeline.readers import FORMATS, SourceConfig
 from pipeline.workdir.errors import UserError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -26,6 +27,10 @@ LEAST: dict[str, Any] = {
     "phases": [{"name": "only", "tokens": 1000}],
 }
 BERT: dict[str, Any] = {"architecture": "bert"}
+
+
+def source(**change: Any) -> dict[str, Any]:
+    return {"sources": [{**LEAST["sources"][0], **change}]}
 
 
 def load(tmp_path: Path, change: dict[str, Any]) -> Any:
@@ -143,6 +148,19 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
             r"training\.attention: sdpa is a kernel of ModernBERT's; a classic BERT has its own, leave it out$",
         ),
         ({"training": {"compile": True, "zero_stage": 3}}, r"r\.yaml: training: compile: not with zero_stage 3"),
+        (
+            source(delimiter=";", join="file"),
+            r"sources\.0\.delimiter: is a key of format csv and huggingface, not of jsonl; leave it out; the keys of jsonl alone are "
+            r"`encoding`, `fields` \(and 1 more\)$",
+        ),
+        (source(feilds={}), r"sources\.0\.feilds: unknown key; did you mean `fields`\?$"),
+        (source(format="jsonnl"), r"sources\.0\.format: there are html, .*, rst, not 'jsonnl'; did you mean `jsonl`\?$"),
+        (source(max_record_bytes="x"), r"sources\.0\.max_record_bytes: Input should be a valid integer.*, not 'x'$"),
+        (source(encoding="klingon"), r"sources\.0\.encoding: klingon is no charset"),
+        (
+            {"contamination": {"sets": [{"name": "a", "format": "jats", "path": "x", "columns": ["question"]}]}},
+            r"contamination\.sets\.0\.columns: is a key of format json, jsonl, parquet, csv and huggingface, not of jats; leave it out$",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_a_remedy(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -150,6 +168,28 @@ def test_what_is_wrong_is_named_with_a_remedy(tmp_path: Path, change: dict[str, 
         load(tmp_path, change)
     assert "\n" not in str(caught.value)
     assert "r.yaml" in str(caught.value)
+
+
+def test_each_format_takes_its_own_keys_and_no_other_format_takes_them(tmp_path: Path) -> None:
+    shared = set(SourceConfig.model_fields)
+    for name, form in FORMATS.items():
+        for owner, other in FORMATS.items():
+            for key, field in other.settings.model_fields.items():
+                if key in shared:
+                    continue
+                change = source(format=name, **{key: field.get_default(call_default_factory=True)})
+                if key in form.settings.model_fields:
+                    assert getattr(load(tmp_path, change).sources[0], key) == field.get_default(call_default_factory=True)
+                else:
+                    with pytest.raises(UserError, match=rf"sources\.0\.{key}: is a key of format .*{owner}.*, not of {name}; "):
+                        load(tmp_path, change)
+
+
+def test_the_schema_for_editors_tells_formats_apart() -> None:
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(Recipe.model_json_schema())
+    validator.validate({**LEAST, **source(format="csv", delimiter=";")})
+    assert not validator.is_valid({**LEAST, **source(delimiter=";")})
+    assert not validator.is_valid({**LEAST, **source(format="jsonnl")})
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:

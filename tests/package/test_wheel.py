@@ -27,7 +27,7 @@ SENTENCES = (
 )
 
 Foundry = Callable[..., subprocess.CompletedProcess[str]]
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="session")

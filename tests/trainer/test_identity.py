@@ -76,7 +76,15 @@ FREE: dict[str, Any] = {
 
 
 def test_each_key_of_training_is_either_fixed_or_may_change_in_these_tests() -> None:
-    assert OTHER.keys() | FREE.keys() == TrainingConfig.model_fields.keys()
+    assert OTHER.keys() | FREE.keys() | {"optimizer"} == TrainingConfig.model_fields.keys()
+
+
+def test_another_optimizer_is_refused_by_its_name() -> None:
+    other = config()
+    another = other.training.optimizer.model_copy(update={"name": "another"})
+    other = other.model_copy(update={"training": other.training.model_copy(update={"optimizer": another})})
+    for then in (identity(config(), DATA), before_names(config())):
+        assert changes(identity(other, DATA), then) == ["training.optimizer.name changed (another, was stable_adamw)"]
 
 
 @pytest.mark.parametrize("key", OTHER)

@@ -11,15 +11,14 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from pipeline.measure.classifiers.linear import F32, LinearModel, features, write
-from pipeline.readers import InputFile, Record, SourceConfig, list_files, read_file
-from pipeline.readers.config import Format
+from pipeline.readers import FORMATS, FieldsSource, InputFile, Record, SourceConfig, list_files, read_file, source_config
 from pipeline.workdir.dataset import MANIFEST, Workdir
 from pipeline.workdir.documents import DOCUMENTS
 from pipeline.workdir.errors import UserError
@@ -70,26 +69,29 @@ class Training:
     held_out: HeldOut
 
 
-def format_of(path: str) -> Format:
+def format_of(path: str) -> str:
     """The format that a file's ending tells; plain text where it tells none."""
     endings = Path(path.lower()).suffixes[-2:]
     if endings and endings[-1][1:] in _COMPRESSED:
         endings.pop()
     found = _FORMATS.get(endings[-1][1:], "text") if endings else "text"
-    known: dict[str, Format] = {name: name for name in get_args(Format)}
-    return known.get(found, "text")
+    return found if found in FORMATS else "text"
 
 
-def documents(path: str, form: Format | None, field: str, base: Path) -> Iterator[str | None]:
+def documents(path: str, form: str | None, field: str, base: Path) -> Iterator[str | None]:
     """The texts of a workdir's documents, a file, a folder, a glob or a URI; None for each that cannot be read."""
     workdir = Workdir(path)
     if "://" not in path and (Path(path) / DOCUMENTS / MANIFEST).is_file():
         for _, table in workdir.tables(DOCUMENTS, ["text"]):
             yield from table["text"].to_pylist()
         return
-    source = SourceConfig(name="documents", domain="any", format=form or "text", path=path, fields={"text": field})
-    for file in list_files(source, base):
-        yield from _read(file, source if form else source.model_copy(update={"format": format_of(file.relative)}))
+    for file in list_files(_source(form or "text", path, field), base):
+        yield from _read(file, _source(form or format_of(file.relative), path, field))
+
+
+def _source(form: str, path: str, field: str) -> SourceConfig:
+    fields = {"fields": {"text": field}} if issubclass(FORMATS[form].settings, FieldsSource) else {}
+    return source_config(name="documents", domain="any", format=form, path=path, **fields)
 
 
 def _read(file: InputFile, source: SourceConfig) -> Iterator[str | None]:
@@ -119,7 +121,7 @@ class _Set:
             del self.texts[-heapq.heappop(self._heap)]
 
 
-def _gather(path: str, form: Format | None, field: str, most: int, base: Path) -> _Set:
+def _gather(path: str, form: str | None, field: str, most: int, base: Path) -> _Set:
     found = _Set(most)
     for text in documents(path, form, field, base):
         found.add(text)
@@ -170,7 +172,7 @@ def train(
     negative: str,
     output: Path,
     *,
-    form: Format | None = None,
+    form: str | None = None,
     field: str = "text",
     bits: int = 20,
     most: int = 50_000,

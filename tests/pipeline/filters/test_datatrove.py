@@ -11,7 +11,7 @@ import pytest
 from benchmarks.filters import FAMILIES
 from pipeline.filters.check import decide
 from pipeline.measure.stage import measure_text
-from pipeline.readers import Record, SourceConfig, list_files, read_file
+from pipeline.readers import Record, list_files, read_file, source_config
 
 DATA = Path(__file__).with_name("data")
 # Texts of the set on which a decision differs, and why.
@@ -70,7 +70,7 @@ def test_decisions_agree_on_web_pages(real_data: Path) -> None:
 
     texts = []
     for name in ("articles-with-truth.tar.zst",):
-        source = SourceConfig(name="web", domain="web", format="html", path=str(real_data / "web" / name), include=["*.html.gz"])
+        source = source_config(name="web", domain="web", format="html", path=str(real_data / "web" / name), include=["*.html.gz"])
         for file in list_files(source, Path("/")):
             texts += [record.text for record in read_file(file, source) if isinstance(record, Record)]
     for row in agreement("pages", english(texts), causes=False):

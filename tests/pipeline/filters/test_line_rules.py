@@ -22,7 +22,7 @@ from pipeline.filters.science import ScienceRules
 from pipeline.filters.stage import Rules, filter_stage
 from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.measure.stage import measure_stage, measure_text
-from pipeline.readers.config import SourceConfig
+from pipeline.readers import source_config
 from pipeline.workdir.cuts import apply, from_column
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.documents import source_of
@@ -198,7 +198,7 @@ def test_rules_for_a_source_measure_no_other_source_again(workdir: Workdir, tmp_
     sources = []
     for name, domain in (("a", "web"), ("b", "web"), ("c", "science")):
         (tmp_path / f"{name}.txt").write_text(PROSE)
-        sources.append(SourceConfig(name=name, domain=domain, format="text", path=f"{name}.txt"))
+        sources.append(source_config(name=name, domain=domain, format="text", path=f"{name}.txt"))
     documents = run_task(workdir, ingest_stage(IngestConfig(), sources, tmp_path))["documents"]
 
     def keys(line_rules: dict[str, bool]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.ingest.stage import IngestConfig, ingest_stage
-from pipeline.readers import SourceConfig
+from pipeline.readers import source_config
 from pipeline.workdir.dataset import Workdir
 from tests.conftest import run_task
 
@@ -21,7 +21,7 @@ def ingested(
 ) -> tuple[list[Any], dict[str, Any]]:
     path = tmp_path / "in.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    source = SourceConfig(name="s", domain=domain, format="jsonl", path=str(path))
+    source = source_config(name="s", domain=domain, format="jsonl", path=str(path))
     manifest = run_task(workdir, ingest_stage(config, [source], tmp_path))["documents"]
     rows = pa.concat_tables(table for _, table in workdir.tables("documents")).to_pylist()
     return rows, manifest.summary
@@ -74,7 +74,7 @@ def test_surrogates_anywhere_in_a_record_stop_nothing(workdir: Workdir, tmp_path
 
 def test_an_edit_of_what_changes_text_makes_the_documents_anew_and_the_size_of_chunks_alone_does_not(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    source = SourceConfig(name="s", domain="web", format="jsonl", path=str(tmp_path / "in.jsonl"))
+    source = source_config(name="s", domain="web", format="jsonl", path=str(tmp_path / "in.jsonl"))
 
     def key(**settings: Any) -> str:
         return ingest_stage(IngestConfig.model_validate(settings), [source], tmp_path).tasks[0].key

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.measure.language import MAX_CHARACTERS, detect, parse
-from pipeline.readers import Record, SourceConfig, list_files, read_file
+from pipeline.readers import Record, list_files, read_file, source_config
 from pipeline.workdir.errors import UserError
 from tests.profiles import share
 
@@ -77,7 +77,7 @@ def test_long_texts_are_judged_by_their_beginning() -> None:
 
 
 def test_real_pages_in_many_languages_get_fasttexts_own_answer(real_data: Path) -> None:
-    source = SourceConfig(
+    source = source_config(
         name="web", domain="web", format="html", path=str(real_data / "web" / "articles-with-truth.tar.zst"), include=["*.html.gz"]
     )
     texts = [record.text for file in list_files(source, Path("/")) for record in read_file(file, source) if isinstance(record, Record)]

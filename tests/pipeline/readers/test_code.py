@@ -35,6 +35,7 @@ from pipeline.readers import (
     package_metadata,
     read_file,
     repositories,
+    source_config,
 )
 from pipeline.readers.languages import by_content, language_of
 from pipeline.workdir.errors import UserError
@@ -43,7 +44,7 @@ from tests.work import in_proportion
 
 
 def source(path: Path | str, **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "code", "format": "code", "path": str(path), **settings})
+    return source_config(name="test", domain="code", format="code", path=str(path), **settings)
 
 
 def read(path: Path | str, **settings: Any) -> tuple[dict[str, Record], list[Unreadable]]:

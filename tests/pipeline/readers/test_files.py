@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ingest.stage import IngestConfig, ingest_stage
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, source_config
 from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
 from pipeline.readers.remote import glob_pattern
@@ -39,7 +39,7 @@ from tests.work import in_proportion, steps
 
 
 def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "web", "format": format, "path": str(path), **settings})
+    return source_config(name="test", domain="web", format=format, path=str(path), **settings)
 
 
 def read(path: Path | str, format: str = "text", **settings: Any) -> tuple[list[Record], list[Unreadable]]:

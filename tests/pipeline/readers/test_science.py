@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from pydantic import ValidationError
 
-from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, wikitext
+from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, source_config, wikitext
 from pipeline.readers.elements import split
 from pipeline.workdir.errors import UserError
 from tests.profiles import share
@@ -28,7 +28,7 @@ from tests.work import in_proportion
 
 
 def source(path: Path | str, format: str, **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "science", "format": format, "path": str(path), **settings})
+    return source_config(name="test", domain="science", format=format, path=str(path), **settings)
 
 
 def read(config: SourceConfig) -> tuple[list[Record], list[Unreadable]]:

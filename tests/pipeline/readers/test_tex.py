@@ -382,11 +382,9 @@ def test_real_books_read_without_leftovers(real_data: Path) -> None:
     """Over two books of 770 files: no environment or heading of LaTeX is left outside mathematics, and little is lost."""
     import re
 
-    from pipeline.readers import Record, SourceConfig, list_files, read_file
+    from pipeline.readers import Record, list_files, read_file, source_config
 
-    config = SourceConfig.model_validate(
-        {"name": "books", "domain": "science", "format": "latex", "path": str(real_data / "science" / "latex-books.tar.zst")}
-    )
+    config = source_config(name="books", domain="science", format="latex", path=str(real_data / "science" / "latex-books.tar.zst"))
     (file,) = list_files(config, Path("/"))
     records = [record for record in read_file(file, config) if isinstance(record, Record)]
     assert len(records) > 600

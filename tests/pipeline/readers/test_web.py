@@ -21,7 +21,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, html, list_files, read_file, warc
+from pipeline.readers import InputFile, PassedOver, Record, Unreadable, html, list_files, read_file, source_config, warc
 from pipeline.readers.bounds import bounds
 from pipeline.readers.gzip_members import GzipMembers
 from pipeline.readers.html import to_page, to_text
@@ -35,8 +35,8 @@ from tests.work import in_proportion
 Found = tuple[list[Record], list[Unreadable], Counter[str]]
 
 
-def config(format: str, path: Path | str = "x", **settings: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"name": "test", "domain": "web", "format": format, "path": str(path), **settings})
+def config(format: str, path: Path | str = "x", **settings: Any) -> Any:
+    return source_config(name="test", domain="web", format=format, path=str(path), **settings)
 
 
 def read(path: Path, format: str = "warc", **settings: Any) -> Found:
