@@ -17,7 +17,7 @@ from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.mix.config import MixConfig
 from pipeline.mix.split import split_stage
-from pipeline.readers import SourceConfig
+from pipeline.readers import source_config
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import CorruptData, UserError
 from tests.conftest import run_task
@@ -33,7 +33,7 @@ def made(folder: Path, texts: dict[str, str], least: int = 20, more: dict[str, s
         if content is not None:
             path = folder / f"{name}.jsonl"
             path.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in content.items()))
-            sources.append(SourceConfig.model_validate({"name": name, "domain": "web", "format": "jsonl", "path": str(path)}))
+            sources.append(source_config(name=name, domain="web", format="jsonl", path=str(path)))
     workdir = Workdir(str(folder / "workdir"))
     documents = run_task(workdir, ingest_stage(IngestConfig(partition_bytes=partition), sources, folder))["documents"]
     statistics = run_task(workdir, measure_stage(documents))["statistics"]
@@ -99,7 +99,7 @@ def test_of_equal_ids_each_belongs_to_one(tmp_path: Path) -> None:
     def lines(folder: Path, texts: Sequence[str]) -> Workdir:
         folder.mkdir()
         (folder / "in.jsonl").write_text("".join(json.dumps({"id": "same", "text": text}) + "\n" for text in texts))
-        source = SourceConfig.model_validate({"name": "s", "domain": "web", "format": "jsonl", "path": str(folder / "in.jsonl")})
+        source = source_config(name="s", domain="web", format="jsonl", path=str(folder / "in.jsonl"))
         workdir = Workdir(str(folder / "workdir"))
         run_task(workdir, ingest_stage(IngestConfig(), [source], folder))
         return workdir
