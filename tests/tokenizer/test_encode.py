@@ -64,6 +64,7 @@ def test_ids_of_any_text_are_those_of_tokenizers(folder: Path, encoder: Encoder,
     assert encoder.encode(texts).to_pylist() == slow_encode(encoder.tokenizer, texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [2, 3, 400])
 def test_texts_of_both_engines_keep_their_places(folder: Path, encoder: Encoder, every: int) -> None:
     """So many of the other engine that all others go together, and so few that what lies between them goes alone."""

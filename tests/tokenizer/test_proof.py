@@ -63,6 +63,7 @@ def own_class(character: str) -> str | None:
     return next((name for name, major in CLASSES.items() if unicodedata.category(character).startswith(major)), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["modern"], indirect=True)  # whose tokenizer.json spells out the pattern
 @pytest.mark.parametrize("other", CLASSES)
 def test_a_character_of_another_class_is_seen(folder: Path, other: str) -> None:
@@ -76,6 +77,7 @@ def test_a_character_of_another_class_is_seen(folder: Path, other: str) -> None:
     assert not [character for character, one, two in zip(moved, same, changed, strict=True) if one == two]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("character", ["é", "ǖ", "한", "\u0344", "Å", "\U0001d160"])
 def test_an_engine_that_does_not_normalise_is_seen(folder: Path, character: str) -> None:
     body = text_only((folder / "tokenizer.json").read_text())
