@@ -190,7 +190,7 @@ def _training_rows(
 
 
 def _difference(workdir: Workdir, documents: Manifest, text: str, ordinal: int) -> None:
-    """What differs between a duplicate and the copy that stays, by lines."""
+    """The difference between a duplicate and the representative of its cluster, by lines."""
     partition, row = _place(documents, ordinal)
     kept = _row(workdir, DOCUMENTS, partition.name, row)
     assert kept is not None, "ordinals lie within the documents"

@@ -14,7 +14,7 @@ from trainer.watch import LAUNCHER, launcher_name
 
 
 class TrainingFailed(Exception):
-    """A training process died of something that is not the user's doing."""
+    """A training process ended with an error that the user cannot mend by changing a recipe."""
 
 
 def default_processes() -> int:

@@ -49,7 +49,7 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Curated:
-    """What curation leaves."""
+    """The datasets that curation makes."""
 
     documents: Manifest
     statistics: Manifest
@@ -74,7 +74,7 @@ def source_base(recipe: Recipe) -> Path:
 
 
 def _unread(workdir: Workdir, sources: dict[str, Any]) -> Iterator[str]:
-    """A line for each source of which more could not be read than could, with the first reason."""
+    """A warning for each source of which more than half of the records could not be read, with the reason of the first."""
     for name, found in sources.items():
         bad, all_of_it = found["quarantined"], found["quarantined"] + found["documents"]
         if 2 * bad > all_of_it:
@@ -130,7 +130,7 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
 
 
 def _forget(workdir: Workdir, verdicts: list[Manifest]) -> None:
-    """Delete the manifests of verdicts that the recipe no longer asks for, so that no report counts them."""
+    """Delete the manifests of verdicts that the recipe no longer asks for, so that reports leave them out."""
     made = {manifest.dataset for manifest in verdicts}
     for name in ORDER:
         if verdict_dataset(name) not in made:

@@ -200,7 +200,7 @@ def matmul_attention(qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, 
     """Attention with rotated queries and keys: by the band that `mask` says, or over `whole` segments.
 
     Args: `qkv` (tokens, 3, heads, size); `cos`, `sin` float32 (tokens, size / 2); `cu_seqlens` int32 (segments + 1,); `mask` a
-    `band_mask`, which with `whole` counts only where no segment is longer than `SHORT`, and must then be theirs.
+    `band_mask` of these segments; with `whole` it is used only if no segment is longer than `SHORT`.
     Returns: (tokens, heads, size) in `qkv`'s dtype; and for the backward pass the rotated streams and the log-sum-exps, float32.
     """
     tokens, _, heads, _ = qkv.shape

@@ -10,7 +10,7 @@ from model.errors import ModelError
 
 
 def refuse(name: str, value: Any, wanted: str) -> ModelError:
-    """The error of a value that cannot be."""
+    """The error for a value that is not allowed."""
     return ModelError(f"config.json: {name} is {value!r}; {wanted}")
 
 

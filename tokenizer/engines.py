@@ -56,7 +56,11 @@ def slow_encode(tokenizer: Tokenizer, texts: list[str], *, parallel: bool = Fals
 
 @dataclass(frozen=True)
 class FastEngine:
-    """Gigatoken's engine. It knows numbers in groups from the left alone; `cuts_numbers`: texts are cut so that this does not show."""
+    """Gigatoken's engine.
+
+    It can group the digits of a number from the left only. With `cuts_numbers` texts are cut before it sees them, so that its ids are right
+    for a tokenizer that groups digits from the right, too.
+    """
 
     engine: gigatoken.Tokenizer
     cuts_numbers: bool

@@ -429,9 +429,9 @@ def learn(
 def prune(
     tokens: list[bytes], merges: list[tuple[int, int]], uses: npt.NDArray[np.int64], least: int
 ) -> tuple[list[bytes], list[tuple[int, int]], npt.NDArray[np.int64]]:
-    """Without the tokens that are used less often than `least` and that no token that stays is made of; bytes always stay.
+    """Remove tokens that are used less often than `least`, unless a token that stays is made of them; the 256 bytes always stay.
 
-    What used a token is then written with its two parts, whose uses grow by that; so tokens are looked at from the last.
+    Where a removed token was used, its two parts are used instead, and their counts grow by that; so tokens are looked at from the last.
     """
     number = {token: index for index, token in enumerate(tokens)}
     made = [number[tokens[left] + tokens[right]] for left, right in merges]

@@ -59,9 +59,9 @@ class NearConfig(BaseModel):
     verify: bool = Field(
         True, description="Decide by the true Jaccard similarity of the shingle sets; false: by the signatures' estimate of it."
     )
-    cluster: Literal["anchored", "transitive"] = Field(
-        "anchored",
-        description="anchored: drop what is similar enough to the copy that stays; transitive: keep one of each chain of "
+    cluster: Literal["representative", "transitive"] = Field(
+        "representative",
+        description="representative: drop what is similar enough to the representative, which stays; transitive: keep one of each chain of "
         "duplicates, however little it resembles the others.",
     )
     keep: Literal["first", "longest", "best"] = Field(

@@ -85,7 +85,7 @@ class _Comparing(NamedTuple):
 class _Outcome(NamedTuple):
     """What is decided of each member; see `Decided`."""
 
-    anchor: Offsets
+    representative: Offsets
     similarity: Floats
     estimate: Floats
 
@@ -108,7 +108,7 @@ def _lead(members: _Members, verify: bool, parent: Offsets, outcome: _Outcome) -
             root = parent[root]
         if root != position and not members.fixed[node]:
             leader = members.order[root]
-            outcome.anchor[node] = leader
+            outcome.representative[node] = leader
             outcome.estimate[node] = _agreement(members.signatures, node, leader)
             outcome.similarity[node] = outcome.estimate[node]
             if verify:
@@ -117,12 +117,12 @@ def _lead(members: _Members, verify: bool, parent: Offsets, outcome: _Outcome) -
 
 
 @kernel
-def _anchor(members: _Members, rule: _Comparing, outcome: _Outcome) -> tuple[int, int]:  # pragma: no cover - compiled
+def _decide(members: _Members, rule: _Comparing, outcome: _Outcome) -> tuple[int, int]:  # pragma: no cover - compiled
     """Fill `outcome`; returns comparisons of sets, and documents left out of a full band's list."""
     order, fixed, bands, signatures = members.order, members.fixed, members.bands, members.signatures
     begin, end, sets = members.begin, members.end, members.sets
     threshold, floor, verify, transitive = rule.threshold, rule.floor, rule.verify, rule.transitive
-    anchor, similarity, estimate = outcome.anchor, outcome.similarity, outcome.estimate
+    representative, similarity, estimate = outcome.representative, outcome.similarity, outcome.estimate
     width = bands.shape[1]
     lists = bands.max() + 1 if bands.size else 0
     head, tail = np.full(lists, -1, np.int64), np.full(lists, -1, np.int64)
@@ -137,7 +137,7 @@ def _anchor(members: _Members, rule: _Comparing, outcome: _Outcome) -> tuple[int
     for position in range(len(order)):
         node = order[position]
         place[node] = position
-        anchor[node] = node
+        representative[node] = node
         if not fixed[node]:
             best, best_similarity, best_estimate = np.int64(-1), -1.0, 0.0
             for band in range(width):
@@ -165,8 +165,8 @@ def _anchor(members: _Members, rule: _Comparing, outcome: _Outcome) -> tuple[int
                     elif value > best_similarity:
                         best, best_similarity, best_estimate = other, value, guess
             if best >= 0 and best_similarity >= threshold:
-                anchor[node], similarity[node], estimate[node] = best, best_similarity, best_estimate
-        if anchor[node] == node:  # it stays, or (transitive) its cluster is not known yet: later ones are compared with it
+                representative[node], similarity[node], estimate[node] = best, best_similarity, best_estimate
+        if representative[node] == node:  # it stays, or (transitive) its cluster is not known yet: later ones are compared with it
             full = False
             for band in range(width):
                 number = bands[node, band]
@@ -213,7 +213,7 @@ class Rule:
 class Decided:
     """For each member: the one it is a duplicate of (itself where it stays), and how similar they are; and two counts."""
 
-    anchor: Offsets
+    representative: Offsets
     similarity: Floats
     estimate: Floats
     compared: int
@@ -240,14 +240,14 @@ def decide(
     shared = np.cumsum(counts > 1) - 1
     bands = np.where(counts[numbers] > 1, shared[numbers], -1).reshape(hashes.shape).astype(np.int64)
     members = len(order)
-    anchor, similarity, estimate = np.empty(members, np.int64), np.zeros(members), np.zeros(members)
+    representative, similarity, estimate = np.empty(members, np.int64), np.zeros(members), np.zeros(members)
     floor = rule.floor(signatures.shape[1])
-    compared, left_out = _anchor(
+    compared, left_out = _decide(
         _Members(order, fixed, bands, signatures, begin, end, sets),
         _Comparing(rule.threshold, floor, rule.verify, rule.transitive, rule.compare),
-        _Outcome(anchor, similarity, estimate),
+        _Outcome(representative, similarity, estimate),
     )
-    return Decided(anchor, similarity, estimate, compared, left_out)
+    return Decided(representative, similarity, estimate, compared, left_out)
 
 
 @dataclass(frozen=True)
@@ -276,11 +276,11 @@ def choose_representatives(workdir: Workdir, bucket: Bucket[_Settings]) -> Gener
     size = counts[place]
     smallest = np.full(len(counts), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(smallest, place, key)
-    dropped = decided.anchor != np.arange(len(ordinal))
+    dropped = decided.representative != np.arange(len(ordinal))
     own = ordinal >= 0  # the index's documents get no verdict
     groups = group_columns(
         ordinal[own],
-        ordinal[decided.anchor[own]],
+        ordinal[decided.representative[own]],
         root[own],
         size[own].astype(np.int64),
         decided.similarity[own],

@@ -178,17 +178,17 @@ def test_decisions_are_those_of_a_walk_over_all_pairs(seed: int, transitive: boo
         labels = connected_components(matrix, directed=False)[1]
         for node in range(members):
             leader = next(other for other in order if labels[other] == labels[node])
-            assert decided.anchor[node] == (node if fixed[node] else leader)
+            assert decided.representative[node] == (node if fixed[node] else leader)
         return
     stays: list[int] = []
     for node in order:
         rivals = [(similarity(node, other), -place) for place, other in enumerate(stays) if root[other] == root[node]]
         best = max(rivals, default=(0.0, 0))
         if not fixed[node] and best[0] >= 0.5:
-            assert decided.anchor[node] == stays[-best[1]]
+            assert decided.representative[node] == stays[-best[1]]
             assert decided.similarity[node] == pytest.approx(best[0])
         else:
-            assert decided.anchor[node] == node
+            assert decided.representative[node] == node
             stays.append(int(node))
 
 

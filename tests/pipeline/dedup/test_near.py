@@ -82,11 +82,11 @@ def test_verification_keeps_pairs_that_the_estimate_takes_for_duplicates(tmp_pat
     assert row["value"] == row["estimate"]
 
 
-def test_the_chain_that_shows_the_difference_between_anchored_and_transitive(tmp_path: Path) -> None:
+def test_the_chain_that_shows_the_difference_between_representative_and_transitive(tmp_path: Path) -> None:
     texts = [" ".join(words) for words in chain()]
-    _, anchored = run_dedup(Workdir(str(tmp_path / "anchored")), texts, NearConfig(threshold=0.7, **ALL))
+    _, by_representative = run_dedup(Workdir(str(tmp_path / "representative")), texts, NearConfig(threshold=0.7, **ALL))
     _, transitive = run_dedup(Workdir(str(tmp_path / "transitive")), texts, NearConfig(threshold=0.7, cluster="transitive", **ALL))
-    kept = [number for number, row in enumerate(anchored) if row["keep"]]
+    kept = [number for number, row in enumerate(by_representative) if row["keep"]]
     assert kept == list(range(0, 12, 2)), "a link resembles its neighbours alone"
     assert [row["keep"] for row in transitive] == [True] + [False] * 11
     assert transitive[11]["duplicate_of"] == 0
@@ -388,7 +388,7 @@ def test_two_documents_of_a_hundred_megabytes_are_compared(workdir: Workdir) -> 
 
 @pytest.mark.slow
 def test_a_million_members_are_walked_once_each() -> None:
-    """What `anchor` does with one component of a million: near-copies of one document, and a stranger among every hundred."""
+    """What `_decide` does with one component of a million: near-copies of one document, and a stranger among every hundred."""
     members = 1_000_000
     generator = np.random.default_rng(0)
     sets = np.sort(generator.integers(0, 2**32, (3, 60), dtype=np.uint32), axis=1)
@@ -400,7 +400,7 @@ def test_a_million_members_are_walked_once_each() -> None:
     decided = decide(
         everyone, nobody, hashes, np.zeros((members, 4), np.uint32), begin, begin + 60, sets.reshape(-1), Rule(0.7, True, False, 256)
     )
-    assert np.array_equal(np.flatnonzero(decided.anchor == everyone), [0, 7])
+    assert np.array_equal(np.flatnonzero(decided.representative == everyone), [0, 7])
     assert decided.compared < 3 * members
 
 
