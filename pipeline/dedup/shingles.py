@@ -101,15 +101,6 @@ def _sets(
         ends[document + 1] = size
 
 
-def shingle_hashes(text: str, width: int, unit: Unit = "words") -> U32:
-    """The 32-bit shingle hashes of one text, in order, repeats kept: uint32 (shingles,)."""
-    data = np.frombuffer(text.encode(), np.uint8)
-    units = np.empty(len(data) + 2, np.uint64)
-    count = (word_units if unit == "words" else _character_units)(data, 0, len(data), *tables(), units)
-    out = np.empty(max(1, count), np.uint64)
-    return (out[: shingles_of(units, count, width, out)] >> np.uint64(32)).astype(np.uint32)
-
-
 def signatures(texts: pa.Array | pa.ChunkedArray, width: int, permutations: int, seed: int, unit: Unit = "words") -> tuple[U32, Offsets]:
     """MinHash signatures of a string column: `(signatures uint32 (documents, permutations), shingles int64 (documents,))`.
 

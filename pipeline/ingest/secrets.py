@@ -271,25 +271,6 @@ def _pieces(data: bytes) -> list[tuple[int, int, int]]:
     return [(start, end, triggers) for start, end, triggers in out[:count].tolist()]
 
 
-def _every_piece(data: bytes) -> Iterator[tuple[int, int]]:
-    """The pieces as the kernel cuts them, as (start, end) in bytes."""
-    start = 0
-    while start < len(data):
-        line = data.find(b"\n", start)
-        line = len(data) if line < 0 else line
-        end = start + PIECE
-        while end < line and data[end] & 0xC0 == 0x80:
-            end += 1
-        if end >= line:
-            yield start, line
-            start = line + 1
-            continue
-        yield start, end
-        start = end - OVERLAP
-        while data[start] & 0xC0 == 0x80:
-            start -= 1
-
-
 # --- plugins, some behind a form of theirs that takes linear time --------------------------------------------------------
 
 Finder = Callable[[str], Iterator[str]]

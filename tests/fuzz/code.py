@@ -24,6 +24,7 @@ with atheris.instrument_imports(include=["pipeline.readers", "detect_secrets.plu
     from pipeline.readers import generated, joined, languages, licenses, notebooks, package_metadata
 
 from pipeline.ingest import secrets  # its kernel is compiled, and cannot be instrumented
+from tests.pipeline.ingest.pieces import every_piece
 
 SEEDS = (
     b"a.h\n#include <vector>\nclass A { public: int x; };\n@interface B\n@end\n",
@@ -67,7 +68,7 @@ def main() -> None:
         assert sorted(number for numbers, _ in joined.pieces(files, 1000) for number in numbers) == [0, 1, 2]
         masked = secrets.mask_secrets(text)
         quick = secrets._pieces
-        secrets._pieces = lambda data: [(start, end, secrets._EVERY) for start, end in secrets._every_piece(data)]
+        secrets._pieces = lambda data: [(start, end, secrets._EVERY) for start, end in every_piece(data)]
         try:
             assert masked == secrets.mask_secrets(text), "a secret was found by looking everywhere alone"
         finally:

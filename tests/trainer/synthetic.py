@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from pipeline.shards import Row, ShardInfo, record_batch, schema
+from pipeline.shards import Row, ShardInfo, schema
 from pipeline.workdir.dataset import Manifest, Partition, to_ipc
+from tests.shard_batches import record_batch
 
 INFO = ShardInfo(64, 256, 251, 252, 253, 254, (0, 250), ("web", "code"), "tokenizer", "plan")
 

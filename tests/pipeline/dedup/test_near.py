@@ -23,7 +23,7 @@ from pipeline.dedup.index import open_index
 from pipeline.dedup.near import NearConfig, near_deduplicate
 from pipeline.dedup.representatives import GROUPS, Rule, decide
 from pipeline.dedup.seen import Seen
-from pipeline.dedup.shingles import shingle_hashes, shingle_sets
+from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import buckets_for
 from pipeline.dedup.signing import SIGNATURES, matrix
 from pipeline.measure.stage import measure_stage
@@ -33,6 +33,7 @@ from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData, UserError
 from tests.conftest import here
 from tests.pipeline.corpus import write_documents
+from tests.pipeline.dedup.shingled import shingle_hashes
 from tests.pipeline.dedup.test_dedup import document, edited, jaccard, judge, run_dedup, verdicts_of
 from tests.profiles import share
 

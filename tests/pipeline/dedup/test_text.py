@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from kernel import utf8
 from kernel.utf8 import tables, terminal_marks, utf8_view
-from pipeline.dedup.shingles import shingle_hashes, signatures
+from pipeline.dedup.shingles import signatures
 from pipeline.measure.statistics import COLUMNS, measure
+from tests.pipeline.dedup.shingled import shingle_hashes
 from tests.pipeline.measure.plain_statistics import plain_statistics
 from tests.profiles import share
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.ingest import secrets
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
+from tests.pipeline.ingest.pieces import every_piece
 from tests.profiles import share
 from tests.work import in_proportion
 
@@ -135,7 +136,7 @@ TEXTS = st.lists(PARTS, max_size=30).map("".join)
 def slowly(text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, int]]:
     """Every plugin on every piece."""
     with monkeypatch.context() as patch:
-        patch.setattr(secrets, "_pieces", lambda data: [(start, end, secrets._EVERY) for start, end in secrets._every_piece(data)])
+        patch.setattr(secrets, "_pieces", lambda data: [(start, end, secrets._EVERY) for start, end in every_piece(data)])
         return mask_secrets(text)
 
 
@@ -183,14 +184,11 @@ def test_the_kernel_cuts_pieces_as_the_plain_version_does(text: str, piece: int)
     import numpy as np
 
     data = text.encode()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(secrets, "PIECE", piece)
-        patch.setattr(secrets, "OVERLAP", 8)
-        expected = list(secrets._every_piece(data))
-        out = np.zeros((len(data) + 1, 3), np.int64)
-        everything = np.full_like(secrets._CLASSES, 0)
-        odd = np.ones(0x110000, np.bool_)  # every character that is not ASCII triggers
-        count = secrets._scan(np.frombuffer(data, np.uint8), everything, odd, piece, 8, out)
+    expected = list(every_piece(data, piece, 8))
+    out = np.zeros((len(data) + 1, 3), np.int64)
+    everything = np.full_like(secrets._CLASSES, 0)
+    odd = np.ones(0x110000, np.bool_)  # every character that is not ASCII triggers
+    count = secrets._scan(np.frombuffer(data, np.uint8), everything, odd, piece, 8, out)
     found = [(int(start), int(end)) for start, end, _ in out[:count]]
     assert found == [(start, end) for start, end in expected if not data[start:end].isascii()]
 

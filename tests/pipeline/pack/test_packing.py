@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pipeline.pack.fill import fill_rows, rank
 from pipeline.pack.stage import PackConfig, pack_stage
-from pipeline.shards import Row, ShardError, ShardInfo, Shards, record_batch, schema
+from pipeline.shards import Row, ShardError, ShardInfo, Shards, schema
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_ipc, to_parquet
 from tests.conftest import run_task
+from tests.shard_batches import record_batch
 from tokenizer.breaks import BEGINS_WITH_SPACE, ENDS_LINE, ENDS_PARAGRAPH, ENDS_SENTENCE
 
 # A vocabulary for splits: 0 ends nothing, 1 a sentence, 2 a line, 3 a paragraph; 4 begins with a space.
