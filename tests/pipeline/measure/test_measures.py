@@ -72,7 +72,7 @@ def test_lines_are_measured_as_c4s_code_reads_them(text: str) -> None:
         assert bool(flags & line_measures.LOREM_IPSUM) == ("lorem ipsum" in stripped.lower())
         assert bool(flags & line_measures.POLICY) == any(policy in stripped.lower() for policy in POLICIES)
         assert bool(flags & line_measures.SIGN_IN) == bool(re.match(r"sign[- ]?(in|out)", stripped.lower()))
-        assert bool(flags & line_measures.READ_MORE) == bool(re.search(r"read more[. ]*$", stripped.lower()))
+        assert bool(flags & line_measures.READ_MORE) == bool(re.search(r"read more[. \t]*$", stripped.lower()))
         assert bool(flags & line_measures.IN_CART) == ("items in cart" in stripped.lower())
         assert row["line_upper"] == pytest.approx(
             sum("A" <= c <= "Z" for c in line) / max(1, len(line)), abs=0.02 if "漢" not in line else 1
