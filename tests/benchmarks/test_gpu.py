@@ -59,6 +59,7 @@ def test_a_dry_run_writes_rows_of_the_agreed_form(tmp_path: Path, capsys: pytest
     assert times == sorted(times, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_works")
 def test_a_run_that_is_killed_keeps_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
@@ -80,6 +81,7 @@ def test_a_run_that_is_killed_keeps_what_it_measured(tmp_path: Path, monkeypatch
     assert rows[f"{ours}: inference"]["peer"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_works")
 def test_a_kernel_that_does_not_equal_transformers_is_loud_and_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -168,6 +170,7 @@ def test_for_flash_a_micro_batch_is_one_row_whose_positions_restart() -> None:
     assert "attention_mask" not in first
 
 
+@pytest.mark.slow
 def test_transformers_gets_micro_batches_where_its_batch_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     make, sizes = gpu.transformers_twin, set()
 

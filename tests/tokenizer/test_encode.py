@@ -45,6 +45,7 @@ def test_ids_of_real_documents_are_those_of_tokenizers(folder: Path, encoder: En
     assert encoder.encode(texts).to_pylist() == expected(folder, texts)
 
 
+@pytest.mark.slow
 def test_ids_of_shipped_texts_are_those_of_tokenizers(folder: Path, encoder: Encoder) -> None:
     texts = [*shipped(), *SAMPLES, "", " ", "\n", HOSTILE_SPECIALS]
     assert encoder.encode(texts).to_pylist() == expected(folder, texts)

@@ -41,6 +41,7 @@ def test_epochs_and_seeds_have_their_own_orders() -> None:
     assert (first != other).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_order_is_unbiased() -> None:
     """Chi-square of position against time, and serial correlation, over 10 million samples.
 

@@ -205,6 +205,7 @@ def test_a_megabyte_of_hostile_text_takes_steps_in_proportion(hostile: str) -> N
     in_proportion(mask_secrets, hostile)
 
 
+@pytest.mark.slow
 def test_thousands_of_different_secrets_take_steps_in_proportion() -> None:
     text = "".join(f'k{number} = "{token(number, ALNUM, 44)}"\n' for number in range(20_000))
     masked, counts = in_proportion(mask_secrets, text, always=True)

@@ -59,6 +59,7 @@ def test_partitions_buckets_and_spilling_change_nothing(tmp_path: Path, texts: l
     assert body(one) == body(other)
 
 
+@pytest.mark.slow
 def test_both_methods_give_the_same_tokenizer_with_the_mix_s_weights(tmp_path: Path, texts: list[str]) -> None:
     mix = PhaseMix(weights={"web": 0.8, "code": 0.2})
     ours = made(tmp_path / "ours", texts, 3, mix)

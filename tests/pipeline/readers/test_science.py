@@ -240,6 +240,7 @@ def test_no_damage_to_a_bulk_archive_makes_the_reader_raise(changes: list[tuple[
             assert isinstance(item, Record | Unreadable)
 
 
+@pytest.mark.slow
 def test_a_document_of_too_much_tex_is_refused_and_its_neighbour_read(tmp_path: Path) -> None:
     file(tmp_path, "a/main.tex", paper("{" * (17 << 20)))
     file(tmp_path, "b/main.tex", paper("Before. " + "\\input{big}" * 3 + " After."))
