@@ -423,7 +423,7 @@ def diff(first: str, second: str, *, verify: bool = False, examples: int = 3, as
     workdirs = []
     for place in (first, second):
         workdir = Workdir(resolve_workdir(place))
-        if workdir.is_local and not Path(workdir.uri).is_dir():
+        if "://" not in workdir.uri and not Path(workdir.uri).is_dir():
             raise UserError(f"{shown(place)}: no such folder; give the workdirs of two runs")
         workdirs.append(workdir)
     comparison = compare(workdirs[0], workdirs[1], verify=verify, examples=examples)
