@@ -113,7 +113,7 @@ def huge_batch(body: dict[str, Any]) -> None:
 
 
 REFUSED = {
-    "packed to 64 tokens, asked for 32": cut_phase,
+    "packed to 64 tokens, but 32 are asked for": cut_phase,
     "another tokenizer": other_tokenizer,
     "fewer than a batch of 10000; lower phases.decay.batch_size, or give the phase more data": huge_batch,
 }
