@@ -1,6 +1,6 @@
-"""What a run is made from: the values that may not change once it has begun, compared field by field.
+"""The identity of a run: the values that may not change once it has begun, compared field by field.
 
-A checkpoint keeps them beside the weights. Which they are is said by the fields of `RunConfig`: all, but those marked `MayChange`.
+A checkpoint keeps them beside the weights. They are all fields of `RunConfig` but those marked `MayChange`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _ABSENT = object()
 
 
 def identity(config: RunConfig, data: Sequence[str]) -> dict[str, Any]:
-    """The values of a run that may not change, as JSON has them, in the sections that `RunConfig` has.
+    """The values of a run that may not change, as plain JSON values, in the sections of `RunConfig`.
 
-    `data` are the fingerprints of the phases' shards, in their order: they stand in place of where the shards lie.
+    `data` holds the fingerprint of each phase's shards: it stands in place of the folder that they lie in.
     """
     phases = [phase.model_copy(update={"shards": fingerprint}) for phase, fingerprint in zip(config.phases, data, strict=True)]
     plain: dict[str, Any] = json.loads(json.dumps(_fixed(config.model_copy(update={"phases": phases}))))
@@ -43,15 +43,15 @@ def _fixed(value: Any) -> Any:
 
 
 def changes(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    """What differs between two identities, a phrase for each value, by the recipe's own keys; nothing where a run may go on.
+    """What differs between two identities: a phrase for each value, by the recipe's own keys. Empty where the run may be resumed.
 
-    `then` may be one that a version before 0.2 wrote.
+    `then` may be an identity that a version before 0.2 wrote.
     """
     return list(_differences(now, _named(then) if "optimizer" in then else then, "", RunConfig))
 
 
 def _named(old: dict[str, Any]) -> dict[str, Any]:
-    """An identity of a version before 0.2 in the form of today's."""
+    """An identity that a version before 0.2 wrote, in today's form."""
     phases = [{**phase, "shards": data} for phase, data in zip(old["phases"], old["data"], strict=True)]
     training = dict(zip(_LISTED, old["optimizer"], strict=False))  # the first versions had fewer
     training["optimizer"] = StableAdamWConfig().model_dump(mode="json")  # the only one that there was
@@ -93,5 +93,5 @@ def _sections(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as a recipe has it."""
+    """A value as one writes it in a recipe."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Which optimizers there are, and what one must be."""
+"""The optimizers that a recipe can name, and the interface that an optimizer has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Shared(Protocol):
 
 
 class OptimizerConfig(BaseModel):
-    """The optimizer, by name; each may have keys of its own. An installed package's is a class below this one."""
+    """The base of all optimizers' configurations: a name, and the optimizer's own keys. A package adds an optimizer by a subclass."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class OptimizerConfig(BaseModel):
 
         `groups`: two, the matrices and the vectors. Before each step every group is given `lr`, the rate of the step, `max_lr`, the
         phase's peak, and `weight_decay`, which is 0 for vectors and means that a parameter is multiplied by
-        1 - lr / max_lr * weight_decay. All of its state must be in `state_dict()`, so that a resumed run is equal.
+        1 - lr / max_lr * weight_decay. All of its state must be in `state_dict()`, so that a resumed run gives the same weights.
         """
         raise NotImplementedError
 

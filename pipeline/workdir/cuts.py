@@ -1,8 +1,8 @@
-"""Cuts: byte spans of a document that later stages leave out as they read it.
+"""Cuts: byte spans of a document that later stages leave out when they read it.
 
-A verdict that judges lines or spans keeps the document and says what to leave out of it. Cuts are always in bytes of the
-text as `documents/` has it, whatever earlier cuts the stage that found them had read it with; so cuts of several verdicts
-are simply united.
+A verdict on lines or spans keeps the document and says what to leave out of it. Cuts always count bytes of the text in
+`documents/`, even where the stage that found them read the text with earlier cuts left out. So the cuts of several verdicts are
+simply united.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CUTS = pa.list_(pa.struct([("begin", pa.int64()), ("end", pa.int64())]))
 class Cuts:
     """The cuts of some documents: those of document `i` are `[begin[k], end[k])` for k in `offsets[i]:offsets[i + 1]`.
 
-    All int64; within a document sorted, disjoint, and not empty.
+    All arrays are int64. The cuts of a document are sorted, disjoint and not empty.
     """
 
     offsets: Offsets
@@ -34,6 +34,7 @@ class Cuts:
 
     @property
     def documents(self) -> int:
+        """The number of documents."""
         return len(self.offsets) - 1
 
     @property
@@ -58,7 +59,7 @@ class Cuts:
 
 
 def no_cuts(documents: int) -> Cuts:
-    """Nothing cut out of any of so many documents."""
+    """The cuts of so many documents of which nothing is cut."""
     nothing = np.zeros(0, np.int64)
     return Cuts(np.zeros(documents + 1, np.int64), nothing, nothing)
 
@@ -82,7 +83,7 @@ def _unite(document: Offsets, begin: Offsets, end: Offsets, offsets: Offsets) ->
 
 
 def unite(documents: int, document: Offsets, begin: Offsets, end: Offsets) -> Cuts:
-    """Spans in any order, overlapping or not, as cuts. `document`: the row of each span, int64."""
+    """The cuts that cover the given spans, which may overlap and come in any order. `document`: the row of each span, int64."""
     order = np.lexsort((end, begin, document))
     rows, begins, ends = document[order], begin[order], end[order]
     offsets = np.zeros(documents + 1, np.int64)
@@ -134,7 +135,7 @@ def _copy_uncut(
 
 
 def apply(texts: pa.Array | pa.ChunkedArray, cuts: Cuts) -> pa.Array:
-    """Texts without what is cut: large_string. Cuts lie on the boundaries of characters, so what is left is valid UTF-8."""
+    """The texts without their cuts: large_string. Cuts lie on character boundaries, so the rest is valid UTF-8."""
     offsets, data = utf8_view(texts)
     out = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
     ends = np.zeros(len(offsets), np.int64)
@@ -157,9 +158,10 @@ def _original(
 
 
 def original(cuts: Cuts, document: Offsets, at: Offsets, *, is_end: bool = False) -> Offsets:
-    """Where bytes of the cut texts lie in the texts themselves: int64, as `at`.
+    """Byte positions in the texts of `documents/`, for positions `at` in the texts without their cuts: int64, as `at`.
 
-    Where a position lies exactly at a cut, the beginning of a span comes after the cut, and its end (`is_end`) before it.
+    `document`: the document of each position. A position exactly at a cut is ambiguous: as the beginning of a span it is put after
+    the cut, as its end (`is_end`) before it.
     """
     out = np.empty(len(at), np.int64)
     _original(cuts.offsets, cuts.begin, cuts.end, document, at, is_end, out)

@@ -1,11 +1,11 @@
 """The workdir and its datasets: folders of partitions with a manifest.
 
-A stage's task writes its partitions, each whole or not at all, and then a *task record* (`_tasks/NAME.json`) that names
-them with rows, bytes and checksums, under the fingerprint (`key`) of everything that determined them. When all tasks of a
-stage are recorded, the stage writes `_manifest.json`. So a folder without a manifest is an unfinished one, a record whose
-key is not the expected one is stale, and running again makes just what is missing or stale.
+A task of a stage writes its partitions, each whole or not at all. Then it writes a *task record* (`_tasks/NAME.json`), which names
+the partitions with their rows, bytes and checksums, and has the fingerprint (`key`) of everything that determined them. When all
+tasks of a stage are recorded, the stage writes `_manifest.json`. So a folder without a manifest is unfinished, a record with
+another key than expected is stale, and running again makes only what is missing or stale.
 
-Everything goes through `pyarrow.fs`, so a workdir is a local folder or any URI that it opens (s3://, gs://, hdfs://).
+Everything goes through `pyarrow.fs`, so a workdir is a local folder or any URI that pyarrow opens (s3://, gs://, hdfs://).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def fingerprint(*values: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know of what configurations hold: pydantic models, dataclasses, paths, sets."""
+    """A JSON value for the values in configurations that JSON has no type for: pydantic models, dataclasses, paths, sets."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "__dataclass_fields__"):
@@ -72,6 +72,7 @@ class Manifest:
 
     @cached_property
     def rows(self) -> int:
+        """Rows of all partitions."""
         return sum(partition.rows for partition in self.partitions)
 
     @cached_property
@@ -81,11 +82,12 @@ class Manifest:
 
     @cached_property
     def content(self) -> str:
-        """Fingerprint of the data itself: what a later stage depends on, however the data came to be."""
+        """Fingerprint of the data itself, whatever made it: this is what later stages depend on."""
         return fingerprint([(partition.name, partition.checksum) for partition in self.partitions])
 
     @cached_property
     def by_name(self) -> dict[str, Partition]:
+        """The partitions by their names."""
         return {partition.name: partition for partition in self.partitions}
 
     @cached_property
@@ -98,21 +100,23 @@ class Manifest:
         return starts
 
     def to_json(self) -> bytes:
+        """The content of `_manifest.json`."""
         body = {"format": FORMAT, "content": self.content, **asdict(self)}
         return json.dumps(body, indent=1, sort_keys=True, default=_plain).encode()
 
     def to_index(self) -> bytes:
-        """What a reader of the partitions needs, without how they came to be: `index.json` of shards."""
+        """The content of `index.json` of shards: what a reader of the partitions needs, without how they were made."""
         files = [{"name": p.name, "rows": p.rows, "bytes": p.bytes, "xxh3_128": p.checksum} for p in self.partitions]
         body = {"format": FORMAT, "rows": self.rows, "files": files, "info": self.configuration, "fingerprint": self.fingerprint}
         return json.dumps(body, indent=1, sort_keys=True, default=_plain).encode()
 
     @classmethod
     def from_json(cls, raw: bytes, path: str) -> Manifest:
+        """The manifest in `raw`, read from `path`. Raises `UserError` for another format, `CorruptData` where it is no manifest."""
         try:
             body = json.loads(raw)
             if body["format"] != FORMAT:
-                raise UserError(f"{path}: written in format {body['format']}, this version reads {FORMAT}; delete its folder")
+                raise UserError(f"{path}: is of format {body['format']}, but this version reads format {FORMAT}; delete its folder")
             partitions = tuple(Partition(**partition) for partition in body["partitions"])
             return cls(body["dataset"], body["stage"], body["fingerprint"], partitions, body["configuration"], body["summary"])
         except (ValueError, KeyError, TypeError) as error:
@@ -121,7 +125,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Workdir:
-    """A folder, local or remote, in which one run keeps its datasets. Cheap to pickle: workers open it themselves."""
+    """A folder, local or remote, in which a run keeps its datasets. It is cheap to pickle: each worker opens it by itself."""
 
     uri: str
 
@@ -140,13 +144,16 @@ class Workdir:
 
     @property
     def filesystem(self) -> pa.fs.FileSystem:
+        """The filesystem that it is on."""
         return self._opened[0]
 
     @property
     def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
         return isinstance(self.filesystem, pa.fs.LocalFileSystem)
 
     def path(self, *parts: str) -> str:
+        """The path of a file or folder in it, on its filesystem."""
         return "/".join([self._opened[1], *parts])
 
     # --- files -----------------------------------------------------------------------------------------------------
@@ -170,7 +177,9 @@ class Workdir:
         except OSError as error:
             if os.path.exists(aside):
                 os.unlink(aside)
-            raise UserError(f"{target}: cannot be written ({error.strerror}); free space or mend permissions, run again") from error
+            raise UserError(
+                f"{target}: cannot be written ({error.strerror}); free space or correct the permissions, then run again"
+            ) from error
 
     def read(self, *parts: str) -> pa.Buffer | None:
         """The file's bytes (memory-mapped where local), or None where there is none."""
@@ -198,7 +207,7 @@ class Workdir:
         return sorted(info.base_name for info in infos if info.type == pa.fs.FileType.Directory)
 
     def delete(self, *parts: str) -> None:
-        """Delete a file; one that is not there is as good as deleted."""
+        """Delete a file, if it is there."""
         try:
             self.filesystem.delete_file(self.path(*parts))
         except FileNotFoundError:
@@ -207,30 +216,30 @@ class Workdir:
     # --- datasets --------------------------------------------------------------------------------------------------
 
     def manifest(self, dataset: str) -> Manifest | None:
-        """The dataset's manifest, or None where it is unfinished or not there."""
+        """The dataset's manifest, or None where the dataset is missing or unfinished. Raises as `Manifest.from_json`."""
         raw = self.read(dataset, MANIFEST)
         return None if raw is None else Manifest.from_json(raw.to_pybytes(), self.path(dataset, MANIFEST))
 
     def require(self, dataset: str) -> Manifest:
-        """The dataset's manifest; where there is none, an error that says which command makes it."""
+        """The dataset's manifest. Raises `UserError`, which says what makes it, where the dataset is missing or unfinished."""
         manifest = self.manifest(dataset)
         if manifest is None:
-            raise UserError(f"{self.path(dataset)}: not there or unfinished; `foundry run RECIPE` makes it")
+            raise UserError(f"{self.path(dataset)}: is missing or unfinished; `foundry run RECIPE` makes it")
         return manifest
 
     def read_partition(self, dataset: str, partition: Partition) -> pa.Buffer:
         """A partition's bytes, verified against its checksum. Raises `CorruptData` naming the file."""
         raw = self.read(dataset, partition.name)
         path = self.path(dataset, partition.name)
-        remedy = "delete that file and run again to make it anew"
+        remedy = "delete that file and run again to make it again"
         if raw is None:
-            raise CorruptData(f"{path}: missing though the manifest names it; run again to make it anew")
+            raise CorruptData(f"{path}: is missing, though the manifest names it; run again to make it again")
         if raw.size != partition.bytes or xxhash.xxh3_128_hexdigest(raw) != partition.checksum:
             raise CorruptData(f"{path}: its bytes are not those that were written (checksum differs); {remedy}")
         return raw
 
     def read_table(self, dataset: str, partition: Partition, columns: Iterable[str] | None = None) -> pa.Table:
-        """A partition as a table (all columns, or those named), verified."""
+        """A partition as a table of all columns, or of those named. Raises `CorruptData` where its checksum differs."""
         raw = self.read_partition(dataset, partition)
         names = None if columns is None else list(columns)
         if partition.name.endswith(".parquet"):
@@ -239,7 +248,7 @@ class Workdir:
         return table if names is None else table.select(names)
 
     def tables(self, dataset: str, columns: Iterable[str] | None = None) -> Iterator[tuple[Partition, pa.Table]]:
-        """All partitions of a finished dataset, in order, one in memory at a time."""
+        """All partitions of a finished dataset with their tables, in order, one in memory at a time. Raises `UserError`, `CorruptData`."""
         names = None if columns is None else list(columns)
         for partition in self.require(dataset).partitions:
             yield partition, self.read_table(dataset, partition, names)
@@ -249,14 +258,14 @@ class Workdir:
 
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
-    """A table as Parquet, zstd: what is kept, and read by other tools. The same table gives the same bytes."""
+    """A table as a Parquet file with zstd, for data that is kept or read by other tools. The same table gives the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=3, store_schema=True, row_group_size=1 << 20)
     return sink.getvalue()
 
 
 def to_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Buffer:
-    """Record batches as an Arrow IPC file, uncompressed: what is memory-mapped and read without a copy."""
+    """Record batches as an uncompressed Arrow IPC file, for data that is memory-mapped and read without a copy."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:

@@ -1,4 +1,4 @@
-"""The tables of the pipeline: documents, what could not be read, and verdicts."""
+"""The schemas of the pipeline's tables: documents, quarantined records, verdicts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODE = "code"  # the domain whose documents are treated as programs
 
 
 def source_of(partition: str) -> str:
-    """The source whose documents a partition has, by its name, SOURCE-CHUNK-PART.parquet: ingest mixes none."""
+    """The one source of a partition's documents, from the partition's name, SOURCE-CHUNK-PART.parquet."""
     return partition.rsplit("-", 2)[0]
 
 
@@ -44,8 +44,8 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 
-# One row a document, beside the documents' own partition of the same name. `keep` is null where an earlier stage has
-# dropped the document, which this one therefore did not look at.
+# One row for each document, in a partition of the same name as the documents'. `keep` is null where an earlier stage has dropped the
+# document, so that this stage did not look at it.
 VERDICT_SCHEMA = pa.schema(
     [
         ("keep", pa.bool_()),
@@ -54,10 +54,10 @@ VERDICT_SCHEMA = pa.schema(
         ("estimate", pa.float64()),  # near duplicates: what the signatures estimate, where `value` is the true similarity
         ("limit", pa.float64()),  # what was allowed
         ("detail", pa.string()),  # in words, where a number is not enough
-        ("duplicate_of", pa.int64()),  # ordinal of the document that stays; null where that one is in an index of earlier documents
+        ("duplicate_of", pa.int64()),  # ordinal of the one that stays instead; null where that is in an index of earlier runs
         ("component", pa.int64()),  # ordinal of the first member of its cluster of duplicates
         ("component_size", pa.int64()),
-        ("cluster", pa.uint64()),  # near duplicates: the component's name, of those that stay too; the same in any corpus
+        ("cluster", pa.uint64()),  # near duplicates: name of the component, also for those that stay; the same in any corpus
         ("cuts", CUTS),  # of a document that is kept: byte spans to leave out
     ]
 )

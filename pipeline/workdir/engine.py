@@ -1,8 +1,8 @@
-"""Stages on Ray: a plain function over partitions, bounded in flight, resumed by default.
+"""Runs stages on Ray: a plain function for each task, a bounded number of tasks at a time, resumed by default.
 
-A task is a generator: it gets the workdir and its payload, yields the files of its output one by one, and returns a summary
-(nested dicts of numbers, which are added up over the tasks). Bulk data goes from task to workdir and never through the
-driver or the object store. Nothing starts Ray while there is nothing to do.
+A task's function is a generator: it gets the workdir and the task's payload, yields the files of its output one by one, and
+returns a summary (nested dicts of numbers, which are added up over the tasks). Tasks write bulk data to the workdir themselves; it
+never passes through the driver or the object store. Ray is not started while there is nothing to do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TaskFunction = Callable[[Workdir, Any], Generator[File, None, Summary]]
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work. `key` is the fingerprint of all that determines its output; `size` weighs it in the progress bar."""
+    """One unit of work. `key` is the fingerprint of all that determines its output, `size` its weight in the progress bar."""
 
     name: str
     key: str
@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the pipeline. It alone writes to the folders `datasets`; its task records lie in the first of them."""
+    """A stage of the pipeline. No other stage writes to its folders, `datasets`; its task records lie in the first of them."""
 
     name: str
     datasets: tuple[str, ...]
@@ -62,12 +62,13 @@ class Stage:
 
     @property
     def fingerprint(self) -> str:
+        """The fingerprint of all that determines the stage's output."""
         return fingerprint(self.name, self.configuration, [(task.name, task.key) for task in self.tasks])
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage left: its datasets' manifests, and how many tasks were run and how many were kept from before."""
+    """The result of a stage: its datasets' manifests, how many tasks were run, and how many were done already."""
 
     name: str
     manifests: dict[str, Manifest]
@@ -77,11 +78,12 @@ class StageResult:
 
     @property
     def summary(self) -> Summary:
+        """The sum of its tasks' summaries."""
         return next(iter(self.manifests.values())).summary
 
 
 class Progress(Protocol):
-    """What the engine tells whoever watches."""
+    """What the engine calls as a stage starts, goes on and finishes. Amounts are in the stage's `unit`."""
 
     def start(self, stage: str, total: int, done: int, unit: str) -> None: ...
     def advance(self, amount: int) -> None: ...
@@ -89,7 +91,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Watches nothing."""
+    """Shows nothing."""
 
     def start(self, stage: str, total: int, done: int, unit: str) -> None: ...
     def advance(self, amount: int) -> None: ...
@@ -97,7 +99,7 @@ class NoProgress:
 
 
 class StageFailed(Exception):
-    """A fault of ours, or of a machine: the stage and the task are named, the cause is chained."""
+    """A task failed through a fault of the program or of a machine. The message names stage and task; the cause is chained."""
 
 
 def add_summaries(into: Summary, other: Summary) -> Summary:
@@ -115,14 +117,15 @@ Executor = Callable[[Workdir, Stage, list[Task]], dict[str, Summary]]
 
 
 def in_process(workdir: Workdir, stage: Stage, tasks: list[Task]) -> dict[str, Summary]:
-    """An executor without Ray: every task in this process, one after the other. Returns their records, by name; raises what they do."""
+    """An executor without Ray: runs tasks in this process, one by one. Returns their records by name; raises what they raise."""
     return {task.name: execute_task(workdir, stage.datasets[0], stage.function, task) for task in tasks}
 
 
 class Engine:
-    """Runs stages over a workdir. `address`: a Ray cluster's; None: `RAY_ADDRESS` if set, else a Ray of our own, here.
+    """Runs stages over a workdir.
 
-    `executor`: what runs a stage's missing tasks in place of Ray (`in_process`).
+    `address`: of a Ray cluster; None takes `RAY_ADDRESS`, or, if that is not set, starts Ray on this machine with `workers` CPUs
+    (default: all). `executor`: runs a stage's missing tasks in place of Ray, as `in_process` does.
     """
 
     def __init__(
@@ -162,13 +165,13 @@ class Engine:
                 address="local",  # a cluster that runs on this machine is used where it is asked for
                 num_cpus=self.workers or os.cpu_count() or 1,
                 include_dashboard=False,
-                object_store_memory=96 << 20,  # no bulk data passes through it
+                object_store_memory=96 << 20,  # enough, since no bulk data passes through it
                 logging_level="ERROR",
             )
         return ray
 
     def close(self) -> None:
-        """Stop a Ray of our own (a cluster's goes on), so that what comes next has the machine to itself."""
+        """Stop Ray, or disconnect from the cluster, so that what comes next has the machine to itself."""
         import ray
 
         if ray.is_initialized():
@@ -177,11 +180,11 @@ class Engine:
     # --- stages ----------------------------------------------------------------------------------------------------
 
     def run(self, stage: Stage) -> StageResult:
-        """Make what is missing or stale of a stage, and its manifests. Raises `UserError`, or `StageFailed` naming the task."""
+        """Run what is missing or stale of a stage, and write its manifests. Raises `UserError`, or `StageFailed`, which names the task."""
         begin = time.monotonic()
         names = [task.name for task in stage.tasks]
         if len(set(names)) != len(names):
-            raise StageFailed(f"{stage.name}: two tasks have one name")
+            raise StageFailed(f"{stage.name}: two tasks have the same name")
         sizes = {dataset: self.workdir.sizes(dataset) for dataset in stage.datasets}
         records: dict[str, Summary] = {}
         for task in stage.tasks:
@@ -212,7 +215,7 @@ class Engine:
             return None
         try:
             record = json.loads(raw.to_pybytes())
-        except ValueError:  # not one of ours, or damaged: the task is simply done again
+        except ValueError:  # no task record, or damaged: the task is simply run again
             return None
         return record if record.get("format") == FORMAT else None
 
@@ -231,7 +234,7 @@ class Engine:
         available = ray.cluster_resources().get("memory", float(stage.memory))
         if stage.memory > available:
             raise UserError(
-                f"stage {stage.name}: a task needs {stage.memory >> 20} MB, no node has that much; "
+                f"stage {stage.name}: a task needs {stage.memory >> 20} MB of memory, and no node has that much; "
                 f"make `partition_bytes` smaller or use a larger machine"
             )
         remote = ray.remote(num_cpus=1, memory=stage.memory, max_retries=3)(execute_task)
@@ -265,7 +268,7 @@ class Engine:
         return records
 
     def _commit(self, stage: Stage, records: dict[str, Summary]) -> dict[str, Manifest]:
-        """Write the manifests, then clear away whatever no task of this stage made."""
+        """Write the manifests, and delete files and records that no task of this stage made."""
         summary: Summary = {}
         partitions: dict[str, list[Partition]] = {dataset: [] for dataset in stage.datasets}
         for name in sorted(records):
@@ -291,7 +294,7 @@ class Engine:
 
 
 def _is_whole(record: Summary, sizes: dict[str, dict[str, int]]) -> bool:
-    """Whether every file that a task record names is there, in its size."""
+    """Whether every file that a task record names is there and has the recorded size."""
     return all(
         sizes.get(dataset, {}).get(partition["name"]) == partition["bytes"]
         for dataset, partitions in record["outputs"].items()
@@ -300,7 +303,7 @@ def _is_whole(record: Summary, sizes: dict[str, dict[str, int]]) -> bool:
 
 
 def execute_task(workdir: Workdir, home: str, function: TaskFunction, task: Task) -> Summary:
-    """Run one task: write each file it yields, then its record. What a Ray worker does; usable without Ray."""
+    """Run one task: write each file that it yields, then its record, which is returned. Ray's workers call it; it needs no Ray."""
     outputs: dict[str, list[dict[str, Any]]] = {}
     generator = function(workdir, task.payload)
     while True:
@@ -323,7 +326,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def chunks_by_size(sizes: Iterable[int], limit: int) -> list[range]:
-    """Consecutive runs of items, each of at most `limit` in all (an item larger than that is a run of its own)."""
+    """Consecutive runs of items, each of a total size of at most `limit`; a larger item is a run of its own."""
     runs: list[range] = []
     start, total, end = 0, 0, 0
     for size in sizes:

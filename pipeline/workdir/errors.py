@@ -1,11 +1,11 @@
-"""Errors of the user's making. Their message is one line: what, where, and what to do about it."""
+"""Errors that a user can correct. Their message is one line: what, where, and what to do about it."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Shown as it is, without a traceback; the command ends with exit code 2."""
+    """An error that is shown as it is, without a traceback; the command ends with exit code 2."""
 
 
 class CorruptData(UserError):
-    """Stored data that is not what its manifest says. The stage stops; nothing is read past it."""
+    """Stored data that differs from its manifest. The stage stops."""

@@ -1,7 +1,7 @@
 """The two shapes that nearly every stage has: a task for each partition (map), or one for each bucket (reduce).
 
-Here alone tasks are made, named, keyed and weighed, so that no stage can forget a checksum in a key. What is different from stage to
-stage is its function and its *settings*: a value that all of its tasks share.
+Tasks are made, named, keyed and weighed here, so that no stage can forget a checksum in a key. What differs from stage to stage is
+the function and the *settings*: a value that all tasks of a stage share.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Piece(Generic[S]):
-    """What a task over one partition gets: the partition, what lies row for row beside it, and the stage's settings."""
+    """What a task over one partition gets: the partition, the partitions of other datasets with the same rows, and the stage's settings."""
 
     partition: Partition
-    number: int  # of the partition among all of them: its bucket in files that are scattered over partitions
+    number: int  # of the partition in its dataset, from 0: its bucket in files that are scattered over partitions
     pieces: int  # how many partitions there are
     start: int  # the ordinal of its first row; `per_partition(ordinals=True)` makes it part of the key
     beside: Mapping[str, Partition]  # by dataset
@@ -31,12 +31,13 @@ class Piece(Generic[S]):
 
     @property
     def name(self) -> str:
+        """The partition's name, which its output has too."""
         return self.partition.name
 
 
 @dataclass(frozen=True)
 class Bucket(Generic[S]):
-    """What a task over one bucket gets: which of how many, and the stage's settings."""
+    """What a task over one bucket gets: the bucket's number, the number of buckets, and the stage's settings."""
 
     number: int
     buckets: int
@@ -44,6 +45,7 @@ class Bucket(Generic[S]):
 
     @property
     def name(self) -> str:
+        """The name of its output, without an ending."""
         return f"{self.number:05d}"
 
 
@@ -65,10 +67,10 @@ def per_partition(
 ) -> Stage:
     """A stage of one task for each partition of `over`.
 
-    A task's key is the fingerprint of `version`, of `key` (default: the settings), of the checksums of the partition, of those of its
-    name (or its name and `.arrow`) in the datasets `beside` and of the verdicts `before`; with `ordinals` of its place in the corpus too,
-    which a stage must ask for that writes ordinals or reads scattered files. `key` may be a function of the partition. Tasks weigh their
-    partition's bytes, or its rows where the `unit` is documents.
+    A task's key is the fingerprint of `version`, of `key` (by default the settings; it may be a function of the partition), and of the
+    checksums of the partition, of the partitions beside it (of the same name, or with `.arrow` after it, in the datasets `beside`) and
+    of its verdicts in `before`. A stage that writes ordinals or reads scattered files must set `ordinals`, which makes the partition's
+    place in the corpus part of the key. A task's size is its partition's bytes, or its rows where `unit` is documents.
     """
     tasks = []
     for number, partition in enumerate(over.partitions):
@@ -96,7 +98,7 @@ def per_bucket(
     configuration: dict[str, Any] | None = None,
     memory: int = 1 << 30,
 ) -> Stage:
-    """A stage of one task for each bucket of `inputs`, scattered files that each task reads its part of.
+    """A stage of one task for each bucket of `inputs`: datasets of scattered files, of which a task reads its bucket.
 
     A task's key is the fingerprint of `version`, of `key` (default: the settings), of the inputs' contents and of the bucket.
     """
@@ -108,6 +110,6 @@ def per_bucket(
 
 
 def beside_of(manifest: Manifest, partition: str) -> Partition:
-    """A dataset's partition that lies beside one of documents: of the same name, or with `.arrow` after it."""
+    """The partition of a dataset with the same rows as a partition of documents: of the same name, or with `.arrow` after it."""
     found = manifest.by_name.get(partition)
     return found if found is not None else manifest.by_name[f"{partition}.arrow"]

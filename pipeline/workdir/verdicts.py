@@ -1,4 +1,4 @@
-"""Verdicts: tables that lie row for row beside the documents, and what is left when all are applied."""
+"""Verdicts: tables with a row for each document, which say whether it is kept; and the texts that are left when they are applied."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.workdir.dataset import Manifest, Partition, Workdir
 from pipeline.workdir.documents import DOCUMENTS, VERDICT_SCHEMA
 from pipeline.workdir.engine import Summary
 
-ORDER = ("filter", "exact", "seen", "near", "lines", "substrings", "contamination")  # in which the stages judge
-CUTTING = ("filter", "lines", "substrings", "contamination")  # which of them may cut
+ORDER = ("filter", "exact", "seen", "near", "lines", "substrings", "contamination")  # of the stages
+CUTTING = ("filter", "lines", "substrings", "contamination")  # the stages that may cut
 
 
 def verdict_dataset(name: str) -> str:
-    """The folder of a verdict."""
+    """The dataset of a stage's verdicts."""
     return f"verdicts/{name}"
 
 
 def verdict_table(rows: int, columns: Mapping[str, Any]) -> pa.Table:
-    """A verdict of so many rows; columns that are not given are null."""
+    """A table of `VERDICT_SCHEMA` with so many rows; columns that are not given are null."""
     arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in VERDICT_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=VERDICT_SCHEMA)
 
@@ -34,8 +34,8 @@ def verdict_table(rows: int, columns: Mapping[str, Any]) -> pa.Table:
 def tally(verdict: pa.Table, statistics: pa.Table, *, sizes: npt.NDArray[np.int64] | None = None) -> Summary:
     """What a verdict did, for the funnel: documents and bytes kept, dropped by rule and cut, for each source of a domain.
 
-    `statistics` lies row for row beside it, with `domain`, `source` and `bytes`; `sizes` are the documents' bytes as the
-    stage saw them, where earlier verdicts had cut some out.
+    `statistics` has the same rows, with `domain`, `source` and `bytes`. `sizes` int64 (rows,): the documents' bytes as the stage
+    read them, where earlier verdicts had cut something out.
     """
     came = np.asarray(statistics["bytes"], dtype=np.int64) if sizes is None else sizes
     cut = from_column(verdict["cuts"]).sizes if verdict["cuts"].null_count < verdict.num_rows else np.zeros(len(came), np.int64)
@@ -66,7 +66,7 @@ def tally(verdict: pa.Table, statistics: pa.Table, *, sizes: npt.NDArray[np.int6
 
 @dataclass(frozen=True)
 class VerdictEntry:
-    """One partition of one verdict: what a task that applies it carries."""
+    """One partition of one verdict, for a task that applies it."""
 
     dataset: str
     partition: Partition
@@ -78,7 +78,7 @@ def entries(verdicts: Sequence[Manifest], partition: str) -> tuple[VerdictEntry,
 
 
 def kept(workdir: Workdir, verdicts: Sequence[VerdictEntry], rows: int) -> npt.NDArray[np.bool_]:
-    """Which of a partition's rows all the given verdicts keep: bool (rows,)."""
+    """Which rows of a partition all of the given verdicts keep: bool (rows,)."""
     result = np.ones(rows, bool)
     for entry in verdicts:
         keep = workdir.read_table(entry.dataset, entry.partition, ["keep"])["keep"].fill_null(False)
@@ -87,14 +87,14 @@ def kept(workdir: Workdir, verdicts: Sequence[VerdictEntry], rows: int) -> npt.N
 
 
 def cuts_of(workdir: Workdir, verdicts: Sequence[VerdictEntry], rows: int) -> Cuts:
-    """What the given verdicts cut out of a partition's rows."""
+    """What the given verdicts together cut out of each row of a partition."""
     cutting = [entry for entry in verdicts if entry.dataset.rsplit("/", 1)[-1] in CUTTING]
     return all_of([from_column(workdir.read_table(e.dataset, e.partition, ["cuts"])["cuts"]) for e in cutting], rows)
 
 
 @dataclass(frozen=True)
 class Remaining:
-    """What some verdicts leave of a partition of documents: their rows, their texts without the cuts, and the cuts."""
+    """What some verdicts leave of a partition of documents: the rows that are kept, their texts without the cuts, and the cuts."""
 
     rows: npt.NDArray[np.int64]
     texts: pa.Array | pa.ChunkedArray
@@ -103,7 +103,7 @@ class Remaining:
 
 
 def remaining(workdir: Workdir, partition: Partition, verdicts: Sequence[VerdictEntry]) -> Remaining:
-    """Read the texts of a partition that are still kept, as they are after all cuts."""
+    """Read the texts of a partition that the given verdicts keep, without what they cut."""
     texts = workdir.read_table(DOCUMENTS, partition, ["text"])["text"]
     rows = np.flatnonzero(kept(workdir, verdicts, len(texts)))
     cuts = cuts_of(workdir, verdicts, len(texts)).take(rows)
@@ -112,12 +112,12 @@ def remaining(workdir: Workdir, partition: Partition, verdicts: Sequence[Verdict
 
 
 def checksums(verdicts: Sequence[Manifest], partition: str) -> list[str]:
-    """The checksums of one partition's verdicts: what a task that applies them depends on."""
+    """The checksums of one partition's verdicts, for the key of a task that applies them."""
     return [manifest.by_name[partition].checksum for manifest in verdicts]
 
 
 def totals(summary: Summary, *, by: str = "domain") -> dict[str, dict[str, Any]]:
-    """Sums of a tally by domain or by source: `{name: {"kept": n, "kept_bytes": b, "dropped": n, "rules": {...}}}`."""
+    """Sums of a tally by domain or source: for each name `kept`, `dropped` and `cut`, each also as `..._bytes`, and `rules`."""
     result: dict[str, dict[str, Any]] = {}
     for domain, sources in summary.get("domains", {}).items():
         for source, counts in sources.items():

@@ -189,7 +189,7 @@ def test_an_optimizer_is_refused_under_a_stage_of_zero_that_it_does_not_name() -
         zero_stages: ClassVar[tuple[int, ...]] = (0,)
 
     assert TrainingConfig(zero_stage=0, optimizer=Whole(name="whole"))
-    with pytest.raises(ValidationError, match="whole is not right under zero_stage 2; it is under 0"):
+    with pytest.raises(ValidationError, match="whole is not right under zero_stage 2; use one of: 0"):
         TrainingConfig(zero_stage=2, optimizer=Whole(name="whole"))
 
 

@@ -113,9 +113,9 @@ def huge_batch(body: dict[str, Any]) -> None:
 
 
 REFUSED = {
-    "packed to 64 tokens, asked for 32": cut_phase,
+    "packed to 64 tokens, but 32 are asked for": cut_phase,
     "another tokenizer": other_tokenizer,
-    "less than one batch of 10000; lower phases.decay.batch_size, or give the phase more data": huge_batch,
+    "fewer than a batch of 10000; lower phases.decay.batch_size, or give the phase more data": huge_batch,
 }
 
 
@@ -259,7 +259,7 @@ def test_a_run_of_other_data_or_another_model_is_not_gone_on_with(trained: Path,
         launch(path, processes=2)
     path.write_text(json.dumps(body))
     (path.parent / "summary.json").unlink()
-    with pytest.raises(UserError, match="its checkpoint is of 2 processes under ZeRO 1, this is 1"):
+    with pytest.raises(UserError, match="its checkpoint was written by 2 processes under ZeRO 1, but this run has 1"):
         launch(path, processes=1)
 
 

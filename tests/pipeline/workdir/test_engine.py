@@ -77,7 +77,7 @@ def test_a_fault_names_the_stage_and_the_task(engine: Engine, tmp_path: Path) ->
 
 def test_a_stage_that_needs_more_memory_than_any_node_has_is_refused(engine: Engine, tmp_path: Path) -> None:
     tasks = (Task("a", "k", ("a", 1, str(tmp_path / "log"))),)
-    with pytest.raises(UserError, match="no node has that much"):
+    with pytest.raises(UserError, match="and no node has that much"):
         engine.run(Stage("double", ("doubled",), double, tasks, memory=1 << 50))
 
 
