@@ -9,9 +9,12 @@ that it imports, wherever they are.
 from __future__ import annotations
 
 import hashlib
+import os
+import pickle
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,16 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.caching import _CacheLocator
+from numba.core.caching import FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.extending import intrinsic
 
 from kernel.cache import cache_folder
 
 _ROOT = Path(__file__).resolve().parents[1]
-_LOCATORS = f"{__name__}.Locator,InTreeCacheLocator,UserWideCacheLocator"  # the others, where the first cannot write
+_LOCATORS = f"{__name__}.Locator,InTreeCacheLocator"  # the others, where the first cannot write
+if os.path.expanduser("~") != "~":  # numba's would make a folder of this name
+    _LOCATORS += ",UserWideCacheLocator"
+_DIGEST = 32  # bytes of a file's checksum, at its end
 
 
 @cache
@@ -97,20 +103,72 @@ class Locator(_CacheLocator):
         try:
             self = cls(function, Path(file).resolve())
             self.ensure_cache_path()
-        except OSError:  # no such file (a notebook's cell), or a folder that cannot be written: the next locator has its turn
+        except OSError:  # no such file (a notebook's cell), a folder that cannot be written, no home: the next locator has its turn
             return None
         return self
+
+
+class _Files(IndexDataCacheFile):
+    """numba's index and files of one kernel, each with a checksum. One that is damaged counts as absent, and is written again."""
+
+    def _dump(self, obj: Any) -> bytes:
+        data: bytes = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            with open(self._index_path, "rb") as file:
+                pickle.load(file)  # numba's version, which stands before what was dumped
+                _check(file.read())
+            index: dict[Any, str] = super()._load_index()
+        except Exception:  # pickle raises whatever the bytes say
+            return {}
+        return index
+
+    def _load_data(self, name: str) -> Any:
+        _check(Path(self._data_path(name)).read_bytes())
+        return super()._load_data(name)
+
+    def load(self, key: Any) -> Any:
+        try:
+            return super().load(key)
+        except Exception:
+            return None
+
+    def save(self, key: Any, data: Any) -> None:
+        with suppress(OSError):  # a full disk: what was compiled is used, and not kept
+            super().save(key, data)
+
+
+def _check(data: bytes) -> None:
+    """Raises `ValueError` where what was dumped is not what was written."""
+    if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
+        raise ValueError("damaged")
+
+
+class _Cache(FunctionCache):
+    """numba's cache of a kernel over files that may be damaged. Raises `RuntimeError` where no locator has a place for them."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
 
 def kernel(function: Any = None, **options: Any) -> Any:
     """Compile a function of arrays and numbers when it is first called, without the GIL; `options` as of `numba.njit`."""
     if function is None:
         return lambda function: kernel(function, **options)
+    compiled = numba.njit(nogil=True, **options)(function)
+    if not hasattr(compiled, "_cache"):  # the function itself, where the compiler is off
+        return compiled
     before, numba.config.CACHE_LOCATOR_CLASSES = numba.config.CACHE_LOCATOR_CLASSES, _LOCATORS
     try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
+        compiled._cache = _Cache(function)
+    except RuntimeError:  # there is no place for it: compiled in each process
+        pass
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before
+    return compiled
 
 
 def leaf(function: Any = None, **options: Any) -> Any:

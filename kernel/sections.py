@@ -6,8 +6,8 @@ the choices that have it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -15,12 +15,49 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
+from kernel.extensions import ExtensionError, Registry, loadable
 
-def hint(key: str, known: Iterable[str]) -> str:
-    """What to do about a key that is not known: the nearest one, or all there are."""
+NOT_INSTALLED = "if a package adds it, install that package here"
+_LONGEST = 100  # letters of a name that are compared
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one is nearest to, by the letters that were added, left out, changed or swapped; None if none is near.
+
+    A name of which it is a whole part (`adamw` of `stable_adamw`) is near too, if there is one alone.
+    """
     names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names)}"
+    given = name[:_LONGEST]
+    most = max(1, round(len(given) / 3))
+    near = [(place, other) for place, other in enumerate(names) if abs(len(other) - len(given)) <= most]
+    distances = [(_distance(given.lower(), other.lower()), place) for place, other in near]
+    if distances and min(distances)[0] <= most:
+        return names[min(distances)[1]]
+    whole = [other for other in names if given and f"_{given}_" in f"_{other}_".replace("-", "_")]
+    return whole[0] if len(whole) == 1 else None
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters must be added, left out, changed, or swapped with the next to make one word of the other."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, its in enumerate(other, 1):
+            cost = min(last[column] + 1, now[-1] + 1, last[column - 1] + (letter != its))
+            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == its:
+                cost = min(cost, before[column - 2] + 1)
+            now.append(cost)
+        before, last = last, now
+    return last[-1]
+
+
+def hint(key: str, known: Iterable[str], *, extended: bool = False) -> str:
+    """What to do about a key that is not known: the nearest one, or all there are. `extended`: installed packages may add more."""
+    names = list(known)
+    near = nearest(key, names)
+    more = f"; {NOT_INSTALLED}" if extended else ""
+    return f"did you mean `{near}`?" if near else f"known here: {', '.join(names)}{more}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,23 +106,25 @@ class Chosen:
         if name is None:
             raise _error({self.key: "missing"}, value)
         if not isinstance(name, str) or name not in models:
-            near = difflib.get_close_matches(str(name), list(models), n=1, cutoff=0.6)
-            meant = f"; did you mean `{near[0]}`?" if near else ""
+            near = nearest(name, models) if isinstance(name, str) else None
+            meant = f"; did you mean `{near}`?" if near else f"; {NOT_INSTALLED}"
             raise _error({self.key: f"there are {', '.join(models)}, not {name!r}{meant}"}, value)
+        if isinstance(models, Registry):
+            models.check(name)
         model = models[name]
         wrong = {str(key): self._misplaced(str(key), name, model, models) for key in value if key not in model.model_fields}
         if wrong:
             raise _error(wrong, value)
-        return model.model_validate(dict(value))
+        return model.model_validate(dict(value), strict=True)
 
     def _misplaced(self, key: str, name: str, model: type[BaseModel], models: Mapping[str, type[BaseModel]]) -> str:
-        owners = [other for other in models if key in models[other].model_fields]
+        owners = [other for other, its in loadable(models) if key in its.model_fields]
         if not owners:
             return f"unknown key; {hint(key, model.model_fields)}"
         own = [field for field in model.model_fields if field not in self.base.model_fields]
-        near = difflib.get_close_matches(key, own, n=1, cutoff=0.7)
+        near = nearest(key, own)
         listed = ", ".join(f"`{field}`" for field in own)
-        advice = f"did you mean `{near[0]}`?" if near else f"leave it out; the keys of {name} alone are {listed}" if own else "leave it out"
+        advice = f"did you mean `{near}`?" if near else f"leave it out; the keys of {name} alone are {listed}" if own else "leave it out"
         *first, last = owners
         having = f"{', '.join(first)} and {last}" if first else last
         return f"is a key of {self.key} {having}, not of {name}; {advice}"
@@ -102,12 +141,16 @@ class Wanted:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def validate(value: Any) -> BaseModel | None:
-            return None if value is None else self.model().model_validate(value)
+            return None if value is None else self.model().model_validate(value, strict=True)
 
         return core_schema.no_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [handler(_defined(self.model())), {"type": "null"}]}
+        try:
+            model = self.model()
+        except ExtensionError:  # told where a recipe has the section
+            return {}
+        return {"anyOf": [handler(_defined(model)), {"type": "null"}]}
 
 
 def _defined(model: type[BaseModel]) -> core_schema.CoreSchema:
@@ -128,8 +171,12 @@ def kind_of(info: FieldInfo) -> Any:
 
 
 def wanted(kind: Any) -> type[BaseModel] | None:
-    """The model of a section of an installed package, where an annotated type is one; this imports it."""
-    return next((part.model() for part in getattr(kind, "__metadata__", ()) if isinstance(part, Wanted)), None)
+    """The model of a section of an installed package, where an annotated type is one and it can be had; this imports it."""
+    for part in getattr(kind, "__metadata__", ()):
+        if isinstance(part, Wanted):
+            with suppress(ExtensionError):
+                return part.model()
+    return None
 
 
 def chosen(kind: Any) -> Chosen | None:
@@ -138,9 +185,9 @@ def chosen(kind: Any) -> Chosen | None:
 
 
 def by_model(models: Mapping[str, type[BaseModel]]) -> dict[type[BaseModel], list[str]]:
-    """The names that each model has."""
+    """The names that each model has, of those that can be had."""
     found: dict[type[BaseModel], list[str]] = {}
-    for name, model in models.items():
+    for name, model in loadable(models):
         found.setdefault(model, []).append(name)
     return found
 

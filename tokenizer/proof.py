@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders
 
-from kernel.cache import cache_folder
+from kernel.cache import NoHome, cache_folder
 from tokenizer.alphabet import visible_bytes
 from tokenizer.engines import FastEngine, fast_encode, fast_engine, slow_encode, versions
 from tokenizer.scan import CODE_POINTS, Flags
@@ -151,7 +151,11 @@ def _different(probe: str, parallel: bool) -> Difference:
     ten seconds or more: it is kept for the user's other tokenizers and processes.
     """
     about = json.dumps([_versions(), surroundings("c"), probe], sort_keys=True)
-    path = cache_folder("engines") / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+    try:
+        path = cache_folder("engines") / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+    except NoHome as error:
+        log.warning("the comparison of the engines cannot be kept (%s)", error)
+        return _compare(probe, parallel)
     try:
         codes, why = json.loads(path.read_text(encoding="utf-8"))
         return None if codes is None else tuple(map(int, codes)), str(why)

@@ -13,9 +13,10 @@ import pyarrow as pa
 from pipeline.contamination.ngrams import count_words, ngram_hashes, ngrams_with_letters
 from pipeline.contamination.sets import SetWork, items_of
 from pipeline.readers import PassedOver, Record
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Workdir, to_ipc, to_parquet
-from pipeline.workdir.engine import File, Summary
 from pipeline.workdir.errors import UserError
+from pipeline.workdir.tasks import File
 
 NGRAMS = "contamination/ngrams"
 ITEMS = "contamination/items"

@@ -12,10 +12,11 @@ import pyarrow as pa
 from kernel.utf8 import utf8_view
 from pipeline.contamination.index import NGRAMS
 from pipeline.contamination.ngrams import NgramSet, find_ngrams, lines_around
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import original
 from pipeline.workdir.dataset import Partition, Workdir, to_ipc, to_parquet
-from pipeline.workdir.engine import File, Summary
 from pipeline.workdir.stages import Piece
+from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import remaining
 
 MATCHES = "contamination/matches"
@@ -63,7 +64,7 @@ class CommonWork:
 
 
 def common_ngrams(workdir: Workdir, work: CommonWork) -> Generator[File, None, Summary]:
-    """Reduce: the n-grams that occur in more documents than evaluation sets explain."""
+    """Reduce: the n-grams that occur in more documents than `CommonWork.most`."""
     documents = np.zeros(work.ngrams, np.int64)
     for _, table in workdir.tables(MATCHES, ["row", "ngram"]):
         pairs = np.unique(np.stack([table["ngram"].to_numpy(), table["row"].to_numpy()], axis=1), axis=0)

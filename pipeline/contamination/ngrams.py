@@ -1,4 +1,4 @@
-"""N-grams of words, looked up in a set of them as text goes by."""
+"""N-grams of words: their hashes, and a search of texts for those of a set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ngram_hashes(text: str, length: int) -> U64:
 
 
 def count_words(text: str) -> int:
-    """Words of a text."""
+    """How many words a text has."""
     data = np.frombuffer(text.encode(), np.uint8)
     count: int = word_units(data, 0, len(data), *tables(), np.empty(len(data) // 2 + 2, np.uint64))
     return count
@@ -59,7 +59,7 @@ def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> in
 
 
 def ngrams_with_letters(text: str, length: int) -> npt.NDArray[np.bool_]:
-    """For each of `ngram_hashes` whether any of its words has a letter: counting to 15 is in many texts, and copied from none."""
+    """Whether any word of each n-gram of `ngram_hashes` has a letter: bool (n-grams,). Counting to 15 is in many texts, and no copy."""
     data = np.frombuffer(text.encode(), np.uint8)
     flags = np.empty(len(data) // 2 + 3, bool)
     count = _word_letters(data, tables()[0], flags)
@@ -71,9 +71,9 @@ def ngrams_with_letters(text: str, length: int) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class NgramSet:
-    """A set of n-grams to look up: a table of their hashes and numbers, and what comes before it.
+    """A set of n-grams to look up: a table of their hashes and numbers, and a sieve before it.
 
-    `sieve` uint64 is a bitmap over some of the hash's bits that fits a core's cache: most words of most texts end there.
+    `sieve` uint64 is a bitmap over some of the hash's bits that fits a core's cache; it rules out most n-grams of most texts.
     `lengths` int64: the n that occur, in words.
     """
 
@@ -148,7 +148,7 @@ def _find(
 
 @dataclass(frozen=True)
 class Matches:
-    """Where n-grams of a set occur: the document, the n-gram's number, and its bytes there."""
+    """Where n-grams of a set occur, an entry an occurrence: the document, the n-gram's number, and its first byte and end there."""
 
     document: npt.NDArray[np.int32]
     ngram: npt.NDArray[np.int32]
@@ -194,7 +194,7 @@ def _lines_around(
 
 
 def lines_around(texts: pa.Array | pa.ChunkedArray, matches: Matches, length: int) -> tuple[Offsets, Offsets, Offsets]:
-    """The line in which each match begins: its bytes (the line end included), and how many runs of `length` words it has."""
+    """The line in which each match begins: its first byte and its end (past the line end), and how many runs of `length` words it has."""
     offsets, data = utf8_view(texts)
     line_begin, line_end, runs = (np.empty(len(matches.begin), np.int64) for _ in range(3))
     _lines_around(offsets, data, *tables(), length, matches.document, matches.begin, line_begin, line_end, runs)

@@ -28,10 +28,11 @@ from pipeline.readers import (
     source_config,
 )
 from pipeline.workdir.dataset import fingerprint
+from storage.location import scrub
 
 
 class EvaluationSet(BaseModel):
-    """An evaluation set: something to look for, item by item. An installed package's is a class below this one, with its settings."""
+    """An evaluation set: texts to look for, item by item. An installed package's set is a subclass, whose fields are its settings."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +45,7 @@ class EvaluationSet(BaseModel):
         return self
 
     def items(self) -> Iterator[Record | Unreadable | PassedOver]:
-        """The items: their `id`, and the `text` that is looked for. Raises `UserError` where there are none to be had."""
+        """The items: their `id`, and the `text` that is looked for. Raises `UserError` where there are none."""
         raise NotImplementedError
 
     def resolved(self, base: Path) -> Self:
@@ -52,7 +53,7 @@ class EvaluationSet(BaseModel):
         return self
 
     def fingerprint(self) -> str:
-        """Changes where the items may: with the settings, and with the contents of files that they name."""
+        """Changes whenever the items may: with the settings, and with the contents of files that they name."""
         return fingerprint(type(self).__name__, self.model_dump(mode="json"))
 
 
@@ -62,7 +63,7 @@ class FileSet(SourceConfig):
     domain: str = Field("evaluation", description="Not used.")
 
     def sources(self) -> list[tuple[str, SourceConfig]]:
-        """The files as sources, one for each column whose texts are looked for, with the column's name (empty: what is the text)."""
+        """The files as sources, one for each of `columns` with its name; without `columns`, one with an empty name."""
         own = FORMATS[self.format].settings.model_fields
         keys = {key: value for key, value in self.model_dump().items() if key in own and key not in RecordSet.OWN}
         columns = self.columns if isinstance(self, RecordSet) else []
@@ -92,7 +93,7 @@ def _in_files(settings: type[SourceConfig]) -> type[FileSet]:
     return cast(type[FileSet], create_model(f"Evaluation{settings.__name__}", __base__=bases, __doc__=base.__doc__))
 
 
-EVALUATION_SETS: Registry[type[EvaluationSet]] = Registry("evaluation_sets", EvaluationSet, {}, taken=FORMATS.built_in)
+EVALUATION_SETS: Registry[type[EvaluationSet]] = Registry("evaluation_sets", EvaluationSet, {}, taken=FORMATS)
 
 
 def _of_format(form: Format) -> type[BaseModel]:
@@ -104,14 +105,14 @@ def _itself(kind: type[EvaluationSet]) -> type[BaseModel]:
 
 
 # The model of each kind of evaluation set, by its `format`.
-_KINDS = ChainMap[str, type[BaseModel]](Part(FORMATS, _of_format), Part(EVALUATION_SETS, _itself))  # type: ignore[arg-type]
+_KINDS = ChainMap[str, type[BaseModel]](Part(EVALUATION_SETS, _itself), Part(FORMATS, _of_format))  # type: ignore[arg-type]
 
 AnySet = Annotated[FileSet | EvaluationSet, Chosen("format", _KINDS, FileSet, short=True, beside=BY_FORMAT)]
 
 
 @dataclass(frozen=True)
 class SetWork:
-    """What reading a set needs: its files as sources by column, or an installed package's set; `key` changes where its items may."""
+    """What reading a set needs: its files as sources by column, or an installed package's set; `key` changes whenever its items may."""
 
     name: str
     place: str
@@ -129,7 +130,7 @@ def prepared(config: FileSet | EvaluationSet, base: Path) -> SetWork:
     sources = config.sources()
     files = tuple(list_files(sources[0][1], base))
     key = (config.model_dump(mode="json", exclude={"path"}), [(file.relative, file.fingerprint) for file in files])
-    return SetWork(config.name, config.path, key, tuple(sources), files)
+    return SetWork(config.name, scrub(config.path), key, tuple(sources), files)
 
 
 def items_of(work: SetWork) -> Iterator[tuple[str, Record | Unreadable | PassedOver]]:

@@ -15,11 +15,13 @@ from pipeline.contamination.match import COMMON, MATCHES, CommonWork, Looking, c
 from pipeline.contamination.sets import prepared
 from pipeline.contamination.verdict import REPORT, Judging, contamination_verdicts
 from pipeline.workdir.dataset import Manifest, fingerprint
-from pipeline.workdir.engine import Engine, Stage, Task
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import per_partition
+from pipeline.workdir.tasks import Stage, Task
 from pipeline.workdir.verdicts import verdict_dataset
 
 VERSION = 1
+_READING = 2  # of how sets are read: what an earlier version could not reach is read again
 
 
 def decontaminate(
@@ -34,7 +36,7 @@ def decontaminate(
     sets = tuple(prepared(each, base) for each in config.sets)
     inputs = [each.key for each in sets]
     work = IndexWork(sets, config.ngram, config.shortest, config.numbers)
-    task = Task("index", fingerprint(VERSION, inputs, config.ngram, config.shortest, config.numbers), work)
+    task = Task("index", fingerprint((VERSION, _READING), inputs, config.ngram, config.shortest, config.numbers), work)
     made = engine.run(Stage("contamination: index", (NGRAMS, ITEMS), index_sets, (task,), memory=2 << 30, unit="tasks")).manifests
     ngrams = made[NGRAMS]
     looking = Looking(ngrams.partitions[0], config.unit == "line", config.ngram)

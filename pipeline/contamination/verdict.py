@@ -14,11 +14,12 @@ from kernel.utf8 import utf8_view
 from pipeline.contamination.config import ContaminationConfig
 from pipeline.contamination.index import ITEMS, NGRAMS
 from pipeline.contamination.match import COMMON, MATCHES
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import Cuts, all_of, no_cuts, unite
 from pipeline.workdir.dataset import Workdir, to_parquet
 from pipeline.workdir.documents import DOCUMENTS, STATISTICS
-from pipeline.workdir.engine import File, Summary
 from pipeline.workdir.stages import Piece
+from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import cuts_of, kept, tally, verdict_dataset, verdict_table
 
 REPORT = "contamination/report"
@@ -28,7 +29,7 @@ REPORT_SCHEMA = pa.schema(
         ("set", pa.string()),
         ("document", pa.string()),
         ("ordinal", pa.int64()),
-        ("items", pa.int64()),  # of the set, that have one of the n-grams
+        ("items", pa.int64()),  # items of the set that have one of the n-grams
         ("item", pa.string()),  # the first of them
         ("begin", pa.int64()),  # of the longest matched span, in bytes of the document
         ("end", pa.int64()),
@@ -156,7 +157,7 @@ def _widened(matches: pa.Table, hit: Integers, texts: pa.ChunkedArray, around: i
 def _without_small_pieces(
     cuts: Cuts, earlier: Cuts, hit: Integers, sizes: Integers, config: ContaminationConfig
 ) -> tuple[Cuts, npt.NDArray[np.bool_]]:
-    """Cut the pieces too that are too small, and drop documents of which nothing is left, or too many pieces: bool (rows,)."""
+    """Also cut the pieces that are too small; and which documents to drop, bool (rows,), since nothing or too many pieces are left."""
     dropped = np.zeros(cuts.documents, bool)
     both = all_of([cuts, earlier], cuts.documents)
     small: list[tuple[int, int, int]] = []

@@ -1,7 +1,7 @@
-"""A Bloom filter (Bloom 1970) of 64-bit hashes: says of a hash "not seen", or "seen" with some chance that it was not.
+"""A Bloom filter (Bloom 1970) of 64-bit hashes: it knows each hash that was added, and takes a small share of the others for added ones.
 
-A filter is a bitmap, uint64 (a power of two of words). The places of a hash are taken by double hashing (Kirsch and Mitzenmacher 2006):
-the hash itself, and an odd step made of it. Filters are kept on disk (`index/seen`), so that neither may change.
+A filter is a bitmap: uint64 words, a power of two of them. The bits of a hash are chosen by double hashing (Kirsch and Mitzenmacher
+2006), from the hash itself and an odd step made of it. Filters are kept on disk (`index/seen`), so neither may change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ U64 = npt.NDArray[np.uint64]
 
 @leaf
 def add(bits: U64, functions: int, hashes: U64) -> None:  # pragma: no cover - compiled
-    """Put hashes into a filter, each at `functions` places."""
+    """Add hashes to a filter by setting `functions` bits for each."""
     mask = np.uint64(len(bits) * 64 - 1)
     for value in hashes:
         step = fmix64(value) | np.uint64(1)
@@ -31,7 +31,7 @@ def add(bits: U64, functions: int, hashes: U64) -> None:  # pragma: no cover - c
 
 @leaf
 def has(bits: U64, functions: int, hashes: U64, out: npt.NDArray[np.bool_]) -> None:  # pragma: no cover - compiled
-    """Of each hash whether the filter, made with as many `functions`, has it: into `out`, bool (hashes,)."""
+    """Write to `out`, bool (hashes,), whether the filter has each hash. `functions` is what the filter was made with."""
     mask = np.uint64(len(bits) * 64 - 1)
     for index in range(len(hashes)):
         step = fmix64(hashes[index]) | np.uint64(1)
@@ -46,7 +46,7 @@ def has(bits: U64, functions: int, hashes: U64, out: npt.NDArray[np.bool_]) -> N
 
 
 def bloom_size(hashes: int, false_positives: float) -> tuple[int, int]:
-    """`(bits, functions)` of a filter for so many hashes, of which so small a share may be wrong; bits is a power of two, 64 or more."""
+    """`(bits, functions)` of a filter for so many hashes that takes this share of others for added; bits is a power of two, 64 or more."""
     wanted = max(64.0, -hashes * math.log(false_positives) / math.log(2) ** 2)
     bits = 1 << math.ceil(math.log2(wanted))
     return bits, max(1, min(24, round(bits / max(1, hashes) * math.log(2))))

@@ -1,4 +1,4 @@
-"""Candidates: documents that share a band, each paired with the first of the band. All of a band so end in one component."""
+"""Candidates: each document of a band is paired with the first one of the band, so that all of them end in one component."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import pyarrow as pa
 from pipeline.dedup.index import Index
 from pipeline.dedup.shuffle import bucket_of, gather
 from pipeline.dedup.signing import BANDS
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_ipc
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Bucket, per_bucket
+from pipeline.workdir.tasks import File, Stage
 
 VERSION = 2
 PAIRS = "dedup/near-pairs"
 
 
 def pair_up(hashes: npt.NDArray[np.uint64], ordinal: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Pairs (first of a band, another of it), each once, in order: int64 (pairs, 2).
+    """Pairs of the first document of a band and another one of it, each pair once, sorted: int64 (pairs, 2).
 
-    Negative ordinals are documents of an index: a band of them alone gives no pair.
+    `hashes`, `ordinal`: uint64 and int64, an entry for each band of each document. Negative ordinals are documents of an index; a band
+    of these alone gives no pair.
     """
     order = np.lexsort((ordinal, hashes))
     hashes, ordinal = hashes[order], ordinal[order]
@@ -31,7 +33,7 @@ def pair_up(hashes: npt.NDArray[np.uint64], ordinal: npt.NDArray[np.int64]) -> n
     first = np.ones(len(order), bool)
     first[1:] = hashes[1:] != hashes[:-1]
     group = np.cumsum(first) - 1
-    last = ordinal[np.append(np.flatnonzero(first)[1:] - 1, len(order) - 1)]  # of each band: its largest ordinal
+    last = ordinal[np.append(np.flatnonzero(first)[1:] - 1, len(order) - 1)]  # the largest ordinal of each band
     chosen = ~first & (last[group] >= 0)
     left, right = ordinal[first][group[chosen]], ordinal[chosen]
     if not len(left):
@@ -44,7 +46,7 @@ def pair_up(hashes: npt.NDArray[np.uint64], ordinal: npt.NDArray[np.int64]) -> n
 
 
 def pair_bucket(workdir: Workdir, bucket: Bucket[tuple[Index, ...]]) -> Generator[File, None, Summary]:
-    """One bucket of band hashes, of this run's documents and of the indexes'."""
+    """One task: the pairs in one bucket of band hashes, those of this run's documents and those of the indexes."""
     indexes = bucket.settings
     hashes, ordinals = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     own = gather(workdir, BANDS, bucket.number, bucket.buckets)

@@ -18,10 +18,12 @@ import pyarrow as pa
 from kernel.compile import kernel
 from pipeline.dedup.candidates import PAIRS
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, hash_ordinals, scatter
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, fingerprint
-from pipeline.workdir.engine import Engine, File, Stage, Summary, Task
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.tasks import File, Stage, Task
 
 VERSION = 1
 COMPONENTS = "dedup/near-components"
@@ -59,7 +61,7 @@ def components(left: Ordinals, right: Ordinals, nodes: int) -> Ordinals:
 
 
 def union_pairs(workdir: Workdir, layout: Layout) -> Generator[File, None, Summary]:
-    """One task over all pairs: about 60 bytes a pair at the most."""
+    """One task over all pairs; it needs at most about 60 bytes of memory a pair."""
     tables = [table for _, table in workdir.tables(PAIRS)]
     left = np.concatenate([np.zeros(0, np.int64), *(table["left"].to_numpy() for table in tables)])
     right = np.concatenate([np.zeros(0, np.int64), *(table["right"].to_numpy() for table in tables)])
@@ -75,7 +77,7 @@ def union_pairs(workdir: Workdir, layout: Layout) -> Generator[File, None, Summa
 
 
 def _grouped(node: Ordinals, neighbour: Ordinals) -> tuple[Ordinals, Ordinals, Ordinals]:
-    """Pairs sorted by (node, neighbour), without repeats, and where each node's begin."""
+    """Pairs sorted by (node, neighbour), without repeats, and where the pairs of each node begin."""
     pairs = np.unique(np.stack([node, neighbour], axis=1), axis=0) if len(node) else np.zeros((0, 2), np.int64)
     node, neighbour = np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(node)), bool), node[1:] != node[:-1]]))
@@ -83,7 +85,8 @@ def _grouped(node: Ordinals, neighbour: Ordinals) -> tuple[Ordinals, Ordinals, O
 
 
 def large_star(node: Ordinals, neighbour: Ordinals) -> tuple[Ordinals, Ordinals, int]:
-    """Each node's larger neighbours join its smallest (itself included): pairs (larger, smaller), and how many nodes changed.
+    """Join the larger neighbours of each node to the smallest of the node and its neighbours: pairs (larger, smaller), and how many nodes
+    changed.
 
     `node`, `neighbour`: every edge of the nodes, in both directions.
     """
@@ -96,7 +99,7 @@ def large_star(node: Ordinals, neighbour: Ordinals) -> tuple[Ordinals, Ordinals,
 
 
 def small_star(node: Ordinals, neighbour: Ordinals) -> tuple[Ordinals, Ordinals, int]:
-    """Each node and its smaller neighbours join the smallest of them: pairs (larger, smaller), and how many nodes changed.
+    """Join each node and its smaller neighbours to the smallest of these: pairs (larger, smaller), and how many nodes changed.
 
     `node`, `neighbour`: every edge, from the larger end to the smaller.
     """
@@ -137,7 +140,7 @@ def _edges(workdir: Workdir, source: str, bucket: Bucket[Any]) -> tuple[Ordinals
 
 
 def star(workdir: Workdir, bucket: Bucket[_Round]) -> Generator[File, None, Summary]:
-    """One bucket of one half round."""
+    """One task: a large star or a small star over the edges in one bucket."""
     settings, buckets = bucket.settings, bucket.buckets
     larger, smaller, changed = (large_star if settings.large else small_star)(*_edges(workdir, settings.source, bucket))
     if settings.large:  # what follows is a small star, which wants edges from the larger end alone
@@ -159,7 +162,10 @@ def end_rounds(workdir: Workdir, bucket: Bucket[tuple[str, Layout]]) -> Generato
 
 
 def find_components(engine: Engine, pairs: Manifest, layout: Layout, pairs_in_memory: int) -> Manifest:
-    """The root of every member of a pair, scattered over the partitions that hold the members (`COMPONENTS`)."""
+    """The root of every member of a pair, scattered over the partitions that hold the members (`COMPONENTS`).
+
+    Up to `pairs_in_memory` pairs are worked on by one task, more by rounds. Raises `CorruptData` where the rounds come to no end.
+    """
     if pairs.rows <= pairs_in_memory:
         task = Task("components", fingerprint(VERSION, pairs.content, layout), layout, max(1, pairs.rows))
         stage = Stage("near: components", (COMPONENTS,), union_pairs, (task,), memory=1 << 30, unit="pairs")
@@ -174,7 +180,8 @@ def find_components(engine: Engine, pairs: Manifest, layout: Layout, pairs_in_me
         if large.summary["changed"] == current.summary["changed"] == 0:
             break
     else:
-        raise CorruptData(f"{engine.workdir.path(current.dataset)}: components did not settle in 200 rounds; the pairs are damaged")
+        place = engine.workdir.shown
+        raise CorruptData(f"{place}: components did not settle in 200 rounds; delete {PAIRS} and {ROUNDS} in it and run again")
     settings = current.dataset, layout
     stage = per_bucket("near: components", (COMPONENTS,), end_rounds, buckets, settings, version=VERSION, inputs=(current,))
     return engine.run(stage).manifests[COMPONENTS]

@@ -1,7 +1,7 @@
 """Exact duplicates: documents whose normalised text has the same 128-bit xxh3.
 
-Normalised means: every run of white space (Unicode's) is one space, none at the ends; nothing else is changed, so that case
-and punctuation still tell documents apart. Of equal documents the first in corpus order stays, whatever its domain.
+Normalised means that each run of Unicode's white space becomes one space, and that none is left at the ends. Nothing else is
+changed: case and punctuation still tell documents apart. Of equal documents the first in corpus order stays, whatever its domain.
 Documents without any text are all equal to one another.
 """
 
@@ -18,9 +18,11 @@ from kernel.compile import kernel
 from kernel.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir
-from pipeline.workdir.engine import Engine, File, Stage, Summary
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining, verdict_dataset
 
 VERSION = 2
@@ -98,13 +100,13 @@ def group_bucket(workdir: Workdir, bucket: Bucket[Layout]) -> Generator[File, No
 
 
 def hash_stage(documents: Manifest, before: Sequence[Manifest]) -> Stage:
-    """Map over the partitions of documents."""
+    """The stage that hashes the documents of each partition."""
     buckets = buckets_for(documents.rows)
     return per_partition("exact: hash", (HASHES,), hash_partition, documents, buckets, version=VERSION, before=before, ordinals=True)
 
 
 def group_stage(hashes: Manifest, documents: Manifest) -> Stage:
-    """Reduce over the buckets."""
+    """The stage that finds equal hashes in each bucket."""
     layout = Layout.of(documents)
     return per_bucket("exact: group", (GROUPS,), group_bucket, buckets_for(documents.rows), layout, version=VERSION, inputs=(hashes,))
 

@@ -1,10 +1,10 @@
 """Indexes of documents seen before, so that a new crawl is deduplicated against them without reading them again.
 
-`index/near`: of each document that stayed, its id, signature and shingle set (`entries`), and its bands, scattered
-(`bands`). A new run pairs its bands with these, and verifies against the sets. Documents of indexes have negative ordinals,
-so that they come first, and are never dropped.
+The folder `index/near` has the id, signature and shingle set of each document that stayed (`entries`), and the hashes of its bands,
+scattered (`bands`). A new run pairs its own bands with these and verifies the pairs by the shingle sets. The documents of an index
+have negative ordinals in the new run, so they come first, and they are never dropped.
 
-It is a folder that can be copied anywhere; it is never changed once written, and a run may use several.
+The folder can be copied anywhere. It is never changed once written, and a run may use several.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import pyarrow as pa
 from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import bucket_of, buckets_for, scatter
 from pipeline.dedup.signing import SIGNATURES, Signing, band_hashes, matrix, signature_column
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.workdir.documents import DOCUMENTS
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining
+from storage.location import scrub
 
 VERSION = 1
 INDEX = "index/near"
@@ -45,31 +47,36 @@ class Index:
 
     @property
     def rows(self) -> int:
-        """Documents of the run that saved it, of which those that stayed have entries."""
+        """How many documents the run that saved it had. Only those that stayed have entries."""
         rows: int = self.entries.configuration["documents"]
         return rows
 
 
 def open_parts(uri: str, folder: str, parts: tuple[str, ...]) -> tuple[Workdir, list[Manifest]]:
-    """The manifests of an index, in a run's workdir or in a copy of the index's folder."""
+    """The manifests of the parts of an index, in a run's workdir or in a copy of the index's folder. Raises `UserError` without them."""
     workdir = Workdir(uri)
     for prefix in (f"{folder}/", ""):
         found = [workdir.manifest(f"{prefix}{part}".rstrip("/") or ".") for part in parts]
         named = [replace(m, dataset=f"{prefix}{part}".rstrip("/") or ".") for m, part in zip(found, parts, strict=True) if m is not None]
         if len(named) == len(parts):
             return workdir, named
-    raise UserError(f"{uri}: no `{folder}` there; a run with `near.save_{'index' if folder == INDEX else 'seen'}: true` saves one")
+    key, saving = ("against", "save_index") if folder == INDEX else ("seen", "save_seen")
+    raise UserError(f"near.{key}: {scrub(uri)} has no `{folder}`; a run with `near.{saving}: true` saves one")
 
 
 def check_signing(uri: str, manifest: Manifest, signing: Signing) -> None:
+    """Raises `UserError` where an index was made with other parameters than `signing`; the message names both."""
     theirs = manifest.configuration.get("signing")
     if theirs != asdict(signing):
         other = str(Signing(**theirs)) if theirs and set(theirs) == set(asdict(signing)) else "parameters of another version"
-        raise UserError(f"{uri}: its index is of {other}; this recipe's `near` has {signing}. Use the same parameters, or another index")
+        raise UserError(
+            f"{scrub(uri)}: its index was made with {other}, but this recipe's `near` has {signing}; use the same parameters, or another "
+            "index"
+        )
 
 
 def open_index(uri: str, signing: Signing) -> Index:
-    """Open an index. Raises `UserError` where there is none, or where it is of other parameters (both are named)."""
+    """Open an index. Raises `UserError` where there is none, or where it was made with other parameters than `signing`."""
     workdir, (found, bands) = open_parts(uri, INDEX, ("entries", "bands"))
     check_signing(uri, found, signing)
     return Index(workdir, found, bands, bands.configuration["buckets"])
@@ -86,7 +93,11 @@ class Prior:
 
 
 def place(indexes: Sequence[Index], documents: Manifest) -> tuple[tuple[int, ...], tuple[Prior, ...]]:
-    """The ordinals of the first rows of all partitions, indexes' first, and the indexes' partitions."""
+    """Number the documents of indexes below zero, before those of this run: `(starts, prior)`.
+
+    `starts`: the ordinal of the first row of each partition, first those of the indexes, then those of `documents`. `prior`: the
+    partitions of the indexes.
+    """
     prior: list[Prior] = []
     start = -sum(index.rows for index in indexes)
     for index in indexes:
@@ -107,7 +118,7 @@ class _Settings:
 
 
 def save_partition(workdir: Workdir, piece: Piece[_Settings]) -> Generator[File, None, Summary]:
-    """The entries and bands of the documents of one partition that stayed."""
+    """One task: the entries and bands of those documents of a partition that stayed."""
     signing, buckets = piece.settings.signing, piece.settings.buckets
     left = remaining(workdir, piece.partition, piece.before)
     signed = workdir.read_table(SIGNATURES, piece.beside[SIGNATURES])

@@ -1,8 +1,8 @@
 """Lines or paragraphs that occur elsewhere in the corpus, as cuts (Wenzek et al. 2020, CCNet, arXiv 1911.00359, section 3.1).
 
-Two are equal whose words are, in lower case and with every digit a 0; punctuation and spacing do not count. CCNet also strips
-accents, which ours keeps, since they tell words apart; its hash has 64 bits, as ours has. Which occurrence stays is decided
-over the whole corpus, where CCNet decides within a shard and Dolma by a Bloom filter.
+Two lines are equal if their words are equal in lower case and with every digit read as 0; punctuation and spacing do not count.
+CCNet also strips accents; here they are kept, since they tell words apart. Hashes have 64 bits, as CCNet's have. Which occurrence
+stays is decided over the whole corpus, where CCNet decides within a shard and Dolma by a Bloom filter.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ from kernel.hashing import FNV_OFFSET, FNV_PRIME, fmix64
 from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import original
 from pipeline.workdir.dataset import Manifest, Workdir
-from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import verdict_dataset
 
 VERSION = 1
 HASHES = "dedup/line-hashes"
 SPANS = "dedup/line-spans"
-BYTES_A_LINE = 32  # fewer than lines have on average: for the number of buckets
+BYTES_A_LINE = 32  # of text, a low estimate; the number of buckets follows from it
 
 
 class LinesConfig(RepeatConfig):
     """Repeated lines or paragraphs."""
 
-    unit: Literal["line", "paragraph"] = Field("line", description="line, or paragraph: lines between blank ones (CCNet, Dolma).")
-    min_words: int = Field(5, ge=1, description="Shorter lines are never cut.")
-    occurrences: int = Field(2, ge=2, description="From how many occurrences in the corpus on a line is repeated.")
+    unit: Literal["line", "paragraph"] = Field("line", description="line, or paragraph: the lines between two blank ones (CCNet, Dolma).")
+    min_words: int = Field(5, ge=1, description="Fewest words of a line or paragraph that may be cut.")
+    occurrences: int = Field(2, ge=2, description="Fewest occurrences in the corpus that make a line a repeated one.")
 
 
 @kernel

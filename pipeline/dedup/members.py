@@ -16,11 +16,12 @@ from pipeline.dedup.index import Prior
 from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import MOST_BUCKETS, bucket_of, gather, hash_ordinals, scatter
 from pipeline.dedup.signing import SIGNATURES, Signing, matrix, signature_column
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, fingerprint
 from pipeline.workdir.documents import DOCUMENTS, STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary, Task
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage, Task
 from pipeline.workdir.verdicts import remaining
 
 VERSION = 2
@@ -39,20 +40,21 @@ class Ranking:
 
     @property
     def column(self) -> str | None:
-        """The column of statistics/ that decides, with its sign."""
+        """The column of `statistics/` that decides, with a `-` before it where the lowest value is preferred. None: the place decides."""
         return "bytes" if self.keep == "longest" else self.statistic
 
     def check(self, workdir: Workdir, statistics: Manifest) -> None:
-        """Raises `UserError` where there is no such statistic."""
+        """Raises `UserError` where `statistics` has no column of numbers with this name."""
         if self.column is None or not statistics.partitions:
             return
         schema = workdir.read_table(STATISTICS, statistics.partitions[0]).schema
         numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
         if self.column.removeprefix("-") not in numbers:
-            raise UserError(f"near.statistic: statistics/ has no numbers {self.column.removeprefix('-')}; there are: {', '.join(numbers)}")
+            name = self.column.removeprefix("-")
+            raise UserError(f"near.statistic: no statistic that is a number is named {name}; there are: {', '.join(numbers)}")
 
     def scores(self, statistics: pa.Table) -> tuple[npt.NDArray[np.int32], Floats]:
-        """For each row two numbers to sort by, the smaller first: the source's place, and the statistic."""
+        """Two numbers a row, the preferred smaller: its source's place in `prefer`, int32 (rows,), and its statistic, float64 (rows,)."""
         sources = statistics["source"].to_pylist()
         places = {name: place for place, name in enumerate(self.prefer)}
         source = np.array([places.get(name, len(places)) for name in sources], np.int32)
@@ -68,12 +70,12 @@ class _Shared:
     signing: Signing
     ranking: Ranking
     buckets: int
-    places: int  # partitions of the indexes and of the documents
+    places: int  # how many partitions the indexes and the documents have together
 
 
 @dataclass(frozen=True)
 class _Work:
-    place: int  # of the partition, among all
+    place: int  # the partition's number among those of the indexes and the documents
     of: Prior | Piece[None]
     shared: _Shared
 

@@ -7,7 +7,7 @@
 5. decide: within each component, which documents stay as representatives, by the true Jaccard similarity (`representatives`).
 6. verdicts (`verdict`).
 
-Text is read in 1, and in 4 for the members of a component.
+Text is read in step 1, and in step 4 for the members of a component alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pipeline.dedup.verdict import duplicate_verdict_stage
 from pipeline.workdir.dataset import Manifest
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.verdicts import verdict_dataset
+from storage.location import Place
 
 # (width, bands, rows) where the recipe names neither these nor a threshold.
 PRESETS: dict[Unit, tuple[int, int, int]] = {
@@ -45,15 +46,18 @@ class NearConfig(BaseModel):
         0.75,
         gt=0,
         le=1,
-        description="Jaccard similarity, to a document that stays, from which a document is dropped (FineWeb: 0.75). Given "
-        "without `bands` and `rows`, it chooses them too: datasketch's optimum for it.",
+        description="A document is dropped if its Jaccard similarity to one that stays is at least this (FineWeb: 0.75). Given "
+        "without `bands` and `rows`, it chooses them too, as datasketch's optimum for it.",
     )
     bands: int | None = Field(
         None, ge=1, le=1024, description="Bands of the signature; null: 14 (FineWeb), or 20 for characters (NeMo Curator)."
     )
     rows: int | None = Field(None, ge=1, le=1024, description="Rows of a band; null: 8 (FineWeb), or 13 for characters (NeMo Curator).")
     permutations: int = Field(
-        128, ge=2, le=4096, description="Permutations that datasketch's optimum for a threshold is chosen from (datasketch: 128)."
+        128,
+        ge=2,
+        le=4096,
+        description="Most values of a signature, `bands` times `rows`, where the threshold chooses these (datasketch: 128).",
     )
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the permutations (datasketch: 1).")
     verify: bool = Field(
@@ -67,27 +71,35 @@ class NearConfig(BaseModel):
     keep: Literal["first", "longest", "best"] = Field(
         "first", description="Which copy stays: the first in the corpus, the longest, or the one with the best `statistic`."
     )
-    statistic: str | None = Field(None, description="With `keep: best`: a column of statistics/, the highest stays; `-name`: the lowest.")
-    prefer: list[str] = Field(default_factory=list, description="Sources whose copies stay before those of others, in this order.")
+    statistic: str | None = Field(
+        None, description="With `keep: best`: the column of statistics/ whose highest value stays; `-name`: whose lowest."
+    )
+    prefer: list[str] = Field(
+        default_factory=list, description="Sources whose copies are preferred to those of other sources, the most preferred first."
+    )
     compare: int = Field(
-        256, ge=1, description="Documents that stay, of one band, which a candidate is compared with at most; more are counted and told."
+        256, ge=1, description="Most representatives in each band that a candidate is compared with; a warning counts those left out."
     )
-    alarm_share: float = Field(
-        0.5, gt=0, le=1, description="A source of which a larger share of documents is dropped is reported as a warning."
-    )
+    alarm_share: float = Field(0.5, gt=0, le=1, description="Greatest share of a source's documents that may be dropped without a warning.")
     pairs_in_memory: int = Field(
-        50_000_000, ge=0, description="Up to so many candidate pairs, components are found by one task; beyond, by rounds over partitions."
+        50_000_000,
+        ge=0,
+        description="Most candidate pairs whose components one task finds in memory; more are worked on in rounds over buckets.",
     )
-    against: list[str] = Field(
+    against: list[Place] = Field(
+        repr=False,
         default_factory=list,
-        description="Indexes of earlier runs (their workdirs, or copies of their `index/near`): what is in them stays, what "
-        "resembles it is dropped.",
+        description="Indexes of earlier runs (their workdirs, or copies of their `index/near`): a document that resembles one in "
+        "them is dropped.",
     )
-    save_index: bool = Field(False, description="Save an index of what stays, for later runs' `against`: `index/near` in the workdir.")
-    seen: list[str] = Field(
+    save_index: bool = Field(
+        False, description="Save an index of the documents that stay, for later runs' `against`: `index/near` in the workdir."
+    )
+    seen: list[Place] = Field(
+        repr=False,
         default_factory=list,
-        description="Bloom indexes of earlier runs (their workdirs, or copies of their `index/seen`): what shares a band with "
-        "anything in them is dropped, without verification.",
+        description="Bloom indexes of earlier runs (their workdirs, or copies of their `index/seen`): a document that shares a band "
+        "with any document in them is dropped, without verification.",
     )
     save_seen: bool = Field(False, description="Save a Bloom index of all documents, for later runs' `seen`: `index/seen` in the workdir.")
     seen_false_positives: float = Field(

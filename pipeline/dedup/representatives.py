@@ -5,7 +5,7 @@ with it; where the true Jaccard similarity of their shingle sets (or, unverified
 threshold, it is a duplicate of the most similar one, else it stays itself. So a chain in which each link resembles the next
 does not pull in what no longer resembles its beginning.
 
-Transitive instead: all that hangs together by similar enough pairs is one cluster, and the preferred member stays.
+With `cluster: transitive`, all documents that are linked by similar enough pairs are one cluster instead, and its preferred member stays.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from pipeline.dedup.members import MEMBERS
 from pipeline.dedup.shuffle import Layout, gather
 from pipeline.dedup.signing import Signing, band_hashes, matrix
 from pipeline.dedup.verdict import group_columns
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Bucket, per_bucket
+from pipeline.workdir.tasks import File, Stage
 
 VERSION = 2
 GROUPS = "dedup/near-groups"
@@ -202,7 +203,7 @@ class Rule:
     compare: int
 
     def floor(self, permutations: int) -> float:
-        """The estimate under which sets are not compared: four deviations under the threshold, of a binomial estimate."""
+        """The estimated similarity below which sets are not compared: four standard deviations of the estimate below the threshold."""
         if not self.verify:
             return self.threshold
         deviation = math.sqrt(self.threshold * (1 - self.threshold) / permutations)
@@ -211,7 +212,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decided:
-    """For each member: the one it is a duplicate of (itself where it stays), and how similar they are; and two counts."""
+    """What became of each member.
+
+    `representative`, int64 (members,): the member that it is a duplicate of; itself where it stays. `similarity` and `estimate`, float64
+    (members,): how similar the two are, as decided and by their signatures. `compared`: how many pairs of sets were compared.
+    `left_out`: how many members that stay share a band with `Rule.compare` others, so that later ones were not compared with them there.
+    """
 
     representative: Offsets
     similarity: Floats
@@ -230,11 +236,11 @@ def decide(
     sets: U32,
     rule: Rule,
 ) -> Decided:
-    """Who stays, of some whole components.
+    """Decide which members of some whole components stay.
 
-    Args: `order` int64 (members,): each component's members together, the preferred first; `fixed` (members,): stays whatever
-    it resembles, and comes first in its component; `hashes` uint64 (members, bands); `signatures` uint32 (members,
-    permutations); the set of member `i` is `sets[begin[i]:end[i]]`, sorted.
+    Args: `order` int64 (members,): the members, those of a component together and the preferred ones first; `fixed` bool (members,):
+    members that stay whatever they resemble, and come first in their component; `hashes` uint64 (members, bands); `signatures` uint32
+    (members, permutations); the shingle set of member `i` is `sets[begin[i]:end[i]]`, uint32, sorted.
     """
     _, numbers, counts = np.unique(hashes.reshape(-1), return_inverse=True, return_counts=True)
     shared = np.cumsum(counts > 1) - 1
@@ -258,7 +264,7 @@ class _Settings:
 
 
 def choose_representatives(workdir: Workdir, bucket: Bucket[_Settings]) -> Generator[File, None, Summary]:
-    """The components of one bucket."""
+    """One task: which members of the components of one bucket stay."""
     name, settings = f"{bucket.name}.arrow", bucket.settings
     table = gather(workdir, MEMBERS, bucket.number, bucket.buckets)
     if table is None or table.num_rows == 0:

@@ -1,8 +1,8 @@
 """Whether a document was seen before: a Bloom filter of the bands of earlier runs.
 
 `index/seen` is one filter for all bands (Khan et al. 2024, LSHBloom, arXiv 2411.04257, which has one for each; here a band's number is
-part of its hash): it says "seen or not", in about 30 bytes a document, and not what was seen. It is a folder that can be copied
-anywhere; it is never changed once written, and a run may use several.
+part of its hash). It takes about 30 bytes a document, and tells whether a document was seen, not which one it resembles. The folder can
+be copied anywhere. It is never changed once written, and a run may use several.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pipeline.dedup.bloom import add, bloom_size, has
 from pipeline.dedup.index import check_signing, open_parts
 from pipeline.dedup.shuffle import bucket_of, gather
 from pipeline.dedup.signing import BANDS, SIGNATURES, Signing
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_ipc, to_parquet
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import kept, tally, verdict_dataset, verdict_table
 
 VERSION = 1
@@ -59,7 +60,7 @@ class Seen:
 
 
 def open_seen(uri: str, signing: Signing) -> Seen:
-    """Open a Bloom index. Raises `UserError` where there is none, or where it is of other parameters (both are named)."""
+    """Open a Bloom index. Raises `UserError` where there is none, or where it was made with other parameters than `signing`."""
     workdir, (manifest,) = open_parts(uri, SEEN, ("",))
     check_signing(uri, manifest, signing)
     return Seen(workdir, manifest, uri)
@@ -72,7 +73,7 @@ class _Filter:
 
 
 def save_seen_bucket(workdir: Workdir, bucket: Bucket[_Filter]) -> Generator[File, None, Summary]:
-    """The filter of one bucket of band hashes."""
+    """One task: the filter of one bucket of band hashes."""
     bits = np.zeros(bucket.settings.bits // 64, np.uint64)
     table = gather(workdir, BANDS, bucket.number, bucket.buckets)
     if table is not None:

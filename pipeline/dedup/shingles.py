@@ -5,7 +5,7 @@ A text is first a sequence of *units*, each a 64-bit hash. A unit is a word, or 
 - words: those of `kernel.words`: runs of letters, marks and numbers, in lower case.
 - characters: the same words' characters, with one space between words.
 
-A shingle is `width` consecutive units, and a text of fewer is one shingle of all it has. Shingles are hashed by a polynomial
+A shingle is `width` consecutive units; a text with fewer is one shingle. Shingles are hashed by a polynomial
 in the units' hashes, modulo 2^64, so that the next one costs one step whatever the width. Signatures are bit-equal to
 `datasketch.MinHash(num_perm, seed, scheme="affine32")` fed with the same 32-bit shingle hashes.
 """
@@ -118,7 +118,7 @@ def signatures(texts: pa.Array | pa.ChunkedArray, width: int, permutations: int,
 
 
 def shingle_sets(texts: pa.Array | pa.ChunkedArray, width: int, unit: Unit = "words") -> tuple[Offsets, U32]:
-    """The set of 32-bit shingle hashes of each text: `(offsets int64 (documents + 1,), hashes uint32)`, sorted in each.
+    """The set of 32-bit shingle hashes of each text: `(offsets int64 (documents + 1,), hashes uint32)`, each text's sorted.
 
     Two sets' Jaccard similarity differs from that of the shingles themselves by less than (larger set) / 2^32.
     """

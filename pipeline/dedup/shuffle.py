@@ -24,13 +24,13 @@ from pipeline.workdir.errors import CorruptData
 
 Columns = Mapping[str, npt.NDArray[Any] | pa.Array | pa.ChunkedArray]
 
-# Rows that a gathered bucket holds, about, over the whole corpus: what bounds the memory of the task that reads it.
+# About how many rows of the whole corpus a gathered bucket holds, which bounds the memory of the task that reads it.
 ROWS_IN_A_BUCKET = 1 << 21
-MOST_BUCKETS = 1 << 12  # past that a bucket grows: a file with more batches than this is mostly headers
+MOST_BUCKETS = 1 << 12  # beyond it buckets grow instead, since a file with more batches would be mostly headers
 
 
 def buckets_for(rows: int) -> int:
-    """How many buckets keep each at a bounded size: a power of two, and a function of the corpus alone, so that output is too."""
+    """How many buckets so many rows need: a power of two. It depends on the corpus alone, so that the output does too."""
     buckets = 1
     while buckets * ROWS_IN_A_BUCKET < rows and buckets < MOST_BUCKETS:
         buckets *= 2
@@ -38,7 +38,7 @@ def buckets_for(rows: int) -> int:
 
 
 def bucket_of(hashes: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.int64]:
-    """The bucket of each hash, by its highest bits: with twice the buckets, each is split in two."""
+    """The bucket of each hash, by its highest bits: int64 (hashes,). With twice the buckets, each bucket is split in two."""
     bits = buckets.bit_length() - 1
     if bits == 0:
         return np.zeros(len(hashes), np.int64)
@@ -80,7 +80,7 @@ class Layout:
 
     @classmethod
     def of(cls, documents: Manifest) -> Layout:
-        """That of the partitions of a dataset."""
+        """The layout of a dataset's partitions."""
         return cls(tuple(documents.starts.values()))
 
     def scatter(self, columns: Mapping[str, npt.NDArray[Any]]) -> pa.Buffer:
@@ -128,9 +128,10 @@ def _batches(workdir: Workdir, manifest: Manifest, first: int, last: int, bucket
 def gather(workdir: Workdir, dataset: str | Manifest, bucket: int, buckets: int, *, of: int | None = None) -> pa.Table | None:
     """One of `buckets` buckets, from every scattered file of a finished dataset, in the order of its partitions.
 
-    Columns are chunked and memory-mapped where the workdir is local. None where the dataset has no files. `of`: the number
-    of buckets of the dataset, where that is another one: a larger one is read bucket by bucket, of a smaller one the whole
-    bucket is returned, of which the caller takes its part. Raises `CorruptData`.
+    Columns are chunked and memory-mapped where the workdir is local. None where the dataset has no files. `of`: how many buckets the
+    dataset was scattered over, where these are not `buckets`. If they are more, all that make up the bucket are joined; if they are
+    fewer, the one that contains the bucket is returned, and the caller picks its rows. Raises `CorruptData` where a file is missing or
+    damaged.
     """
     manifest = workdir.require(dataset) if isinstance(dataset, str) else dataset
     theirs = of or buckets

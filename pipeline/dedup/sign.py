@@ -12,9 +12,10 @@ from pipeline.dedup.seen import Seen
 from pipeline.dedup.shingles import signatures as minhash
 from pipeline.dedup.shuffle import bucket_of, scatter
 from pipeline.dedup.signing import BANDS, SIGNATURES, Signing, band_buckets, band_hashes, signature_column
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_ipc
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining
 
 VERSION = 3

@@ -1,4 +1,4 @@
-"""Signatures and their bands: what they are made by, how they are stored, and over how many buckets bands are scattered."""
+"""Signatures and their bands: what determines them, how they are stored, and over how many buckets bands are scattered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BANDS = "dedup/near-bands"
 
 @dataclass(frozen=True)
 class Signing:
-    """All that determines a document's signature and bands."""
+    """All that determines a document's signature and bands; see `NearConfig`."""
 
     shingles: Unit
     width: int

@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.utf8 import Bytes, Offsets, utf8_view
 from pipeline.dedup.shuffle import Layout, gather
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import Cuts, unite
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import cuts_of, kept, remaining, tally, verdict_dataset, verdict_table
 
 VERSION = 1
@@ -31,11 +32,11 @@ Ordinals = npt.NDArray[np.int64]
 
 
 class RepeatConfig(BaseModel):
-    """What is common to all repeated spans."""
+    """Settings that repeated lines and repeated substrings share."""
 
     model_config = ConfigDict(extra="forbid")
 
-    domains: list[str] | None = Field(None, description="Domains that are looked at; null: all. Lines of code repeat for good reasons.")
+    domains: list[str] | None = Field(None, description="Domains whose repeats are cut; null: all. Lines of code repeat for good reasons.")
     keep: int = Field(1, ge=0, description="How many occurrences stay, the first in corpus order; 0: none.")
     drop_share: float = Field(
         1.0, gt=0, le=1, description="A document is dropped, not cut, where this share of its bytes or more would be cut."
@@ -45,7 +46,11 @@ class RepeatConfig(BaseModel):
 def repeated(
     hashes: npt.NDArray[np.uint64], ordinal: Ordinals, begin: Ordinals, least: int, keep: int
 ) -> tuple[npt.NDArray[np.intp], Ordinals, Ordinals]:
-    """Which rows occur at least `least` times, all but the first `keep` of each: `(rows, occurrences, first ordinal)`."""
+    """The rows whose hash occurs at least `least` times, but for the first `keep` of each hash: `(rows, occurrences, first)`.
+
+    `hashes` uint64, `ordinal` and `begin` int64: an entry a row; the order of the corpus is by `ordinal`, then `begin`. For each of
+    `rows`, `occurrences` says how often its hash occurs, and `first` is the ordinal of the document that has it first.
+    """
     order = np.lexsort((begin, ordinal, hashes))
     if not len(order):
         return order, np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -61,7 +66,7 @@ def repeated(
 
 
 def span_file(layout: Layout, ordinal: Ordinals, begin: Ordinals, end: Ordinals, occurrences: Ordinals, first: Ordinals) -> pa.Buffer:
-    """A span file."""
+    """A span file of these spans; each array is int64 with an entry a span, as described above."""
     return layout.scatter({"ordinal": ordinal, "begin": begin, "end": end, "occurrences": occurrences, "first": first})
 
 
@@ -142,7 +147,7 @@ def cut_verdict_stage(name: str, config: RepeatConfig, spans: Manifest, statisti
 
 @dataclass(frozen=True)
 class Texts:
-    """What is looked at of a partition: the texts that are left, as a kernel sees them, their rows, and their earlier cuts."""
+    """The texts of a partition in which repeats are looked for, as a kernel takes them; their rows; and their earlier cuts."""
 
     offsets: Offsets
     data: Bytes
@@ -151,7 +156,7 @@ class Texts:
 
 
 def texts_of_domains(workdir: Workdir, piece: Piece[Any], domains: Sequence[str] | None) -> Texts:
-    """The texts of a partition that the verdicts before leave, of all domains or of those named; its statistics lie beside it."""
+    """The texts that earlier verdicts leave of a partition, of all domains or of those named. The stage has statistics/ beside it."""
     left = remaining(workdir, piece.partition, piece.before)
     texts, rows, cuts = left.texts, left.rows.astype(np.int64), left.cuts
     if domains is not None:
@@ -162,5 +167,5 @@ def texts_of_domains(workdir: Workdir, piece: Piece[Any], domains: Sequence[str]
 
 
 def text_bytes(documents: Manifest) -> int:
-    """Bytes of all text, about: from which the number of buckets follows."""
+    """About how many bytes of text there are; the number of buckets follows from it."""
     return sum(counts["bytes"] for counts in documents.summary.get("domains", {}).values()) or documents.size

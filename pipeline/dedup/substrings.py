@@ -4,10 +4,10 @@ Tokens here are words (see `kernel.words`): what is cut does not depend on a tok
 Where Lee et al. build a suffix array of the whole corpus, ours finds the same repeats by hashes, in two rounds over hash
 partitions, so that memory is bounded by the partition:
 
-1. Winnowing (Schleimer et al. 2003) chooses about one run of `words / 2` words in 14 so that two equal runs of `words` words
-   hold the same chosen one. Those that occur once are done with.
-2. Around each that occurs again, every run of `words` words is hashed whole, and those hashes that occur again are repeats.
-   64-bit hashes: of a billion candidates, one in 40 corpora has a false one.
+1. Winnowing (Schleimer et al. 2003) chooses about one in 14 of the runs of `words / 2` words, in such a way that two equal runs of
+   `words` words hold the same chosen run. Chosen runs that occur once need no further work.
+2. Around each chosen run that occurs again, every run of `words` words is hashed whole, and those whose hashes occur again are
+   repeats. Hashes have 64 bits: with a billion candidates, one corpus in 40 has a false repeat.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from kernel.utf8 import Bytes, Offsets, tables
 from kernel.words import most_units, shingles_of, word_spans, word_units
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import original
 from pipeline.workdir.dataset import Manifest, Workdir
-from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import verdict_dataset
 
 VERSION = 1
@@ -36,13 +38,13 @@ CHOSEN = "dedup/substring-chosen"
 AROUND = "dedup/substring-around"
 RUNS = "dedup/substring-runs"
 SPANS = "dedup/substring-spans"
-BYTES_A_CHOSEN = 64  # bytes of text for one chosen run, about: for the number of buckets
+BYTES_A_CHOSEN = 64  # about how much text gives one chosen run; the number of buckets follows from it
 
 
 class SubstringsConfig(RepeatConfig):
     """Repeated substrings."""
 
-    words: int = Field(50, ge=8, le=4096, description="Length in words from which a repeat is cut (Lee et al.: 50 tokens).")
+    words: int = Field(50, ge=8, le=4096, description="Fewest words of a repeat that is cut (Lee et al.: 50 tokens).")
 
 
 @kernel
@@ -166,7 +168,7 @@ def repeated_places(workdir: Workdir, bucket: Bucket[_Reducing]) -> Generator[Fi
 
 
 def runs_around(workdir: Workdir, piece: Piece[_Mapping]) -> Generator[File, None, Summary]:
-    """Map 2: every run of `words` words around those places, scattered by hash."""
+    """Map 2: every run of `words` words around the places of reduce 1, scattered by hash."""
     config, buckets = piece.settings.config, piece.settings.buckets
     found = gather(workdir, AROUND, piece.number, piece.pieces)
     ordinal = np.zeros(0, np.int64) if found is None else found["ordinal"].to_numpy()

@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from pipeline.dedup.index import Prior
 from pipeline.dedup.shuffle import gather
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import cuts_of, kept, tally, verdict_dataset, verdict_table
 
 VERSION = 3
@@ -37,7 +38,7 @@ def group_columns(
     dropped: npt.NDArray[np.bool_] | None = None,
     cluster: npt.NDArray[np.uint64] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """The columns of a group file. `duplicate_of` is negative where that document is an index's."""
+    """The columns of a group file, as described above. `duplicate_of` is negative where the copy that stays is in an index."""
     return {
         "ordinal": ordinal,
         "duplicate_of": duplicate_of,
@@ -53,7 +54,7 @@ def group_columns(
 @dataclass(frozen=True)
 class _Settings:
     rule: str
-    dataset: str  # that the stage writes
+    dataset: str  # the dataset that the stage writes
     groups: str  # the dataset of group files
     limit: float
     prior: tuple[Prior, ...]
@@ -70,7 +71,7 @@ def _details(duplicate_of: npt.NDArray[np.int64], prior: Sequence[Prior]) -> lis
         hits = np.flatnonzero((where == place) & (duplicate_of < 0))
         rows = np.searchsorted(table["row"].to_numpy(), duplicate_of[hits] - each.start)
         for hit, name in zip(hits, table["id"].take(rows).to_pylist(), strict=True):
-            details[hit] = f"seen before as {name}, in {each.workdir.uri}"
+            details[hit] = f"seen before as {name}, in {each.workdir.shown}"
     return details
 
 

@@ -1,12 +1,12 @@
 """C4's rules (Raffel et al. 2020, arXiv 1910.10683, section 2.2), with datatrove's reading of them (`C4QualityFilter`).
 
 Line rules become cuts; document rules look at the lines that stay, in C4's order: a line that is cut for its last mark or its
-length is not searched for lorem ipsum or curly brackets. Departures from datatrove: lines are what lies between line feeds; blank
-lines after a line that stays stay, so that paragraphs do too; sentences are counted by their marks instead of by spaCy's
+length is not searched for lorem ipsum or curly brackets. Departures from datatrove: lines are what lies between line feeds; a
+blank line stays if the line before it stays, so that paragraphs do too; sentences are counted by their marks instead of by spaCy's
 sentencizer.
 
 The paper's rule on a list of bad words is not applied, nor is it by datatrove's filter of this name: no statistic counts the words
-of a list. It drops text on health and law, and by and about minorities, along with what it is for (Dodge et al. 2021, arXiv
+of a list. Such a list drops text on health and law, and by and about minorities, along with what it is for (Dodge et al. 2021, arXiv
 2104.08758); a classifier's score (`limits`) tells them apart, and lists of addresses (`url`) drop the sites. The words that lines
 are searched for (javascript, cookies, lorem ipsum) are English.
 """
@@ -26,7 +26,7 @@ from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
 from pipeline.measure.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
 from pipeline.workdir.cuts import Cuts, unite
 
-_STAYS, _LONG_WORD, _NO_MARK, _FEW_WORDS, _SCRIPT, _ABOUT_POLICIES = range(6)  # why a line is cut; in words:
+_STAYS, _LONG_WORD, _NO_MARK, _FEW_WORDS, _SCRIPT, _ABOUT_POLICIES = range(6)  # why a line is cut; `_REASONS` says it in words
 _REASONS = ("", "with too long a word", "without terminal punctuation", "of too few words", "with javascript", "about policies")
 
 
@@ -58,10 +58,10 @@ class _Settings(NamedTuple):
 def _judge(
     offsets: npt.NDArray[np.int64], lines: _Lines, rules: _Settings, reason: npt.NDArray[np.uint8], found: npt.NDArray[np.int64]
 ) -> None:  # pragma: no cover - compiled
-    """`reason` (lines): why each is cut, 0 where it stays; `found` (documents, 3): sentences, lorem ipsum, curly brackets."""
+    """`reason` (lines,): why each line is cut, 0 where it stays; `found` (documents, 3): sentences, lorem ipsum, curly brackets."""
     words, longest, sentences, flags = lines.words, lines.longest, lines.sentences, lines.flags
     for document in range(len(offsets) - 1):
-        stays = True  # whether the last line that is not blank does
+        stays = True  # whether the last line that is not blank stays
         for line in range(offsets[document], offsets[document + 1]):
             mark = flags[line]
             if words[line] == 0:

@@ -26,7 +26,7 @@ Numbers = npt.NDArray[np.float64]
 class Judgement:
     """What one rule says of some documents: which fail, what was measured, what is allowed, and words where numbers say too little.
 
-    `value` and `limit` are NaN where there is no number.
+    `failed` is bool, `value` and `limit` float64 (documents,); these are NaN where there is no number.
     """
 
     rule: str
@@ -38,7 +38,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a family of rules says: its judgements in order, and what it cuts out of the documents that stay, in words."""
+    """What a family of rules says: its judgements in order, its cuts, and for each document in words what is cut, empty for nothing."""
 
     judgements: Sequence[Judgement]
     cuts: Cuts | None = None
@@ -47,9 +47,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Check:
-    """Keep a document whose statistic lies in [minimum, maximum]; for text, whose value is one of `allowed`, or `absent`.
+    """Keep a document whose statistic lies in [minimum, maximum]; a statistic of text must be one of `allowed`, or null with `absent`.
 
-    A document for which the statistic was not measured (null) passes. `only` and `but`: the programming languages that the check
+    A document for which a number was not measured (null) passes. `only` and `but`: the programming languages that the check
     is for, or is not for.
     """
 
@@ -67,7 +67,7 @@ class Check:
         rows = statistics.num_rows
         if self.statistic not in statistics.column_names:
             known = ", ".join(name for name in statistics.column_names if not name.startswith("line_"))
-            raise UserError(f"rule {self.rule}: no statistic {self.statistic}; there are: {known}")
+            raise UserError(f"rule {self.rule}: no statistic is named {self.statistic}; there are: {known}")
         column = statistics[self.statistic]
         value, limit = np.full(rows, np.nan), np.full(rows, np.nan)
         detail: list[str | None] | None = None
@@ -106,7 +106,7 @@ class Family(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     def checks(self) -> list[Check]:
-        """The rules that look at one statistic, in the order in which they are tried. A family that is more overrides `apply`."""
+        """The rules that look at one statistic, in the order in which they are tried. A family with other rules overrides `apply`."""
         return []
 
     def apply(self, statistics: pa.Table) -> Judged:
@@ -114,7 +114,7 @@ class Family(BaseModel):
         return Judged([check.judge(statistics) for check in self.checks()])
 
     def fingerprint(self) -> str:
-        """Changes where the family's decisions may: with its limits, and with the contents of files that they name."""
+        """Changes whenever the family's decisions may: with its limits, and with the contents of files that they name."""
         return fingerprint(type(self).__name__, self.model_dump(mode="json"))
 
     def resolved(self, base: Path) -> Self:
@@ -123,7 +123,7 @@ class Family(BaseModel):
 
     @property
     def needs_lines(self) -> bool:
-        """Whether the columns of `text.lines` are looked at."""
+        """Whether the columns of `pipeline.measure.lines` are looked at."""
         return False
 
 

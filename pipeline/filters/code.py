@@ -1,8 +1,8 @@
 """Rules for source code: StarCoder's (Li et al. 2023, arXiv 2305.06161, section 3), The Stack v2's (Lozhkov et al. 2024, arXiv
 2402.19173, section 2), and an allow-list of licences.
 
-StarCoder's limits were looked at by hand for each language; The Stack v2 has one set with exceptions, which is what is here. The
-fewest characters are a limit of our own. Files are recognised as generated and vendored when they are read (`meta`), as
+StarCoder's authors chose limits by hand for each language; The Stack v2 has one set of limits with exceptions, as is here. The limit
+`min_characters` is our own. Files are recognised as generated and vendored when they are read (`meta`), as
 github-linguist does.
 """
 
@@ -27,10 +27,10 @@ class CodeRules(Family):
     licenses: Licenses | None = Field(
         None,
         description="SPDX names of the licences to keep, or `permissive` (Blue Oak's list, as The Stack v2 starts from); a file of unknown "
-        "licence is then dropped. None: any.",
+        "licence is then dropped. Null: any.",
     )
     languages: list[str] | None = Field(
-        None, min_length=1, description="Programming languages to keep, as linguist names them (Python, C, C++ ...). None: any."
+        None, min_length=1, description="Programming languages to keep, as linguist names them (Python, C, C++ ...). Null: any."
     )
     generated: bool = Field(False, description="Keep files that say they were generated, or look it (The Stack v2: no).")
     vendored: bool = Field(False, description="Keep copies of other projects' files (The Stack v2: no).")
@@ -46,11 +46,11 @@ class CodeRules(Family):
     min_letters: float = Field(0.25, ge=0, le=1, description="Least share of letters (The Stack v2: 0.25).")
     max_encoded: float = Field(0.5, ge=0, le=1, description="Greatest share of encoded data, such as base64 (The Stack v2: 0.5).")
     max_longest_encoded: int = Field(1024, ge=1, description="Most characters of encoded data in one run (The Stack v2: 1024).")
-    xml: bool = Field(False, description="Keep files that begin as XML, XSLT apart (StarCoder: no).")
+    xml: bool = Field(False, description="Keep files that begin as XML (StarCoder: no); XSLT is always kept.")
     min_markup_text: float = Field(0.2, ge=0, le=1, description="Least share of visible text in HTML (StarCoder: 0.2).")
     min_markup_text_characters: int = Field(100, ge=0, description="Least visible text in HTML, in characters (StarCoder: 100).")
-    min_comments: float | None = Field(None, ge=0, le=1, description="Least share of comments (SantaCoder: 0.01). None: any.")
-    max_comments: float | None = Field(None, ge=0, le=1, description="Greatest share of comments (SantaCoder: 0.8). None: any.")
+    min_comments: float | None = Field(None, ge=0, le=1, description="Least share of comments (SantaCoder: 0.01). Null: any.")
+    max_comments: float | None = Field(None, ge=0, le=1, description="Greatest share of comments (SantaCoder: 0.8). Null: any.")
 
     def checks(self) -> list[Check]:
         checks = []

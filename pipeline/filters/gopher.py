@@ -2,8 +2,8 @@
 
 As in datatrove's `GopherQualityFilter`, punctuation marks are tokens: shares of tokens are taken over words and marks
 together, the word count and the mean length over words alone. Departures: words are found by Unicode classes instead of a
-tokenizer for each language; shares of lines are of those that are not blank; stop words count in any case (`The`), datatrove's in
-small letters alone.
+tokenizer for each language; shares of lines are of those that are not blank; stop words count in any case (`The`), where
+datatrove counts them in small letters alone.
 
 The stop words are English (the, be, to, of, and, that, have, with): for text in other languages set `min_stop_words: 0`.
 """
@@ -27,7 +27,7 @@ class GopherQuality(Family):
     max_ellipsis_lines: float = Field(0.3, ge=0, le=1, description="Greatest share of lines ending in an ellipsis (Gopher: 0.3).")
     min_alphabetic_words: float = Field(0.8, ge=0, le=1, description="Least share of tokens with a letter (Gopher: 0.8).")
     min_stop_words: int = Field(
-        2, ge=0, le=8, description="Fewest of the eight stop words that occur (Gopher: 2). They are English: 0 for other languages."
+        2, ge=0, le=8, description="Fewest of the eight stop words that occur (Gopher: 2). They are English: set 0 for other languages."
     )
 
     def checks(self) -> list[Check]:

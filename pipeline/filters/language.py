@@ -2,7 +2,7 @@
 
 The language and its probability are those of fastText's model for 176 languages (Joulin et al. 2016, arXiv 1607.01759 and
 1612.03651), `lid.176.ftz`: the compressed form of the model that CCNet, RefinedWeb and FineWeb use. Departure: the first 20,000
-characters are classified (`pipeline.measure.language.MAX_CHARACTERS`), the peers' whole documents.
+characters are classified (`pipeline.measure.language.MAX_CHARACTERS`), where the peers classify whole documents.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipeline.filters.check import Check, Family
 
 
 class LanguageRules(Family):
-    """The fastText language of a document (as FineWeb, CCNet and RefinedWeb have it)."""
+    """Rules on the natural language that fastText finds in a document (as FineWeb, CCNet and RefinedWeb have them)."""
 
     allow: list[str] = Field(["en"], min_length=1, description="Languages to keep, as fastText names them (en, de, zh ...).")
     min_score: float = Field(0.65, ge=0, le=1, description="Least probability of that language (FineWeb: 0.65).")

@@ -15,7 +15,7 @@ Licenses = list[str] | Literal["permissive"]
 
 
 def judge_licenses(rule: str, statistics: pa.Table, licenses: Licenses, *, unknown: bool = False) -> Judgement:
-    """Documents that fail may not be used under any of the licences; `unknown`: one whose licence is not known passes.
+    """A document fails if it may not be used under any of the licences; with `unknown`, one whose licence is not known passes.
 
     A licence is an SPDX expression: of `MIT OR GPL-2.0-only` one is enough, of `MIT AND BSD-3-Clause` both are needed.
     """

@@ -1,4 +1,4 @@
-"""The columns of `text.lines` as kernels take them, and lines as cuts."""
+"""The columns of `pipeline.measure.lines` as kernels take them, and lines as cuts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _lists(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:
 
 @dataclass(frozen=True)
 class LineColumns:
-    """The lines of some documents: those of document `i` are `offsets[i]:offsets[i + 1]` of each array. See `text.lines`."""
+    """The lines of some documents: those of document `i` are `offsets[i]:offsets[i + 1]` of each array."""
 
-    measured: npt.NDArray[np.bool_]  # documents whose lines were
+    measured: npt.NDArray[np.bool_]  # documents whose lines were measured
     offsets: Integers
     bytes: npt.NDArray[np.int32]
     words: npt.NDArray[np.uint16]
@@ -89,7 +89,7 @@ def _spans(
 
 
 def line_cuts(lines: LineColumns, cut: npt.NDArray[np.bool_]) -> Cuts:
-    """The given lines, with their line ends, as cuts."""
+    """The lines where `cut`, bool (lines,), is true, with their line ends, as cuts."""
     offsets = np.zeros(len(lines.offsets), np.int64)
     begin, end = np.empty(len(cut), np.int64), np.empty(len(cut), np.int64)
     _spans(lines.offsets, lines.bytes, cut, offsets, begin, end)

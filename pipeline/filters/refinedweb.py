@@ -19,7 +19,7 @@ _REASONS = ("", "in upper case", "of numbers", "that count something", "of too f
 
 
 class RefinedWebLines(Family):
-    """Cut lines that are no running text; drop what would lose too much. The defaults are DCLM's."""
+    """Cut lines that are no running text; drop documents that would lose too much. The defaults are DCLM's."""
 
     max_upper: float = Field(0.5, ge=0, le=1, description="Greatest share of upper-case characters in a line (DCLM: 0.5).")
     numeric: bool = Field(True, description="Cut lines that have nothing but numbers (RefinedWeb: yes).")

@@ -1,7 +1,7 @@
 """Rules for papers, after peS2o (Soldaini and Lo 2023) and its limits for full texts; for abstracts set `min_words: 50`.
 
-Of peS2o's rules, the one on language is that of `language`. That a paper has a title and an abstract is not asked for: sources other
-than S2ORC may keep neither apart from the text. The most frequent word must be made of letters and not be too frequent. Citation
+peS2o's rule on language is that of `language`. Its rule that a paper has a title and an abstract is left out, since sources other than
+S2ORC may keep neither apart from the text. The most frequent word must be made of letters and not be too frequent. Citation
 density, mathematics and damage by character recognition are limits of our own, off by default where nobody has published any. The
 section of references is cut.
 """
@@ -24,18 +24,18 @@ class ScienceRules(Family):
     min_paragraphs: int = Field(5, ge=0, description="Fewest paragraphs (peS2o: 5; for abstracts 1).")
     min_year: int = Field(1970, description="Earliest year of publication (peS2o: after 1969); papers of unknown year stay.")
     max_top_word: float = Field(0.075, ge=0, le=1, description="Greatest share of the most frequent word (peS2o: 0.075; for abstracts 1).")
-    alphabetic_top_word: bool = Field(True, description="The most frequent word is made of letters (peS2o: yes).")
+    alphabetic_top_word: bool = Field(True, description="Drop papers whose most frequent word is not made of letters (peS2o: yes).")
     max_spaced_letters: int | None = Field(
-        None, ge=0, description="Most runs of s p a c e d letters, as bad recognition leaves (peS2o: 4 in abstracts). None: any."
+        None, ge=0, description="Most runs of s p a c e d letters, as bad recognition leaves (peS2o: 4 in abstracts). Null: any."
     )
     max_single_letters: float | None = Field(
-        None, ge=0, le=1, description="Greatest share of words of one letter, a and I left out. None: any."
+        None, ge=0, le=1, description="Greatest share of words of one letter, a and I left out. Null: any."
     )
     max_replacement_characters: float = Field(0.001, ge=0, le=1, description="Greatest share of U+FFFD, which stands for lost characters.")
-    max_broken_lines: float | None = Field(None, ge=0, le=1, description="Greatest share of lines that end in a hyphen. None: any.")
-    min_citations: float | None = Field(None, ge=0, description="Least citations per word. None: any.")
-    max_citations: float | None = Field(None, ge=0, description="Most citations per word, as in lists of references. None: any.")
-    max_mathematics: float | None = Field(None, ge=0, le=1, description="Greatest share of characters in formulas. None: any.")
+    max_broken_lines: float | None = Field(None, ge=0, le=1, description="Greatest share of lines that end in a hyphen. Null: any.")
+    min_citations: float | None = Field(None, ge=0, description="Least citations per word. Null: any.")
+    max_citations: float | None = Field(None, ge=0, description="Most citations per word, as in lists of references. Null: any.")
+    max_mathematics: float | None = Field(None, ge=0, le=1, description="Greatest share of characters in formulas. Null: any.")
     cut_references: bool = Field(True, description="Cut the section of references, up to an appendix or the end.")
 
     def checks(self) -> list[Check]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from kernel.extensions import Registry, package_of
 from kernel.sections import Wanted
@@ -27,10 +27,11 @@ from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
 from pipeline.filters.science import ScienceRules
 from pipeline.filters.url import UrlRules
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS, VERDICT_SCHEMA
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import tally, verdict_dataset
 
 VERSION = 2
@@ -57,6 +58,14 @@ class Rules(BaseModel):
         default_factory=dict, description="Bounds of any statistic by its name, such as a classifier's score (`classifier_NAME`)."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_had(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if value is not None:
+                ADDED.check(name)
+        return values
+
     def families(self) -> tuple[Family, ...]:
         """The families that are named, in order."""
         named = [getattr(self, name) for name in type(self).model_fields if name != "limits"]
@@ -68,8 +77,14 @@ class Rules(BaseModel):
         return any(family.needs_lines for family in self.families())
 
 
+def _reserved(name: str) -> str | None:
+    """Why a family of rules cannot have a name, if it cannot: it would hide what every section of a recipe has."""
+    hides = name.startswith(("_", "model_validate", "model_dump")) or hasattr(Rules, name)
+    return "a rule cannot have this name, which means something else in Python" if hides else None
+
+
 # Families that installed packages add; they are tried last.
-ADDED: Registry[type[Family]] = Registry("rules", Family, {}, taken=Rules.model_fields)
+ADDED: Registry[type[Family]] = Registry("rules", Family, {}, taken=tuple(Rules.model_fields), reserved=_reserved)
 
 if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has its family
     Rules = create_model(

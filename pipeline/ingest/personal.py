@@ -43,7 +43,7 @@ TOKENS: dict[Kind, str] = {
 
 
 class PersonalDataConfig(BaseModel):
-    """What is masked as text is written, by Dolma's placeholders."""
+    """Which personal data is masked as text is written, with Dolma's placeholders."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class PersonalDataConfig(BaseModel):
         description="What to mask in these domains instead. Code: e-mail alone (authors' addresses), since dotted numbers there are "
         "versions, masks and test data, and runs of digits constants that the code needs.",
     )
-    public_only: bool = Field(True, description="Of IP addresses, mask those only that are routed on the Internet (datatrove: true).")
+    public_only: bool = Field(True, description="Mask only those IP addresses that are routed on the Internet (datatrove: true).")
 
     def kinds(self, domain: str) -> tuple[Kind, ...]:
         """What to mask in a domain."""
@@ -274,7 +274,7 @@ def find(raw: bytes, kinds: tuple[Kind, ...], *, public_only: bool = True) -> li
 
 
 def mask(text: str, kinds: tuple[Kind, ...], public_only: bool = True) -> tuple[str, dict[str, int]]:
-    """The text with placeholders, and how many of each kind there were. The text has no lone surrogates."""
+    """The text with placeholders, and how many of each kind there were. The text must have no lone surrogates."""
     raw = text.encode()
     spans = find(raw, kinds, public_only=public_only)
     if not spans:

@@ -53,10 +53,10 @@ class RepairConfig(BaseModel):
         "between words of scripts written without others (Thai, Khmer, Burmese ...).",
     )
     trailing_spaces: bool = Field(True, description="Remove spaces and tabs at the ends of lines.")
-    compose: bool = Field(True, description="Unicode's composed form (NFC).")
+    compose: bool = Field(True, description="Write text in Unicode's composed form (NFC).")
     verbatim: list[str] = Field(
         ["code"],
-        description="Domains whose text is meant to the character: there only line ends, control characters and lone surrogates "
+        description="Domains in which every character matters: there only line ends, control characters and lone surrogates "
         "are repaired, whatever else is set.",
     )
 

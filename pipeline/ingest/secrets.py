@@ -1,18 +1,18 @@
 """Secrets in source code, found by detect-secrets' own plugins and masked.
 
-What the plugins are given is every line, as detect-secrets does; lines of more than PIECE bytes in pieces. Python runs two dozen
+The plugins are given every line, as in detect-secrets; lines of more than PIECE bytes are given in pieces. Python runs two dozen
 regular expressions on each line at about 1 MB/s, so a compiled pass over the bytes finds first which plugins could find anything
 in which line: each plugin has a trigger that every text it matches holds (a literal, or a run of characters of some least length).
 Lines without a trigger are not given to it, and nothing is lost: the tests compare with every plugin on every line.
 
 Plugins, limits and filters are BigCode's (StarCoder, Li et al. 2023, arXiv 2305.06161, section 4.3, and its `pii/utils/keys_detection.py`):
-no keyword plugin; entropies of 4.5 (base64) and 3.0 (hex) bits; identifiers, UUIDs, templates, sequences and what is no gibberish
-are no secrets; hashes are none. `<KEY>` and `<PASSWORD>` are StarCoder's placeholders (section 4.3). Departures:
-- Tokens that detect-secrets has learnt since (GitLab, OpenAI, PyPI, Square, Telegram) are looked for, passwords in URLs and whole
-  blocks of private keys, too.
+no keyword plugin; entropies of 4.5 (base64) and 3.0 (hex) bits; identifiers, UUIDs, templates, sequences, hashes and what is no
+gibberish are no secrets. `<KEY>` and `<PASSWORD>` are StarCoder's placeholders (section 4.3). Departures:
+- Tokens that detect-secrets has learnt since (GitLab, OpenAI, PyPI, Square, Telegram), passwords in URLs and whole blocks of private
+  keys are looked for too.
 - Filters for gibberish and hashes apply to the entropy plugins alone: a GitHub token is one whatever its letters.
-- Gibberish is judged by detect-secrets' own model and limit, of a package, and not of one trained on a downloaded text; hex strings
-  are not judged by it, as its authors have it (they hold no words).
+- Gibberish is judged by the model and limit that come with detect-secrets, not by a model trained on a downloaded text. Hexadecimal
+  strings are not judged so, as in detect-secrets, since they hold no words.
 - A file counts as one of hashes where more than `hash_share` of its lines, and at least three, name a hash or checksum; BigCode counts
   each `sha`, as in `shape`.
 - Tokens are masked whole. detect-secrets 1.5 reports the prefix of GitHub's and GitLab's alone (its patterns' first group), leaves out a
@@ -90,8 +90,8 @@ class SecretsConfig(BaseModel):
     gibberish_limit: float = Field(
         3.7,
         ge=0,
-        description="Mean surprise of letter pairs above which a string is no words "
-        "(detect-secrets' model and limit: 3.7). 0: all are secrets.",
+        description="Mean surprise of letter pairs above which a string is gibberish, not words "
+        "(detect-secrets' model and limit: 3.7). 0: all strings count as gibberish.",
     )
     hash_share: float = Field(
         0.02,
@@ -99,8 +99,8 @@ class SecretsConfig(BaseModel):
         le=1,
         description="Share of lines that name hashes above which a file's high-entropy strings are hashes (BigCode: 0.02).",
     )
-    passwords: bool = Field(True, description="Passwords in URLs (`://user:password@`) too; BigCode left them to its model.")
-    private_keys: bool = Field(True, description="Blocks of private keys too.")
+    passwords: bool = Field(True, description="Mask passwords in URLs (`://user:password@`) too; BigCode left them to its model.")
+    private_keys: bool = Field(True, description="Mask blocks of private keys too.")
 
 
 # --- triggers: which plugin could find something in which piece of which line ----------------------------------------------

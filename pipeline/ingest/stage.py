@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,13 +21,14 @@ from pipeline.ingest.personal import PersonalDataConfig, change_strings, mask, s
 from pipeline.ingest.repair import LAYOUT, RepairConfig, repair, well_formed
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
 from pipeline.readers import FORMATS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
-from pipeline.workdir.dataset import Workdir, fingerprint, to_parquet
+from pipeline.workdir.commit import Summary
+from pipeline.workdir.dataset import Manifest, Workdir, fingerprint, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
-from pipeline.workdir.engine import File, Stage, Summary, Task, chunks_by_size
+from pipeline.workdir.tasks import File, Stage, Task, chunks_by_size
 
-VERSION = 4  # of what this stage does; raised when its output changes for the same input
-_ROW_BYTES = 1 << 10  # of a row in quarantine, beside what it holds
-_KINDS = 100  # of what is passed over that one task counts by name
+VERSION = 5  # of what this stage does; raised when its output changes for the same input
+_ROW_BYTES = 1 << 10  # that a row of quarantine counts for, beside its raw bytes
+_KINDS = 100  # kinds of passed-over records that one task counts by name
 
 
 def _switch(value: Any) -> Any:
@@ -40,12 +41,12 @@ class IngestConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    chunk_bytes: int = Field(64 << 20, ge=1, description="Bytes of input files that one task reads, at least one file.")
+    chunk_bytes: int = Field(64 << 20, ge=1, le=1 << 40, description="Bytes of input files that one task reads, at least one file.")
     partition_bytes: int = Field(
         64 << 20,
         ge=1 << 10,
         le=1 << 30,
-        description="Bytes of text in one partition of documents, at most (one document more).",
+        description="Bytes of text at which a partition of documents is full; its last document may go beyond.",
     )
     repair: Annotated[RepairConfig | None, BeforeValidator(_switch, json_schema_input_type=RepairConfig | bool | None)] = Field(
         default_factory=RepairConfig, description="Repair text as it is written; true: as by default, false or null: leave it as it is."
@@ -78,7 +79,9 @@ def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
+    """The files of a source that one task reads."""
+
     name: str
     source: SourceConfig
     files: tuple[InputFile, ...]
@@ -86,7 +89,13 @@ class _Chunk:
 
     @cached_property
     def masks(self) -> tuple[Mask, ...]:
+        """What is taken out of its texts."""
         return _masks(self.config, self.source.domain)
+
+    def items(self) -> Iterator[Record | Unreadable | PassedOver]:
+        """What its files hold."""
+        for file in self.files:
+            yield from read_file(file, self.source)
 
 
 class _Counts:
@@ -123,7 +132,7 @@ def _clean_meta(meta: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
     return changed
 
 
-def _row(chunk: _Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
+def _row(chunk: Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     """A record as a row of `documents/`: its text repaired, then masked (what is repaired may hide an address).
 
     The title and whatever else the record had are masked too. `meta` gets `repaired` (kinds, but for changes of layout) and
@@ -162,7 +171,7 @@ def _row(chunk: _Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     return {**row, "text": text, "title": None if title is None else _masked(title, masks, {})}
 
 
-def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summary]:
+def ingest_chunk(workdir: Workdir, chunk: Chunk) -> Generator[File, None, Summary]:
     """One task: read the chunk's files; yield partitions of documents, and one of quarantine if anything was unreadable."""
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
@@ -172,7 +181,7 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     bad_size = quarantined = bad_partition = 0
 
     def flush() -> File:
-        # of one source alone, as `source_of` has it
+        # all rows are of one source, on which `source_of` relies
         table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)  # which takes the texts as UTF-8, too
         return File(DOCUMENTS, f"{chunk.name}-{partition:03d}.parquet", to_parquet(table), len(rows))
 
@@ -180,30 +189,29 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
         table = pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA)
         return File(QUARANTINE, f"{chunk.name}-{bad_partition:03d}.parquet", to_parquet(table), len(bad))
 
-    for file in chunk.files:
-        for item in read_file(file, chunk.source):
-            if isinstance(item, PassedOver):
-                passed[item.kind] += 1
-                continue
-            if isinstance(item, Unreadable):
-                place, error = well_formed(item.location), well_formed(item.error)
-                bad.append({"source": chunk.source.name, "location": place, "error": error, "raw": item.raw})
-                bad_size += len(item.raw) + _ROW_BYTES
-                if bad_size >= chunk.config.partition_bytes:
-                    yield flush_bad()
-                    quarantined, bad_partition = quarantined + len(bad), bad_partition + 1
-                    bad, bad_size = [], 0
-                continue
-            row = _row(chunk, item, changes)
-            del item  # a text of 32 MB may take 128 as Python holds it, so no more copies of it than need be
-            row["text"] = row["text"].encode()
-            rows.append(row)
-            size += len(row["text"])
-            del row
-            if size >= chunk.config.partition_bytes:
-                yield flush()
-                documents, total, partition = documents + len(rows), total + size, partition + 1
-                rows, size = [], 0
+    for item in chunk.items():
+        if isinstance(item, PassedOver):
+            passed[item.kind] += 1
+            continue
+        if isinstance(item, Unreadable):
+            place, error = well_formed(item.location), well_formed(item.error)
+            bad.append({"source": chunk.source.name, "location": place, "error": error, "raw": item.raw})
+            bad_size += len(item.raw) + _ROW_BYTES
+            if bad_size >= chunk.config.partition_bytes:
+                yield flush_bad()
+                quarantined, bad_partition = quarantined + len(bad), bad_partition + 1
+                bad, bad_size = [], 0
+            continue
+        row = _row(chunk, item, changes)
+        del item  # a text of 32 MB may take 128 as Python holds it, so no more copies of it than need be
+        row["text"] = row["text"].encode()
+        rows.append(row)
+        size += len(row["text"])
+        del row
+        if size >= chunk.config.partition_bytes:
+            yield flush()
+            documents, total, partition = documents + len(rows), total + size, partition + 1
+            rows, size = [], 0
     if rows:
         yield flush()
         documents, total = documents + len(rows), total + size
@@ -221,6 +229,17 @@ def ingest_chunk(workdir: Workdir, chunk: _Chunk) -> Generator[File, None, Summa
     }
 
 
+def _emptied(old: Manifest, new: Manifest) -> str | None:
+    """Why new documents must not replace the old: a source that had some has none any more, as where a field's name is misspelt."""
+    before, after = old.summary.get("sources", {}), new.summary.get("sources", {})
+    for name, counts in after.items():
+        had = before.get(name, {}).get("documents", 0)
+        if had and not counts["documents"]:
+            found = f"{counts['quarantined']:,} records that cannot be read" if counts["quarantined"] else "none"
+            return f"source {name} had {had:,} documents, and as the recipe is now it has {found}"
+    return None
+
+
 def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Path) -> Stage:
     """The stage for all sources; relative paths are relative to `base`. Raises `UserError` where a source has no files."""
     tasks = []
@@ -234,7 +253,7 @@ def ingest_stage(config: IngestConfig, sources: Sequence[SourceConfig], base: Pa
             settings = source.model_dump(mode="json", exclude={"path"})  # where the files lie does not matter, what they hold does
             version = FORMATS[source.format].version
             key = fingerprint(VERSION, settings, written, inputs, *([version] if version else []))
-            payload = _Chunk(name, source, chosen, config)
+            payload = Chunk(name, source, chosen, config)
             tasks.append(Task(name, key, payload, size=max(1, sum(file.bytes for file in chosen))))
     configuration = {"ingest": config.model_dump(mode="json"), "sources": [s.model_dump(mode="json") for s in sources]}
-    return Stage("ingest", (DOCUMENTS, QUARANTINE), ingest_chunk, tuple(tasks), configuration, memory=1 << 30)
+    return Stage("ingest", (DOCUMENTS, QUARANTINE), ingest_chunk, tuple(tasks), configuration, memory=1 << 30, refusal=_emptied)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kernel.extensions import Registry, installed
-from kernel.sections import hint
+from kernel.sections import NOT_INSTALLED, hint
 from pipeline.workdir.errors import UserError
 
 
@@ -29,7 +29,7 @@ class Statistic:
     version: int = 0
 
     def fingerprint(self) -> list[Any]:
-        """Changes where the numbers may."""
+        """Changes whenever the numbers may."""
         return [self.version, sorted(self.columns)]
 
 
@@ -58,10 +58,11 @@ class MeasureConfig(BaseModel):
     def _are_installed(cls, names: list[str]) -> list[str]:
         for name in names:
             if name not in STATISTICS:
-                known = hint(name, STATISTICS) if STATISTICS.added else "no installed package adds one"
+                known = hint(name, STATISTICS, extended=True) if STATISTICS.added else f"no installed package adds one; {NOT_INSTALLED}"
                 raise ValueError(f"no statistic is named {name}; {known}")
             if names.count(name) > 1:
                 raise ValueError(f"{name} is named twice; leave one out")
+            STATISTICS[name]  # a package that cannot be loaded is told before anything starts
         return names
 
 
@@ -83,11 +84,13 @@ def measure_added(texts: pa.ChunkedArray, names: Sequence[str]) -> dict[str, pa.
         statistic = STATISTICS[name]
         measured = {column: _array(values) for column, values in statistic.measure(texts).items()}
         if set(measured) != set(statistic.columns):
-            raise UserError(f"statistic {name}: it measured {', '.join(sorted(measured))}, and says {', '.join(sorted(statistic.columns))}")
+            given, named = ", ".join(sorted(measured)), ", ".join(sorted(statistic.columns))
+            raise UserError(f"measure.statistics: {name}: it measured {given}, but its columns are {named}; the package must mend that")
         for column in statistic.columns:
             values = measured[column]
             if len(values) != len(texts) or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-                raise UserError(f"statistic {name}: {column} is {len(values)} values of {values.type}, not {len(texts)} numbers")
+                found_there = f"{len(values)} values of {values.type} for {len(texts)} texts"
+                raise UserError(f"measure.statistics: {name}: {column} is {found_there}, not a number for each; the package must mend that")
             found[column] = values
     return found
 

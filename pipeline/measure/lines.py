@@ -20,17 +20,17 @@ from pipeline.measure.scanner import Tables, in_word, is_abbreviation, push
 # What a line has or is.
 TERMINAL_MARK = 1  # ends in one of . ? ! " ' once its citations are out (C4's list as datatrove has it)
 ELLIPSIS = 2  # ends in three full stops
-JAVASCRIPT = 4  # has the word, in any case; so the next ones
-LOREM_IPSUM = 8
-CURLY_BRACKET = 16
-POLICY = 32  # one of C4's phrases about cookies and policies
-NUMERIC = 64  # nothing but numbers and marks
-COUNTER = 128  # "3 likes"
+JAVASCRIPT = 4  # has "javascript", in any case of letters; so with the other phrases
+LOREM_IPSUM = 8  # has "lorem ipsum"
+CURLY_BRACKET = 16  # has a {
+POLICY = 32  # has one of C4's phrases about cookies and policies
+NUMERIC = 64  # has nothing but numbers and marks
+COUNTER = 128  # is a count, such as "3 likes"
 SIGN_IN = 256  # begins with an invitation to sign in or out
 READ_MORE = 512  # ends in "read more"
 IN_CART = 1024  # has "items in cart"
 
-MOST = 65535  # that a column of 16 bits holds
+MOST = 65535  # the largest number that a column of 16 bits holds
 
 COLUMNS = {
     "line_bytes": pa.list_(pa.int32()),  # without the line end
@@ -164,7 +164,7 @@ def _is_counter(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - c
     return bool(at == end)
 
 
-# [citation needed] is two words for white space.
+# White space splits [citation needed] into two words.
 _TWO_WORDS, _SECOND_WORD = len("[citation needed]"), len("needed]")
 
 
@@ -366,9 +366,9 @@ def _measure_lines(
 
 
 def measure_lines(offsets: Offsets, data: Bytes, classes: Bytes, upper: Bytes, wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
-    """The columns of `COLUMNS` for documents as kernels see them; null where not `wanted`.
+    """The columns of `COLUMNS`, an entry a document; null where not `wanted`, bool (documents,).
 
-    `classes` and `upper` as `scanner.character_classes()` gives them.
+    `offsets`, `data`: the documents as `utf8_view` gives them; `classes`, `upper`: as `scanner.character_classes()` gives them.
     """
     documents = len(offsets) - 1
     part = data[offsets[0] : offsets[-1]]

@@ -30,7 +30,7 @@ BITS = 21  # of the number of a token or n-gram
 
 
 class Interned(NamedTuple):
-    """Units (tokens, lines, paragraphs) by numbers, equal ones alike, in the order of their first occurrence."""
+    """Units (tokens, lines, paragraphs) as numbers, equal units as equal ones, in the order of their first occurrence."""
 
     ids: Numbers  # of each unit
     times: Numbers  # how often each number occurs
@@ -85,7 +85,7 @@ def intern(keys: Hashes, count: int, interned: Interned) -> int:  # pragma: no c
 
 @leaf
 def duplicates(keys: Hashes, sizes: Numbers, count: int, interned: Interned) -> tuple[int, int]:  # pragma: no cover - compiled
-    """Of units (lines, paragraphs) those that occurred before: how many, and their characters."""
+    """How many units (lines, paragraphs) occurred before, and how many characters they have. `sizes`: the characters of each unit."""
     intern(keys, count, interned)
     ids = interned.ids
     units = characters = seen = 0

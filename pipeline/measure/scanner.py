@@ -6,7 +6,7 @@ them inside (`o'clock`, `3.14`, `COVID-19`, `example.com`, `word(s`, `f(x=1`, `h
 character of a script written without spaces is a word; every other punctuation mark or symbol is a token of its own, but for runs
 of full stops and of hyphens.
 
-`scan_word` and `scan_mark` are handed the first character, decoded, and return all there is to count; who counts is
+`scan_word` and `scan_mark` are given the first character, decoded, and return all there is to count. It is counted in
 `pipeline.measure.statistics`.
 """
 
@@ -79,12 +79,12 @@ def pack(word: str) -> int:
 
 @leaf(inline="always")
 def push(packed: int, code: int) -> Any:  # pragma: no cover - compiled
-    """The last five characters of a word in one integer, one more pushed: letters of ASCII in lower case; any other spoils the word
-    for the tables of short words."""
+    """The last five characters of a word in one integer, after one more: ASCII letters in lower case, and 1 for what is not ASCII, which
+    no word in the tables of short words has."""
     return ((packed << 8) | (code | char.CASE if code < char.ASCII_END else 0x01)) & 0xFFFFFFFFFF
 
 
-# Words whose full stop is theirs and ends no sentence; up to four letters.
+# Words of up to four letters whose full stop belongs to them and ends no sentence.
 ABBREVIATIONS = (
     "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "etc", "inc", "ltd", "co", "corp", "fig", "eq", "ref", "vol", "pp", "ed",
     "eds", "rev", "gen", "gov", "sen", "rep", "hon", "capt", "sgt", "col", "lt", "maj", "mt", "ave", "jan", "feb", "mar", "apr", "jun",
@@ -205,8 +205,8 @@ def _scan_address(data: Bytes, at: int, end: int, classes: Bytes, word: Word) ->
             stopped = (kind & TERMINAL) != 0
         elif in_word(kind) or kind == IDEOGRAPH:
             stopped = False
-        trails_off = code == char.ELLIPSIS
-        ellipses += trails_off
+        trails_off = code == char.ELLIPSIS or (trails_off and kind == SPACE)  # a no-break space is no end of an address
+        ellipses += code == char.ELLIPSIS
         at = following
     return Word(
         at, key, characters, letters, alphanumeric, number_signs, ellipses, has_letter, False, stopped, trails_off, word.packed, 0, 0
@@ -333,7 +333,7 @@ def ending_key(data: Bytes, at: int, ending: int) -> Any:  # pragma: no cover - 
 
 @leaf(inline="always")
 def scan_mark(data: Bytes, end: int, code: int, following: int) -> Mark:  # pragma: no cover - compiled
-    """The mark `code`, behind which the byte `following` comes; runs of full stops and of hyphens are one token."""
+    """The mark `code`, after which the text goes on at byte `following`; a run of full stops or of hyphens is one token."""
     at, characters = following, 1
     key = fnv(FNV_OFFSET, np.uint64(code))
     ellipses = int(code == char.ELLIPSIS)

@@ -15,14 +15,14 @@ from kernel.utf8 import CLASS, IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Of
 from pipeline.measure.columns import places
 
 COLUMNS = {
-    "citations_per_word": "[12], [3, 4-6], (Name et al., 2010) / words",
+    "citations_per_word": "citations such as [12], [3, 4-6], (Name et al., 2010) / words",
     "mathematics": "characters in $...$, $$...$$, \\(...\\), \\[...\\], and mathematical symbols / characters",
     "spaced_letters": "runs of four and more single letters with a space between (s p a c e d)",
     "single_letters": "words of one letter, a and I left out / words",
     "replacement_characters": "U+FFFD / characters",
     "broken_lines": "lines that end in a letter and a hyphen / lines that are not blank",
     "references_begin": "byte where a section of references begins, its heading included; -1 where there is none",
-    "references_end": "byte where it ends: at an appendix, or the end; -1",
+    "references_end": "byte where that section ends: at an appendix, or at the end; -1 where there is none",
 }
 _INTEGERS = ("spaced_letters", "references_begin", "references_end")
 
@@ -237,7 +237,7 @@ def _science(
 
 
 def measure_science(offsets: Offsets, data: Bytes, classes: Bytes, symbols: Bytes, wanted: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
-    """The columns of `COLUMNS` for documents as kernels see them; null where not `wanted`.
+    """The columns of `COLUMNS`, an entry a document; null where not `wanted`, bool (documents,).
 
     `symbols`: 1 for Unicode's mathematical symbols, as `utf8.mathematical_symbols()` gives them.
     """

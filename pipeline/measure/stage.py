@@ -1,4 +1,4 @@
-"""Measure: every number that a rule may look at, once, so that a new threshold never reads text again."""
+"""Measure: every number that a rule may look at is measured once, so that a new threshold needs no text."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from pipeline.measure.classifiers import scores as classify
 from pipeline.measure.language import detect
 from pipeline.measure.scanner import character_classes
 from pipeline.measure.statistics import measure
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENTS, STATISTICS, source_of
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 
 VERSION = 4
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
 CARRIED = ("domain", "source", "license", "url")
-# What is a column besides, in words.
+# The other columns, in words.
 OTHERS = {
     "language": "natural language, as fastText names it",
-    "language_score": "its probability",
+    "language_score": "probability of that language",
     "declared_language": "language as the source says it: en, de; Python, C",
     "year": "of publication",
     "generated": "why a file is taken for a generated one",
@@ -41,6 +42,8 @@ OTHERS = {
 }
 # Numbers that a report draws, in their groups.
 FAMILIES: dict[str, Mapping[str, str]] = {"text": statistics.COLUMNS, "code": code.COLUMNS, "science": science.COLUMNS}
+# All that a limit or a weight may look at, besides classifiers' scores and what installed packages measure.
+NUMBERS = frozenset(("language_score", "year", *(name for columns in FAMILIES.values() for name in columns)))
 
 _YEAR = re.compile(r"(?<!\d)(1[5-9]\d\d|20\d\d)(?!\d)")
 
@@ -53,8 +56,8 @@ def measure_text(
 ) -> pa.Table:
     """All that kernels measure of some documents, one row each: the columns of `statistics`, `code`, `science` and `lines`.
 
-    `is_code`: which are programs (default: none); `languages`: theirs, as linguist names them; `with_lines`: of which the lines
-    are measured (default: all). What is not measured of a document is null.
+    `is_code`, bool (documents,): which documents are programs (default: none); `languages`: the language of each program, as linguist
+    names it; `with_lines`, bool (documents,): whose lines are measured (default: all). What is not measured of a document is null.
     """
     table = measure(texts)
     rows = table.num_rows
@@ -77,7 +80,7 @@ class _Measuring:
     added: tuple[str, ...]  # statistics of installed packages
 
     def of(self, partition: Partition) -> dict[str, bool]:
-        """Of `lines` what the partition's own source says: the rules of another are no reason to measure it again."""
+        """What `lines` says of the partition's own source, so that new rules of another source do not measure it again."""
         source = source_of(partition.name)
         if source in self.domains:
             wanted = self.lines.get(source, self.lines.get(self.domains[source], False))

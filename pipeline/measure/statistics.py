@@ -1,7 +1,7 @@
 """Every number that the rules look at, for a column of documents, from its UTF-8 bytes.
 
-What a token, a word and a mark are is the scanner's (`pipeline.measure.scanner`); what is counted of them, of lines and of paragraphs
-is here, and what repeats in `pipeline.measure.repetition`. `tokens = words + punctuation`.
+`pipeline.measure.scanner` says what a token, a word and a mark are. Here they are counted, and lines and paragraphs with them;
+`pipeline.measure.repetition` counts what repeats. `tokens = words + punctuation`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Counts(NamedTuple):
     short_lines: int
     longest_line: int
     newlines: int
-    kept_tokens: int  # so many of its units are in the scratch arrays
+    kept_tokens: int  # how many tokens, lines and paragraphs are in the scratch arrays
     kept_lines: int
     kept_paragraphs: int
 

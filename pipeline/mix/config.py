@@ -19,8 +19,8 @@ class MixConfig(BaseModel):
         0.01,
         ge=0,
         lt=1,
-        description="Share of the documents that are held out for validation, chosen by a number keyed by id; near-duplicates that "
-        "both stay are held out together.",
+        description="Share of the documents that are held out for validation, drawn by their ids; near-duplicates that both stay are "
+        "held out together.",
     )
     max_repetitions: float = Field(
         4.0, ge=1, description="Most times that a document is seen in a phase (Muennighoff et al. 2023: up to 4 cost little)."
@@ -32,8 +32,10 @@ class Quality(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    statistic: str = Field(description="A column of statistics/, such as `words`, by which long documents are preferred.")
-    power: float = Field(1.0, gt=0, le=16, description="The weight is the statistic to this power; of zero or less, it is never seen.")
+    statistic: str = Field(description="A column of statistics/, such as `words`, which prefers long documents.")
+    power: float = Field(
+        1.0, gt=0, le=16, description="The weight is the statistic to this power; a document whose statistic is zero or less is never seen."
+    )
 
 
 class PhaseMix(BaseModel):
@@ -42,23 +44,30 @@ class PhaseMix(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     weights: dict[str, float] | None = Field(
-        None, description="Share of the tokens for each name, in any unit; what is not named is left out. Null: as it comes."
+        None,
+        description="Share of the tokens for each name, in any unit; what is not named is left out. Null: each domain by its size.",
     )
-    epochs: dict[str, float] | None = Field(None, description="Instead: how many times each name is seen.")
+    epochs: dict[str, float] | None = Field(None, description="Instead of `weights`: how many times the documents of each name are seen.")
     temperature: float | None = Field(
-        None, ge=1, description="Instead: domains by their size to the power of 1 / temperature; 1 is as it comes, more evens out."
+        None,
+        ge=1,
+        description="Instead of `weights`: each domain by its size to the power of 1 / temperature; above 1, sizes are evened out.",
     )
     tokens: int | None = Field(
-        None, ge=1, description="Tokens in one pass; null: as many as the corpus has, or as `max_repetitions` allows."
+        None,
+        ge=1,
+        description="Tokens in one pass over the mix; null: as many as the corpus has, or fewer if `max_repetitions` allows no more.",
     )
-    quality: dict[str, Quality] = Field(default_factory=dict, description="For each name, the statistic that its documents are weighed by.")
+    quality: dict[str, Quality] = Field(
+        default_factory=dict, description="For each name, the statistic by which its documents are weighted."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> PhaseMix:
         if sum(way is not None for way in (self.weights, self.epochs, self.temperature)) > 1:
-            raise ValueError("give one of `weights`, `epochs` and `temperature`")
+            raise ValueError("give only one of `weights`, `epochs` and `temperature`")
         if self.epochs is not None and self.tokens is not None:
-            raise ValueError("`epochs` says how much is seen already; leave out `tokens`, or give `weights` instead")
+            raise ValueError("`epochs` alone says how much is seen; leave out `tokens`, or give `weights` instead")
         for name, value in {**(self.weights or {}), **(self.epochs or {})}.items():
             if value < 0:
                 raise ValueError(f"{name}: {value} is less than zero")
@@ -70,12 +79,12 @@ class PhaseMix(BaseModel):
 
     @property
     def named(self) -> tuple[str, ...]:
-        """What the mix names; nothing where all domains take part."""
+        """The names in `weights` or `epochs`; none where all domains take part."""
         return tuple(self.weights or self.epochs or ())
 
 
 def group_of(domain: str, source: str, named: Sequence[str]) -> str | None:
-    """The group of a document, None where the mix leaves it out. A source that has a domain's name means the domain."""
+    """The group of a document, None where the mix leaves it out. Where a source has the name of its domain, the name means the domain."""
     if not named:
         return domain
     if source in named and source != domain:

@@ -17,11 +17,13 @@ from kernel.random import uniform
 from pipeline.mix.config import MixConfig, PhaseMix, group_of
 from pipeline.mix.quality import groups_of, solve_scale, token_counts, weigh, weight_bins, weight_of
 from pipeline.mix.split import SPLIT, TRAIN, trainable
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import DOCUMENTS, STATISTICS, TOKENS
-from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File
 
 VERSION = 3
 PLAN = "plan"
@@ -30,7 +32,11 @@ Sizes = Mapping[str, Mapping[str, int]]  # domain -> source -> tokens or bytes t
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """What one phase asks of one group, and what that means. Amounts are tokens, or bytes for the tokenizer."""
+    """What one phase asks of one group. Amounts are tokens, or bytes for the tokenizer.
+
+    `share`: of one pass over the mix; `available`: how much the group has to train on; `wanted`: how much of it one pass takes;
+    `epochs`: the same in passes over the group.
+    """
 
     group: str
     domain: str
@@ -45,7 +51,7 @@ def plan_phase(
 ) -> list[GroupPlan]:
     """How often each group is to be seen in a phase. Raises `UserError` for a mix that the corpus cannot give.
 
-    `trained`: how many tokens the phase trains on, in as many passes as that takes.
+    `available`: what there is to train on, in `unit`. `trained`: how many tokens the phase trains on, in as many passes as that takes.
     """
     if not any(sources for sources in available.values()):
         raise UserError("mix: no document is left to train on; see the report for what the filters dropped")
@@ -61,7 +67,7 @@ def plan_phase(
     for group, weight in (asked or {}).items():
         if weight and group not in sizes:
             names = sorted({*available, *(source for sources in available.values() for source in sources)})
-            raise UserError(f"phase {name}: asks for {group}, of which no document is left; there are: {', '.join(names)}")
+            raise UserError(f"phase {name}: its mix asks for {group}, which has no document left; there are: {', '.join(names)}")
     if asked is not None and not any(asked.values()):
         raise UserError(f"phase {name}: all weights are zero; give at least one name a weight")
     if mix.epochs is not None:
@@ -89,7 +95,7 @@ def plan_phase(
     passes = (trained or 0) / max(1.0, total)
     if passes * scarce.epochs > config.max_repetitions * (1 + 1e-9):
         raise UserError(
-            f"phase {name}: trains on {trained:,} tokens, a pass over its mix has {int(total):,}, so {scarce.group} would be seen "
+            f"phase {name}: trains on {trained:,} tokens and a pass over its mix has {int(total):,}, so {scarce.group} would be seen "
             f"{passes * scarce.epochs:.3g} times, more than max_repetitions = {config.max_repetitions:g}; train on at most "
             f"{int(total * config.max_repetitions / scarce.epochs):,}, add text, or raise mix.max_repetitions"
         )
@@ -97,7 +103,7 @@ def plan_phase(
 
 
 def repetitions(seed: int, phase: str, ids: list[str], wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """How often each document is taken that is wanted so many times over: int64 (ids,)."""
+    """How often each document is taken: int64 (ids,). `wanted`, float64 (ids,): how many times over each is wanted."""
     whole = np.floor(wanted)
     again = uniform(seed, f"phase {phase}", ids) < wanted - whole
     times: npt.NDArray[np.int64] = whole.astype(np.int64) + again
@@ -186,8 +192,8 @@ def make_plan(
             scale = solve_scale(histogram, group.epochs * group.available, config.max_repetitions)
             if np.isnan(scale):
                 raise UserError(
-                    f"phase {name}: quality.{group.group}: too few documents have a {quality.statistic} over zero to be seen at most "
-                    f"{config.max_repetitions:g} times; ask for less of it, or raise mix.max_repetitions"
+                    f"phase {name}: quality.{group.group}: too few documents have `{quality.statistic}` over zero, so some would be seen "
+                    f"more than {config.max_repetitions:g} times; ask for less of this group, or raise mix.max_repetitions"
                 )
             groups[group.group] = _Wanted(group.epochs, quality.statistic, quality.power, scale, config.max_repetitions)
         wants[name] = mix.named, groups

@@ -1,7 +1,7 @@
 """Quality: documents of a group that are wanted in proportion to a statistic.
 
-A histogram of the weights, in tokens, is summed over the partitions, and the scale is solved for on it: so a group keeps its share of
-tokens, whatever its weights are.
+The tokens of each weight are counted over all partitions. From these counts follows the scale of the weights at which the group has its
+share of the tokens.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import pyarrow.compute as pc
 
 from pipeline.mix.config import PhaseMix, group_of
 from pipeline.mix.split import SPLIT, TRAIN
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS, TOKENS
-from pipeline.workdir.engine import Engine, File, Summary
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File
 
 VERSION = 3
 WEIGHED = "weighed"
-BINS_AN_OCTAVE = 64  # of a quality's histogram: weights are known to one part in a hundred
+BINS_AN_OCTAVE = 64  # bins for each doubling of the weight, so weights are known to one part in a hundred
 
 
 def weight_bins(statistic: npt.NDArray[np.float64], power: float) -> npt.NDArray[np.int64]:
@@ -36,13 +38,13 @@ def weight_bins(statistic: npt.NDArray[np.float64], power: float) -> npt.NDArray
 
 
 def weight_of(bins: npt.NDArray[np.int64], scale: float) -> npt.NDArray[np.float64]:
-    """scale * weight of each bin, at its middle."""
+    """The scaled weight of each bin, at its middle. `scale` is the exponent of the power of two by which weights are multiplied."""
     exponents = np.maximum(bins.astype(np.float64), -60_000.0)
     return np.where(bins == np.iinfo(np.int64).min, 0.0, np.exp2((exponents + 0.5) / BINS_AN_OCTAVE + scale))
 
 
 def solve_scale(histogram: Mapping[int, int], wanted: float, most: float) -> float:
-    """The scale (a power of two, as its exponent) at which weights, cut at `most`, give so many tokens. NaN where none does."""
+    """The `scale` of `weight_of` at which weights, cut at `most`, give `wanted` tokens; NaN where none does. `histogram`: tokens by bin."""
     bins, tokens = np.array(list(histogram), np.int64), np.array(list(histogram.values()), np.float64)
     if not len(bins) or tokens.sum() * most < wanted:
         return float("nan")
@@ -65,6 +67,7 @@ def token_counts(workdir: Workdir, tokens: Partition, rows: int) -> npt.NDArray[
 
 
 def groups_of(domains: list[str], sources: list[str], named: Sequence[str]) -> npt.NDArray[Any]:
+    """The group of each document, as `group_of` has it: str or None, object (documents,)."""
     return np.array([group_of(domain, source, named) for domain, source in zip(domains, sources, strict=True)], object)
 
 
@@ -94,14 +97,14 @@ def weigh_partition(workdir: Workdir, piece: Piece[dict[str, PhaseMix]]) -> Gene
 def weigh(
     engine: Engine, mixes: dict[str, PhaseMix], documents: Manifest, statistics: Manifest, split: Manifest, tokens: Manifest
 ) -> Summary:
-    """For each phase and group with a quality, how many tokens have each weight. Raises `UserError` where there is no such statistic."""
+    """For each phase and group with a quality, the tokens in each bin of weights. Raises `UserError` where there is no such statistic."""
     if statistics.partitions:
         names = engine.workdir.read_table(STATISTICS, statistics.partitions[0]).schema.names
         for phase, mix in mixes.items():
             for name, quality in mix.quality.items():
                 if quality.statistic not in names:
                     raise UserError(
-                        f"phase {phase}: quality.{name}: no statistic {quality.statistic}; there are: {', '.join(sorted(names))}"
+                        f"phase {phase}: quality.{name}: no statistic is named {quality.statistic}; there are: {', '.join(sorted(names))}"
                     )
     stage = per_partition(
         "mix: weigh",

@@ -1,4 +1,4 @@
-"""The split: which documents train and which are held out, row for row beside them.
+"""The split: which documents are trained on and which are held out, row for row beside the documents.
 
 It applies all verdicts, and carries the union of their cuts, so that what reads text after it needs no verdict. It is made before the
 tokenizer, which is trained on the first phase's mix (by bytes).
@@ -7,16 +7,18 @@ tokenizer, which is trained on the first phase's mix (by bytes).
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from kernel.random import uniform
 from pipeline.mix.config import MixConfig
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import DOCUMENTS, STATISTICS
-from pipeline.workdir.engine import File, Stage, Summary
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import VerdictEntry, cuts_of, kept, verdict_dataset
 
 VERSION = 3
@@ -61,7 +63,7 @@ def split_partition(workdir: Workdir, piece: Piece[tuple[int, float]]) -> Genera
 
 def split_stage(config: MixConfig, seed: int, documents: Manifest, statistics: Manifest, verdicts: Sequence[Manifest]) -> Stage:
     """The stage that applies all verdicts and holds out the validation split."""
-    return per_partition(
+    stage = per_partition(
         "split",
         (SPLIT,),
         split_partition,
@@ -74,10 +76,18 @@ def split_stage(config: MixConfig, seed: int, documents: Manifest, statistics: M
         memory=512 << 20,
         unit="documents",
     )
+    return replace(stage, refusal=_emptied)
+
+
+def _emptied(old: Manifest, new: Manifest) -> str | None:
+    """Why a new split must not replace the old: nothing is left to train on."""
+    if trainable(old, "bytes") and not trainable(new, "bytes"):
+        return "as the recipe is now, no document would be left to train on"
+    return None
 
 
 def trainable(manifest: Manifest, unit: str) -> dict[str, dict[str, int]]:
-    """What there is to train on: of the split by `bytes`, of the tokens by `tokens`."""
+    """How much text each source has to train on, by domain and source. `unit`: `bytes` for the split's manifest, `tokens` for tokens/."""
     found: dict[str, dict[str, int]] = {}
     for domain, sources in manifest.summary.get("sources", {}).items():
         for source, counts in sources.items():

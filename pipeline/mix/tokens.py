@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from kernel.utf8 import utf8_view
 from pipeline.mix.split import SPLIT
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import apply, from_column
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_ipc
 from pipeline.workdir.documents import DOCUMENTS, TOKENS
-from pipeline.workdir.engine import File, Stage, Summary, add_summaries
 from pipeline.workdir.stages import Piece, per_partition
+from pipeline.workdir.tasks import File, Stage, add_summaries
 from tokenizer import Encoder
 
 VERSION = 3

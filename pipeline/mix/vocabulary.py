@@ -28,19 +28,21 @@ from pipeline.mix.config import MixConfig, PhaseMix, group_of
 from pipeline.mix.plan import plan_phase, repetitions
 from pipeline.mix.split import SPLIT, TRAIN, trainable
 from pipeline.mix.tokens import TOKENIZER, cut_texts
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.workdir.documents import DOCUMENTS
-from pipeline.workdir.engine import Engine, File, Stage, Summary, Task, chunks_by_size
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
+from pipeline.workdir.tasks import File, Stage, Task, chunks_by_size
 from tokenizer import TokenizerConfig
 from tokenizer.count import WORDS, Counter, merge_counts
 from tokenizer.train import train_from_counts
 
 VERSION = 7
 COUNTED, MERGED = "words/counted", "words/merged"
-SPILL = 1 << 21  # different pre-tokens that a counting task holds at most, about (200 MB)
-_LONG = 32  # bytes of a word, on average, past which `max_words` of them are more than its memory is meant for
-_BATCH = 16 << 20  # bytes of text between two looks at how many there are
+SPILL = 1 << 21  # about the most different pre-tokens that a counting task holds (200 MB)
+_LONG = 32  # mean bytes of a word for which the memory of `max_words` words is meant
+_BATCH = 16 << 20  # bytes of text that are counted before the next look at how many pre-tokens are held
 _BYTES_A_ROW = 100  # of text, for one row of counts: a low estimate, from web text in partitions of 256 MB
 _EXACT = 1024  # counts below this are counted one by one in the histogram, those above by powers of two
 _LIST = pa.large_list(pa.field("item", pa.uint8(), nullable=False))
@@ -198,7 +200,7 @@ class _LibraryWork:
 
 
 def train_by_library(workdir: Workdir, work: _LibraryWork) -> Generator[File, None, Summary]:
-    """One task: the library's own trainer over all texts, one partition in memory at a time."""
+    """One task: the trainer of the tokenizers library over all texts, one partition in memory at a time."""
     documents, seen = workdir.require(DOCUMENTS), {"documents": 0, "bytes": 0}
 
     def texts() -> Iterator[str]:
@@ -221,7 +223,10 @@ def train_by_library(workdir: Workdir, work: _LibraryWork) -> Generator[File, No
 def make_tokenizer(
     engine: Engine, config: TokenizerConfig, seed: int, phase: str, mix: PhaseMix, mixing: MixConfig, documents: Manifest, split: Manifest
 ) -> Manifest:
-    """The tokenizer of the mix of `phase`, by bytes of text. Raises `UserError`, or `TokenizerError` where it cannot be made."""
+    """Run all stages; returns the tokenizer of the mix of `phase`, whose shares are of bytes.
+
+    Raises `UserError` for a mix that the corpus cannot give, and `TokenizerError` where the tokenizer cannot be made.
+    """
     plan = plan_phase(phase, mix, mixing, trainable(split, "bytes"), unit="bytes")
     size = sum(group.wanted for group in plan)
     share = 1.0 if config.sample_bytes is None else min(1.0, config.sample_bytes / max(1, size))

@@ -1,8 +1,8 @@
 """Fill rows of exactly L tokens with segments: the kernel of packing.
 
-Documents that fit a row are segments as they are. Rows are filled one at a time, the longest segment first, best fit
-decreasing turned round: instead of a row for each segment, segments for each row, so that what would leave a row exactly full
-can be looked for. What goes into a row next is, in this order:
+Documents that fit a row are segments as they are. Rows are filled one at a time, the longest segment first. This is best fit
+decreasing turned round: segments are looked for that fit a row, not a row that fits a segment, so that those that fill it exactly
+can be found. What goes into a row next is, in this order:
 
 1. a segment, or a pair of segments, that fills the row exactly (the pair with the longest member);
 2. the longest segment that fits and leaves room for a piece, then again from 1;
@@ -29,7 +29,7 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.uint8]
 
 PARAGRAPH, LINE, SENTENCE, ANYWHERE = 3, 2, 1, 0
-OPEN = 256  # long documents that are looked through for a place to end
+OPEN = 256  # long documents that are open at a time: each may end a piece where a row is full
 SPECIALS = 2  # [CLS] and [SEP] of a segment
 
 
@@ -297,9 +297,10 @@ def _fill_rows(
 def fill_rows(
     first: Ints, sizes: Ints, repeats: Ints, ids: npt.NDArray[Any], flags: Flags, capacity: int
 ) -> tuple[Ints, Ints, Ints, Ints, int]:
-    """Rows of at most `capacity` tokens: `(owner, start, length, row, rows)`, each int64 (segments,) but the last.
+    """Rows of at most `capacity` tokens: `(owner, start, length, row, rows)`, each int64 (segments,) but the last, the number of rows.
 
-    Segments come row by row: which document, from which of `ids`, how many ids (the special tokens not counted).
+    Segments come row by row. Segment `s` is `ids[start[s]:start[s] + length[s]]` of document `owner[s]`, in row `row[s]`; its special
+    tokens are not in `length`.
 
     Args: document `i` is `ids[first[i]:first[i] + sizes[i]]`, wanted `repeats[i]` times; `flags` uint8 (vocabulary,) are those of
     `tokenizer.break_flags`. Every id is in one segment of each repetition; an empty document has none.

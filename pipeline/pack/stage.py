@@ -20,9 +20,11 @@ from pipeline.mix.plan import phase_column
 from pipeline.mix.split import VALIDATION
 from pipeline.pack.fill import fill_rows
 from pipeline.shards import CHECKSUM, INDEX, ShardInfo, row_checksums, schema
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
 from pipeline.workdir.documents import TOKENS
-from pipeline.workdir.engine import File, Stage, Summary, Task, chunks_by_size
+from pipeline.workdir.stages import beside_of
+from pipeline.workdir.tasks import File, Stage, Task, chunks_by_size
 
 VERSION = 3
 Ints = npt.NDArray[np.int64]
@@ -38,7 +40,9 @@ class PackConfig(BaseModel):
         ge=1 << 10,
         description="Tokens that are packed together by one task; more pack a little tighter and need more memory.",
     )
-    shard_bytes: int = Field(64 << 20, ge=1 << 12, le=1 << 30, description="Bytes of ids in one shard file, at most (one row more).")
+    shard_bytes: int = Field(
+        64 << 20, ge=1 << 12, le=1 << 30, description="Most bytes of token ids in one shard file, which has at least one row."
+    )
 
 
 def shards_dataset(phase: str) -> str:
@@ -201,7 +205,7 @@ def pack_stage(
     """
     parts: Sequence[Partition] = documents.partitions
     width = 2 if info.vocab_size <= 1 << 16 else 4
-    sizes = [tokens.by_name[f"{partition.name}.arrow"].bytes // width for partition in parts]
+    sizes = [beside_of(tokens, partition.name).bytes // width for partition in parts]
     tasks = []
     for number, run in enumerate(chunks_by_size(sizes, config.window_tokens)):
         chosen = [parts[index] for index in run]
@@ -209,7 +213,7 @@ def pack_stage(
             f"part-{number:05d}",
             dataset,
             phase,
-            tuple(tokens.by_name[f"{partition.name}.arrow"] for partition in chosen),
+            tuple(beside_of(tokens, partition.name) for partition in chosen),
             tuple(plan.by_name[partition.name] for partition in chosen),
             tuple(documents.starts[partition.name] for partition in chosen),
             info,

@@ -33,6 +33,9 @@ from pipeline.readers.config import EncodedSource, FieldsSource, SourceConfig, n
 from pipeline.readers.files import InputFile
 from pipeline.readers.record import PassedOver, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, describe, read_all
+from pipeline.workdir.errors import UserError
+from storage import inputs
+from storage.errors import StorageError
 
 Reader = Callable[[Member, Any], Iterator[Record | Unreadable | PassedOver]]
 Lister = Callable[[Any, Path], list[InputFile]]
@@ -54,6 +57,13 @@ class Format:
     list_files: Lister | None = None
     read_file: FileReader | None = None
     version: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `TypeError` where it could read nothing."""
+        if not (isinstance(self.settings, type) and issubclass(self.settings, SourceConfig)):
+            raise TypeError("a Format's settings must be a class below SourceConfig")
+        if self.read is None and self.read_file is None:
+            raise TypeError("a Format needs `read` or `read_file`")
 
 
 FORMATS: Registry[Format] = Registry(
@@ -101,12 +111,35 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
 
 
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable | PassedOver]:
-    """Everything in one input file: records, and what could not be read."""
+    """Everything in one input file: records, and what of it is damaged.
+
+    Raises `UserError` where the file itself cannot be read, after it was tried again: of what was not read nothing is known.
+    """
+    uris = [each.uri for each in _with_parts(file)]
+    inputs.forget(uris)
+    try:
+        for item in _items(file, source):
+            if (failure := inputs.failure(uris)) is not None:
+                raise failure
+            yield item
+        if (failure := inputs.failure(uris)) is not None:
+            raise failure
+    except StorageError as error:
+        raise UserError(f"source {source.name}: {error}") from error
+
+
+def _with_parts(file: InputFile) -> Iterator[InputFile]:
+    yield file
+    for part in file.parts:
+        yield from _with_parts(part)
+
+
+def _items(file: InputFile, source: SourceConfig) -> Iterator[Record | Unreadable | PassedOver]:
     form = FORMATS[source.format]
     if form.read_file is not None:
         yield from form.read_file(file, source)
         return
-    assert form.read is not None, f"format {source.format} has neither read nor read_file"
+    assert form.read is not None, "a Format has one of the two"
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member

@@ -11,8 +11,8 @@ from pipeline.readers.config import SourceConfig
 from pipeline.readers.entries import Entry
 from pipeline.readers.files import COMPRESSED, ZIP, InputFile, is_archive, is_included
 from pipeline.readers.record import Unreadable
-from pipeline.readers.remote import open_input
 from pipeline.readers.streams import STREAM_ERRORS, Member, bounded, decompress, describe
+from storage.inputs import open_input
 
 _MAX_ARCHIVES = 2  # one within another
 _ARCHIVES_ARE_DOCUMENTS = ("latex",)  # a paper's source is an archive

@@ -25,8 +25,8 @@ from pipeline.readers.languages import is_binary, language_of
 from pipeline.readers.licenses import Found, is_license_file, license_of, of_directories
 from pipeline.readers.package_metadata import MAX_TEXT, is_metadata_file
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
-from pipeline.readers.remote import open_input
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all
+from storage.inputs import open_input
 
 __all__ = ["list_files", "read_file"]
 

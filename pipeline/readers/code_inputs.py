@@ -13,13 +13,14 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.readers import files
-from pipeline.readers.config import SourceConfig
+from pipeline.readers.config import MOST_BYTES, SourceConfig
 from pipeline.readers.data import rows
 from pipeline.readers.files import InputFile, is_archive, is_included
 from pipeline.readers.licenses import governed, is_license_file
 from pipeline.readers.package_metadata import is_metadata_file
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
+from storage.location import scrub
 
 BUNDLE = ".bundle"
 CONTROL = frozenset((".git", ".hg", ".svn", "CVS", ".bzr", "_darcs", ".jj"))  # version control's own folders
@@ -45,7 +46,7 @@ class CodeSource(SourceConfig):
         "Generated and vendored files are never joined.",
     )
     max_joined_bytes: int = Field(
-        1 << 20, ge=1, description="Most bytes of a joined document; a repository larger than that is split between files."
+        1 << 20, ge=1, le=MOST_BYTES, description="Most bytes of a joined document; a repository larger than that is split between files."
     )
 
 
@@ -98,7 +99,7 @@ def list_files(source: CodeSource, base: Path) -> list[InputFile]:
             chosen.append(replace(file, parts=beside_it, fingerprint=fingerprint(keys) if beside_it else file.fingerprint))
     if not chosen:
         raise UserError(
-            f"source {source.name}: {source.path}: of {len(everything)} files there none matches include {source.include}; "
+            f"source {source.name}: {scrub(source.path)}: of {len(everything)} files there none matches include {source.include}; "
             "correct `path` or `include`"
         )
     return sorted(chosen, key=lambda file: file.relative)
@@ -151,7 +152,7 @@ def _repository(folder: str, listed: list[InputFile], source: CodeSource) -> Inp
     head = next(file for file in listed if file.relative == f"{folder}HEAD")
     if "://" in head.uri:
         raise UserError(
-            f"source {source.name}: {head.uri}: a git repository must lie on a local disk; copy it, or make it a bundle (git bundle)"
+            f"source {source.name}: {scrub(head.uri)}: a git repository must lie on a local disk; copy it, or make it a bundle (git bundle)"
         )
     uri = os.path.dirname(head.uri)
     root = Path(uri).parent if os.path.basename(uri) == ".git" else Path(uri)

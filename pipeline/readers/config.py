@@ -7,6 +7,11 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from kernel.sections import hint
+from storage.location import Place
+
+MOST_BYTES = 2**31 - 1  # of anything that is held whole: as many as an Arrow text may have
+
 
 class _Named(Protocol):
     name: str
@@ -36,8 +41,9 @@ class SourceConfig(BaseModel):
         "dataset as the Hub or `save_to_disk` lays it out), code (source trees, git repositories and bundles), text (as it is), markdown "
         "and rst (without what is not text)."
     )
-    path: str = Field(
-        description="A file, a folder, a glob, or a URI. Archives (tar, zip, wheel) and compressed files (gz, zst, bz2, xz) are opened."
+    path: Place = Field(
+        repr=False,  # it may hold a password
+        description="A file, a folder, a glob, or a URI. Archives (tar, zip, wheel) and compressed files (gz, zst, bz2, xz) are opened.",
     )
     include: list[str] = Field(
         ["*"],
@@ -50,6 +56,7 @@ class SourceConfig(BaseModel):
     max_record_bytes: int = Field(
         32 << 20,
         ge=1,
+        le=MOST_BYTES,
         description="Longest record (line, row, page, member of an archive); longer ones go to the quarantine, and so do JSON of so many "
         "values that they would take over 400 MB as Python holds them, and Arrow batches of over 512 MB (or this, if it is more). The "
         "default keeps a worker under 1 GB whatever comes.",
@@ -57,6 +64,7 @@ class SourceConfig(BaseModel):
     max_expansion: int = Field(
         1000,
         ge=1,
+        le=1_000_000_000,
         description="Most bytes that one byte of a compressed file may become (past the first megabyte); a bomb's limit.",
     )
 
@@ -83,11 +91,24 @@ class EncodedSource(SourceConfig):
         return value
 
 
+# The parts of a record that a field of a file may be.
+RECORD_FIELDS = ("id", "text", "url", "title", "language", "license", "path", "date")
+
+
 class FieldsSource(SourceConfig):
     """Files of records with named fields."""
 
     fields: dict[str, str] = Field(
         default_factory=dict,
         description="Which field of a record is our `text`, `id`, `title`, `url`, "
-        "`language`, `license`, `date`; dots reach into nested records. A field that is not named has the same name there.",
+        "`language`, `license`, `date`, `path`; dots reach into nested records. A field that is not named has the same name there.",
+        json_schema_extra={"propertyNames": {"enum": list(RECORD_FIELDS)}},
     )
+
+    @field_validator("fields")
+    @classmethod
+    def _are_ours(cls, fields: dict[str, str]) -> dict[str, str]:
+        for name in fields:
+            if name not in RECORD_FIELDS:
+                raise ValueError(f"a record has no `{name}`; {hint(name, RECORD_FIELDS)}")
+        return fields

@@ -50,11 +50,12 @@ def read(member: Member, source: CsvSource) -> Iterator[Record | Unreadable]:
     while True:
         place = f"{member.path}#{lines.number + 1}"
         try:
-            row = lines.row(delimiter, source.quotes)
-        except (csv.Error, _TooLong) as error:
-            yield Unreadable(place, f"not a row: {describe(error)}", lines.raw())
-            lines.put_back()
-            continue
+            try:
+                row = lines.row(delimiter, source.quotes)
+            except (csv.Error, _TooLong) as error:
+                yield Unreadable(place, f"not a row: {describe(error)}", lines.raw())
+                lines.put_back()  # which reads on, and may meet what the clauses below are for
+                continue
         except UnicodeDecodeError as error:
             yield Unreadable(place, f"{describe_bytes(error)}; the rest cannot be read")
             return

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from kernel.cache import expand_home
 from pipeline.readers import remote
 from pipeline.readers.config import SourceConfig
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
+from storage.errors import why
+from storage.location import scrub
 
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP = (".zip", ".whl")
@@ -25,7 +28,7 @@ class InputFile:
     `parts` are files that are read with it, and that its fingerprint covers: the licences above a source file, the files of a repository.
     """
 
-    uri: str
+    uri: str = field(repr=False)  # it may hold a password
     relative: str
     bytes: int
     fingerprint: str
@@ -39,21 +42,26 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     chosen = [file for file in files if is_archive(file.relative) or is_included(source, file.relative)]
     if not chosen:
         found = f"of {len(files)} files there none matches include {source.include}" if files else "there is nothing there"
-        raise UserError(f"source {source.name}: {source.path}: {found}; correct `path` or `include`")
+        raise UserError(f"source {source.name}: {scrub(source.path)}: {found}; correct `path` or `include`")
     return sorted(chosen, key=lambda file: file.relative)
 
 
 def _list_local(path: str, base: Path) -> list[InputFile]:
-    root = Path(os.path.expandvars(path)).expanduser()
+    root = expand_home(os.path.expandvars(path))
     root = root if root.is_absolute() else base / root
     if root.is_dir():
-        found = [(Path(folder) / name) for folder, _, names in os.walk(root) for name in names]
+        found = [(Path(folder) / name) for folder, _, names in os.walk(root, onerror=_refused) for name in names]
         return [_local_file(file, file.relative_to(root).as_posix()) for file in found if file.is_file()]
     if root.is_file():
         return [_local_file(root, root.name)]
     matches = [Path(match) for match in glob.glob(str(root), recursive=True)]
     fixed = Path(*_before_glob(root.parts))
     return [_local_file(match, match.relative_to(fixed).as_posix()) for match in matches if match.is_file()]
+
+
+def _refused(error: OSError) -> None:
+    """A folder that cannot be listed is not an empty one."""
+    raise UserError(f"{error.filename}: cannot be listed ({why(error)}); correct the permissions, or leave it out of the source's `path`")
 
 
 def _before_glob(parts: tuple[str, ...]) -> list[str]:
@@ -72,7 +80,7 @@ def _local_file(path: Path, relative: str) -> InputFile:
 
 def _list_uri(source: SourceConfig) -> list[InputFile]:
     listed = remote.list_uri(source.path, source.name)
-    return [InputFile(uri, relative, info.size or 0, fingerprint(info.path, info.size, info.mtime_ns)) for uri, relative, info in listed]
+    return [InputFile(uri, relative, info.size or 0, fingerprint(relative, info.size, info.mtime_ns)) for uri, relative, info in listed]
 
 
 def is_archive(path: str) -> bool:

@@ -18,9 +18,12 @@ from pydantic import Field
 from pipeline.readers import csv_records, files, json_records, parquet, text
 from pipeline.readers.files import InputFile
 from pipeline.readers.record import PassedOver, Record, Unreadable
-from pipeline.readers.remote import glob_pattern, open_input
+from pipeline.readers.remote import glob_pattern
 from pipeline.readers.streams import Member
 from pipeline.workdir.errors import UserError
+from storage.errors import StorageError
+from storage.inputs import open_input
+from storage.location import scrub
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
 _READERS: dict[str, Callable[[Member, Any], Iterator[Record | Unreadable]]] = {
@@ -80,7 +83,7 @@ def choose(found: list[InputFile], source: HuggingfaceSource) -> list[InputFile]
     wanted = sorted({name for split, chosen in splits.items() if source.split in ("all", split) for name in chosen})
     if not wanted:
         raise UserError(
-            f"source {source.name}: {source.path}: the dataset has no split {source.split}; "
+            f"source {source.name}: {scrub(source.path)}: the dataset has no split {source.split}; "
             f"it has {', '.join(sorted(splits)) or 'no data files'}; set `split`"
         )
     return [names[name] for name in wanted]
@@ -90,8 +93,10 @@ def _load(file: InputFile, parse: Callable[[str], Any]) -> Any:
     try:
         with open_input(file.uri) as stream:
             return parse(stream.read(_CARD_BYTES).decode("utf-8"))
+    except StorageError as error:
+        raise UserError(str(error)) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{file.uri}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+        raise UserError(f"{scrub(file.uri)}: cannot be read ({' '.join(str(error).split())[:200]})") from error
 
 
 def _is_about(name: str) -> bool:
@@ -109,7 +114,7 @@ def _saved(names: dict[str, InputFile], states: list[str]) -> dict[str, list[str
         missing = [part for part in parts if part not in names]
         if missing or not parts:
             raise UserError(
-                f"{names[state].uri}: names {missing[0] if missing else 'no data files'}, which is not there; copy the whole folder"
+                f"{scrub(names[state].uri)}: names {missing[0] if missing else 'no data files'}, which is not there; copy the whole folder"
             )
         declared = body.get("_split")
         split = str(declared or folder.name or "train")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pipeline.readers.config import EncodedSource, FieldsSource
+from pipeline.readers.config import RECORD_FIELDS, EncodedSource, FieldsSource
 from pipeline.readers.decode import decode, describe_bytes
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
@@ -20,8 +20,6 @@ _COSTS = {"{": 120, "[": 104, ",": 40, ":": 40, '"': 28}
 _CHEAP = 1 << 22  # characters, that cannot take more whatever they are
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PIECES = re.compile(rf"(?:[^\"]++|{_STRING.pattern}){{1,50000}}+", re.DOTALL)
-
-_OURS = ("id", "text", "url", "title", "language", "license", "path", "date")
 
 
 class RecordsSource(FieldsSource, EncodedSource):
@@ -63,7 +61,7 @@ def to_record(raw: dict[str, Any], place: str, source: FieldsSource, *, key: str
     """A mapped record. `place` is its location, and its id where it has none; `key` is its key in an object of records."""
     ours: dict[str, Any] = {}
     used = set()
-    for name in _OURS:
+    for name in RECORD_FIELDS:
         path = source.fields.get(name, name)
         value = pick(raw, path)
         used.add(path.split(".")[0])

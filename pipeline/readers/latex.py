@@ -32,6 +32,7 @@ from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
+from storage.location import scrub
 
 _LOOKS_LIKE_TEX = re.compile(
     rb"\\(?:document(?:class|style)|begin[ \t]{0,9}\{|input[ \t{]|section|magnification|def\\|bye\b|font\\|baselineskip)"
@@ -59,7 +60,9 @@ def group(found: Sequence[InputFile]) -> list[InputFile]:
         if not any(name.lower().endswith(TEXTS) for name, _ in parts):
             continue
         print_ = fingerprint(*[(name, file.fingerprint) for name, file in parts])
-        papers.append(PaperFile("", folder or ".", sum(file.bytes for _, file in parts), print_, named=parts))
+        papers.append(
+            PaperFile("", folder or ".", sum(file.bytes for _, file in parts), print_, tuple(file for _, file in parts), named=parts)
+        )
     return papers
 
 
@@ -99,7 +102,8 @@ def list_files(source: EncodedSource, base: Path) -> list[InputFile]:
     papers = group(files.list_files(_everything(source), base))
     if not papers:
         raise UserError(
-            f"source {source.name}: {source.path}: there are files, but none of them is TeX or an archive; correct `path` or `format`"
+            f"source {source.name}: {scrub(source.path)}: there are files, but none of them is TeX or an archive; "
+            "correct `path` or `format`"
         )
     return sorted(papers, key=lambda file: file.relative)
 

@@ -25,7 +25,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Packed:
-    """How one phase was packed."""
+    """How one phase was packed: `slots` is how many tokens its rows have room for."""
 
     phase: str
     length: int
@@ -37,7 +37,7 @@ class Packed:
 
     @property
     def efficiency(self) -> float:
-        """Share of the slots that are tokens."""
+        """Share of the slots that hold a token."""
         return self.tokens / self.slots if self.slots else 0.0
 
 
@@ -47,10 +47,10 @@ class Contaminated:
 
     name: str
     items: int
-    too_short: int  # of them, to be looked for
+    too_short: int  # items that have too few words to be looked for
     unreadable: int
     ngrams: int
-    documents: int  # of the corpus, that have some of it
+    documents: int  # of the corpus, with an n-gram of the set
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Mixed:
     available: int  # tokens
     epochs: float
     documents: int  # that are seen
-    repeated: int  # times that one is seen again
+    repeated: int  # how often one of them is seen again
     tokens: int
 
 
 @dataclass(frozen=True)
 class Funnel:
-    """The stages in order, each with what it left of each domain; and all that there is to say about drops, tokens, packing."""
+    """The stages in order, each with what it left of each domain; and the numbers of drops, cuts, the mix, tokens and packing."""
 
     domains: tuple[str, ...]
     stages: tuple[tuple[str, dict[str, Count]], ...]
@@ -154,8 +154,8 @@ def warnings(workdir: Workdir, alarm_share: float | None = None) -> list[str]:
     left_out = groups.summary.get("left_out", 0) if groups is not None else 0
     if left_out:
         found.append(
-            f"near deduplication: {left_out:,} documents that stay share a band with more than near.compare others that stay, and "
-            "were not all compared with what came after; raise near.compare to compare them"
+            f"near deduplication: {left_out:,} documents that stay share a band with more than near.compare others that stay, so "
+            "that later documents were not compared with all of them; raise near.compare to compare them"
         )
     return found
 

@@ -1,6 +1,6 @@
 """Histograms of every statistic, for each group of documents that has rules of its own, with the rules' limits drawn in.
 
-One pass over `statistics/`: values are counted in bins that serve any statistic (200 up to 1, 24 a decade above; a bin has its
+One pass over `statistics/`: values are counted in bins that serve any statistic (200 up to 1, 24 a decade above; a bin includes its
 upper end), so that the range that a plot shows is chosen afterwards, and memory does not depend on the number of documents. Years
 are no amounts, and all of them would lie in a bin or two: each has a bin of its own.
 """
@@ -10,16 +10,19 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kernel.sections import NOT_INSTALLED
 from pipeline.filters.check import Check
 from pipeline.filters.stage import FILTER, Rules
 from pipeline.measure.stage import FAMILIES
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.documents import STATISTICS
+from pipeline.workdir.errors import UserError
 
 LINEAR, DECADE = 200, 24
 EDGES = np.concatenate([np.linspace(0, 1, LINEAR + 1), np.logspace(0, 12, 12 * DECADE + 1)[1:]])
@@ -48,11 +51,20 @@ def edges_of(statistic: str) -> npt.NDArray[np.float64]:
 
 
 def checks_of(rules: Mapping[str, Rules]) -> dict[str, list[Check]]:
-    """For each domain or source that has rules, its checks of numbers."""
+    """For each domain or source that has rules, its checks that have a number as a limit."""
     return {
         name: [check for family in given.families() for check in family.checks() if check.minimum is not None or check.maximum is not None]
         for name, given in rules.items()
     }
+
+
+def _read_back(workdir: Workdir, name: str, given: Mapping[str, Any]) -> Rules:
+    """The rules of a domain or source as the manifest has them. Raises `UserError` where one of them is not known here."""
+    used = {family: limits for family, limits in given.items() if limits is not None}
+    if unknown := [family for family in used if family not in Rules.model_fields]:
+        place = workdir.path(FILTER)
+        raise UserError(f"{place}: the rules of {name} have `{unknown[0]}`, which is not known here; {NOT_INSTALLED}")
+    return Rules.model_validate(used)
 
 
 def histograms(workdir: Workdir) -> list[Histogram]:
@@ -60,7 +72,7 @@ def histograms(workdir: Workdir) -> list[Histogram]:
     verdict = workdir.manifest(FILTER)
     if verdict is None:
         return []
-    rules = {name: Rules.model_validate(given) for name, given in verdict.configuration.items()}
+    rules = {name: _read_back(workdir, name, given) for name, given in verdict.configuration.items()}
     checks = checks_of(rules)
     counts: dict[tuple[str, str, str], Counts] = {}
     descriptions = {name: words for family in FAMILIES.values() for name, words in family.items()}
@@ -129,7 +141,7 @@ def draw(histogram: Histogram, colour: str) -> str:
     # A share that may pass 1: the last bar has those that do.
     mostly_below = 2 * histogram.counts[:, :LINEAR].sum() > histogram.counts.sum()
     above = not years and high > 1 and bool(limits) and max(limits) < 1 and mostly_below
-    if years:  # as many in each bar, and whole ones
+    if years:  # each bar has the same whole number of years
         low, high = min([low, *(limit - 0.5 for limit in limits)]), max([high, *(limit + 0.5 for limit in limits)])
         each = -(-int(high - low) // BARS)
         bars_drawn = -(-int(high - low) // each)

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from jinja2 import Environment
-from matplotlib.figure import Figure
 
 from pipeline.contamination.verdict import REPORT
+from pipeline.report.figures import INK, PALETTE, drawing, svg
 from pipeline.report.funnel import Count, Funnel, funnel
 from pipeline.report.histograms import Histogram, by_group, draw, histograms
+from pipeline.report.runs import Run, column, last, read_run
 from pipeline.report.samples import Sample, samples
+from pipeline.report.tasks import timeline
+from pipeline.report.training import training
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.documents import STATISTICS
 from pipeline.workdir.verdicts import ORDER, entries, kept, verdict_dataset
 
-# Colours that stay apart for the colour-blind too (Okabe and Ito 2008), in the order of the domains.
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c")
-_SOFT = "#5d6b7c"
 
-
-def write_report(workdir: Workdir, run: Path) -> str:
+def write_report(workdir: Workdir, run: Path, others: Sequence[Path] = ()) -> str:
     """Write `report.html` into the workdir; returns its path. Raises `UserError` where nothing was ingested.
 
-    `run`: the folder of a training run, whose metrics are shown where there are any; its name is the report's title.
+    `run`: the folder of a training run, whose metrics are shown where there are any; its name is the report's title. `others`: folders
+    of other runs of the workdir, which are shown beside it.
     """
     numbers = funnel(workdir)
     colours = {domain: PALETTE[index % len(PALETTE)] for index, domain in enumerate(numbers.domains)}
     template = Environment(autoescape=True).from_string(files("pipeline.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    metrics = _metrics(run)
+    own = read_run(run)
     html = template.render(
         name=run.name,
-        workdir=workdir.uri,
+        workdir=workdir.shown,
         colours=colours,
         domains=numbers.domains,
-        tiles=_tiles(numbers, metrics),
+        tiles=_tiles(numbers, own),
         funnel=_funnel(numbers),
         reasons=_reasons(numbers),
         quarantined=f"{numbers.quarantined:,}" if numbers.quarantined else "",
@@ -84,7 +80,8 @@ def write_report(workdir: Workdir, run: Path) -> str:
             }
             for packed in numbers.packed
         ],
-        training=_training(metrics) if metrics else None,
+        timeline=timeline(workdir),
+        training=training([own, *map(read_run, others)], own.name, colours),
     )
     workdir.write(html.encode(), "report.html")
     return workdir.path("report.html")
@@ -144,28 +141,23 @@ def _count(count: float) -> str:
     return f"{count:.3g} T"
 
 
-def _metrics(run: Path) -> list[dict[str, Any]]:
-    path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-
-
-def _tiles(numbers: Funnel, metrics: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    first, last = numbers.stages[0][1], numbers.stages[-1][1]
+def _tiles(numbers: Funnel, run: Run) -> list[tuple[str, str]]:
+    came, left = numbers.stages[0][1], numbers.stages[-1][1]
     tiles = [
-        (_count(sum(count.documents for count in first.values())), "documents in"),
-        (_count(sum(count.documents for count in last.values())), "documents kept"),
-        (_size(sum(count.bytes for count in last.values())), "text kept"),
+        (_count(sum(count.documents for count in came.values())), "documents in"),
+        (_count(sum(count.documents for count in left.values())), "documents kept"),
+        (_size(sum(count.bytes for count in left.values())), "text kept"),
     ]
     if numbers.tokens:
         tokens = sum(counts["tokens"] for counts in numbers.tokens.values())
         size = sum(counts["bytes"] for counts in numbers.tokens.values())
         tiles.append((_count(tokens), f"tokens, {size / max(1, tokens):.2f} bytes each"))
-    validation = [line for line in metrics if line["kind"] == "validation"]
-    if validation:
-        tiles.append((f"{validation[-1]['loss']:.2f}", f"validation loss, from {validation[0]['loss']:.2f}"))
-    rates = [line["tokens_per_second"] for line in metrics if line["kind"] == "train"]
-    if rates:
-        tiles.append((_count(float(np.median(rates))), "tokens/s in training"))
+    validation = column(run.validation, "loss")
+    if (final := last(validation)) is not None:
+        tiles.append((f"{final:.2f}", f"validation loss, from {validation[0]:.2f}"))
+    rates = column(run.train, "tokens_per_second")
+    if np.isfinite(rates).any():
+        tiles.append((_count(float(np.nanmedian(rates))), "tokens/s in training"))
     return tiles
 
 
@@ -242,29 +234,6 @@ def _mix(numbers: Funnel) -> list[dict[str, Any]]:
 
 # --- plots -----------------------------------------------------------------------------------------------------------
 
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text: selectable, and in the page's own font
-    "svg.hashsalt": "foundry",  # the same figure gives the same bytes
-    "font.family": "sans-serif",
-    "font.size": 10.5,
-    "axes.edgecolor": "#c9d1da",
-    "axes.labelcolor": _SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "legend.frameon": False,
-}
-
-
-def _svg(figure: Figure) -> str:
-    sink = io.StringIO()
-    figure.savefig(sink, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    text = sink.getvalue()
-    return text[text.index("<svg") :].replace("font: 10.5px 'sans-serif'", "font: 10.5px system-ui, sans-serif")
-
 
 def _lengths(workdir: Workdir, domains: tuple[str, ...], colours: dict[str, str]) -> str:
     """Histograms of words, kept and dropped, on a logarithmic axis."""
@@ -279,12 +248,11 @@ def _lengths(workdir: Workdir, domains: tuple[str, ...], colours: dict[str, str]
             for which in (True, False):
                 chosen = words[(names == domain) & (keep == which)]
                 counts[domain, which] += np.histogram(chosen, edges)[0]
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(10.2, 2.7))
+    with drawing(10.2, 2.7) as figure:
         for index, domain in enumerate(domains):
             axes = figure.add_subplot(1, len(domains), index + 1)
             axes.stairs(counts[domain, True], edges, fill=True, color=colours[domain], alpha=0.9, label="kept")
-            axes.stairs(counts[domain, False], edges, color="#333333", linewidth=1.1, label="dropped")
+            axes.stairs(counts[domain, False], edges, color=INK, linewidth=1.1, label="dropped")
             axes.set_xscale("log")
             used = np.flatnonzero(counts[domain, True] + counts[domain, False])
             if len(used):
@@ -293,66 +261,5 @@ def _lengths(workdir: Workdir, domains: tuple[str, ...], colours: dict[str, str]
             axes.set_xlabel("words")
             if index == 0:
                 axes.set_ylabel("documents")
-            axes.legend(loc="best", fontsize=9)
-        figure.tight_layout()
-        return _svg(figure)
-
-
-def _training(metrics: list[dict[str, Any]]) -> dict[str, str]:
-    train = [line for line in metrics if line["kind"] == "train"]
-    validation = [line for line in metrics if line["kind"] == "validation"]
-    tokens = np.array([line["tokens"] for line in train]) / 1e6
-    pairs = pairwise(train)
-    boundaries = [(line["tokens"] / 1e6, following["phase"]) for line, following in pairs if line["phase"] != following["phase"]]
-    with mpl.rc_context(_STYLE):
-        loss = Figure(figsize=(5.4, 3.2))
-        axes = loss.add_subplot()
-        axes.plot(tokens, [line["loss"] for line in train], color=PALETTE[0], linewidth=1.5, label="training")
-        axes.plot(
-            [line["tokens"] / 1e6 for line in validation],
-            [line["loss"] for line in validation],
-            color=PALETTE[5],
-            marker="o",
-            markersize=4,
-            linewidth=1.2,
-            label="validation",
-        )
-        _phases(axes, boundaries)
-        axes.set_title("Loss")
-        axes.set_xlabel("million tokens")
-        axes.legend(loc="upper center", fontsize=9)
-        rate = Figure(figsize=(5.4, 3.2))
-        axes = rate.add_subplot()
-        axes.plot(tokens, [line["lr"] for line in train], color=PALETTE[2], linewidth=1.5, label="learning rate (left)")
-        axes.set_ylim(bottom=0)
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-        _phases(axes, boundaries)
-        right = axes.twinx()
-        right.plot(tokens, [line["tokens_per_second"] for line in train], color=PALETTE[6], linewidth=1.0, label="tokens/s (right)")
-        right.set_ylim(bottom=0)
-        axes.set_title("Learning rate and speed")
-        axes.set_xlabel("million tokens")
-        handles = axes.get_lines()[:1] + right.get_lines()[:1]
-        axes.legend(handles=handles, loc="lower left", fontsize=9)
-        note = f"{train[-1]['step']:,} steps, {train[-1]['tokens']:,} tokens." if train else ""
-        if validation:
-            first, last = validation[0], validation[-1]
-            note += f" Validation loss {first['loss']:.3f} before, {last['loss']:.3f} after;"
-            note += f" accuracy {first['accuracy']:.1%} and {last['accuracy']:.1%}."
-        return {"loss": _svg(loss), "rate": _svg(rate), "note": note}
-
-
-def _phases(axes: Any, boundaries: list[tuple[float, str]]) -> None:
-    for place, name in boundaries:
-        axes.axvline(place, color="#c9d1da", linewidth=1, linestyle="--")
-        axes.text(
-            place,
-            1.0,
-            f" {name}",
-            transform=axes.get_xaxis_transform(),
-            fontsize=8.5,
-            color=_SOFT,
-            va="top",
-            rotation=90,
-            ha="left",
-        )
+            axes.legend(loc="best")
+        return svg(figure, f"Histograms of the words in a document, kept and dropped, of {', '.join(domains)}.")

@@ -31,7 +31,7 @@ class Sample:
 
 
 def samples(workdir: Workdir) -> list[Sample]:
-    """A few documents of each rule of `verdicts/filter` in each domain, then a few that were cut, in the order of the keys of both."""
+    """A few documents that each rule of `verdicts/filter` dropped, by domain and rule, then a few of each domain that were cut."""
     verdict = workdir.manifest(FILTER)
     documents = workdir.manifest(DOCUMENTS)
     statistics = workdir.manifest(STATISTICS)

@@ -1,9 +1,9 @@
 """The workdir and its datasets: folders of partitions with a manifest.
 
-A task of a stage writes its partitions, each whole or not at all. Then it writes a *task record* (`_tasks/NAME.json`), which names
-the partitions with their rows, bytes and checksums, and has the fingerprint (`key`) of everything that determined them. When all
-tasks of a stage are recorded, the stage writes `_manifest.json`. So a folder without a manifest is unfinished, a record with
-another key than expected is stale, and running again makes only what is missing or stale.
+A task of a stage writes its partitions, each whole or not at all. Then it writes a *task record*, which names the partitions with their
+rows, bytes and checksums, and has the fingerprint (`key`) of everything that determined them. When all tasks of a stage are recorded,
+the stage writes `_manifest.json` (`commit.py` has how). So a folder without a manifest is unfinished, a record with another key than
+expected is stale, and running again makes only what is missing or stale.
 
 Everything goes through `pyarrow.fs`, so a workdir is a local folder or any URI that pyarrow opens (s3://, gs://, hdfs://).
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,10 +24,16 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.workdir.errors import CorruptData, UserError
+from storage.errors import StorageError
+from storage.folder import Folder
+from storage.location import Location
 
 FORMAT = 1  # of manifests and task records; raised when their meaning changes
 MANIFEST = "_manifest.json"
-TASKS = "_tasks"
+TASKS = "_tasks"  # a folder: records of tasks, one by one, while a stage runs
+RECORDS = "_tasks.json"  # the records of all tasks of a finished stage
+NEW = "_new"  # a folder: what is made anew beside a finished dataset, until it is whole
+COMMIT = "_commit.json"  # in that folder: all of it is there, and this is how it becomes the dataset
 
 
 def fingerprint(*values: Any) -> str:
@@ -57,6 +63,15 @@ class Partition:
     rows: int
     bytes: int
     checksum: str
+
+    @classmethod
+    def from_entry(cls, entry: Any) -> Partition:
+        """The partition that an entry of a manifest or task record describes. Raises `TypeError` where it describes none."""
+        found = cls(**entry)
+        numbers = (found.rows, found.bytes)
+        if not all(isinstance(text, str) for text in (found.name, found.checksum)) or not all(type(n) is int and n >= 0 for n in numbers):
+            raise TypeError(f"{entry!r:.200} is no partition")
+        return found
 
 
 @dataclass(frozen=True)
@@ -117,103 +132,124 @@ class Manifest:
             body = json.loads(raw)
             if body["format"] != FORMAT:
                 raise UserError(f"{path}: is of format {body['format']}, but this version reads format {FORMAT}; delete its folder")
-            partitions = tuple(Partition(**partition) for partition in body["partitions"])
+            partitions = tuple(Partition.from_entry(entry) for entry in body["partitions"])
+            if not (isinstance(body["configuration"], dict) and isinstance(body["summary"], dict)):
+                raise TypeError("its configuration and summary are no mappings")
             return cls(body["dataset"], body["stage"], body["fingerprint"], partitions, body["configuration"], body["summary"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptData(f"{path}: not a manifest ({error}); delete its folder and run again") from error
+
+
+@contextmanager
+def _as_user_error() -> Iterator[None]:
+    """What the storage does not grant is told as it is, in one line."""
+    try:
+        yield
+    except StorageError as error:
+        raise UserError(f"workdir {error}" if error.what.endswith("opened") else str(error)) from error
 
 
 @dataclass(frozen=True)
 class Workdir:
     """A folder, local or remote, in which a run keeps its datasets. It is cheap to pickle: each worker opens it by itself."""
 
-    uri: str
+    uri: str = field(repr=False)  # it may hold a password
 
     @cached_property
-    def _opened(self) -> tuple[pa.fs.FileSystem, str]:
-        if "://" not in self.uri:
-            return pa.fs.LocalFileSystem(), os.path.abspath(self.uri)
-        try:
-            filesystem, root = pa.fs.FileSystem.from_uri(self.uri)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"workdir {self.uri}: cannot be opened ({error}); give a folder or a URI such as s3://bucket/run") from error
-        return filesystem, root.rstrip("/")
+    def folder(self) -> Folder:
+        """The folder itself, opened on first use."""
+        return Folder(Location.parse(self.uri))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri}
 
     @property
+    def shown(self) -> str:
+        """The folder or URI as people are told of it: without the password that it may have."""
+        return str(self.folder)
+
+    @property
     def filesystem(self) -> pa.fs.FileSystem:
-        """The filesystem that it is on."""
-        return self._opened[0]
+        """The filesystem that it is on. Raises `UserError` where it cannot be opened."""
+        with _as_user_error():
+            return self.folder.filesystem
 
     @property
     def is_local(self) -> bool:
         """Whether it is a folder of this machine."""
-        return isinstance(self.filesystem, pa.fs.LocalFileSystem)
+        with _as_user_error():
+            return self.folder.is_local
 
     def path(self, *parts: str) -> str:
         """The path of a file or folder in it, on its filesystem."""
-        return "/".join([self._opened[1], *parts])
+        with _as_user_error():
+            return self.folder.path(*parts)
 
-    # --- files -----------------------------------------------------------------------------------------------------
+    # --- files: each raises `UserError` for what the storage does not grant, after it was tried again -----------------
+
+    def reach(self) -> None:
+        """Ask for a remote one for the first time, so that what is wrong with its URI, or its server, is told within seconds."""
+        if self.folder.location.is_uri:
+            with _as_user_error():
+                self.folder.reach()
 
     def write(self, raw: bytes | pa.Buffer, *parts: str) -> None:
-        """Write a file whole or not at all: written aside, made durable, then moved into place."""
-        target = self.path(*parts)
-        folder, name = target.rsplit("/", 1)
-        self.filesystem.create_dir(folder, recursive=True)
-        if not self.is_local:  # an object store shows an object only once it is complete
-            with self.filesystem.open_output_stream(target, compression=None) as stream:
-                stream.write(raw)
-            return
-        aside = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
-        try:
-            with open(aside, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, target)
-        except OSError as error:
-            if os.path.exists(aside):
-                os.unlink(aside)
-            raise UserError(
-                f"{target}: cannot be written ({error.strerror}); free space or correct the permissions, then run again"
-            ) from error
+        """Write a file whole or not at all, whatever happens meanwhile; on local disk it is durable afterwards."""
+        with _as_user_error():
+            self.folder.write(raw, *parts)
 
     def read(self, *parts: str) -> pa.Buffer | None:
         """The file's bytes (memory-mapped where local), or None where there is none."""
-        path = self.path(*parts)
-        try:
-            if self.is_local:
-                if os.path.isfile(path) and os.path.getsize(path) == 0:
-                    return pa.py_buffer(b"")
-                with pa.memory_map(path) as file:
-                    return file.read_buffer()
-            with self.filesystem.open_input_file(path) as file:
-                return file.read_buffer()
-        except FileNotFoundError:
-            return None
+        with _as_user_error():
+            return self.folder.read(*parts)
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """Name and size of every file directly in a folder; empty where there is no such folder."""
-        selector = pa.fs.FileSelector(self.path(*parts), allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
-        return {info.base_name: info.size for info in infos if info.type == pa.fs.FileType.File}
+        with _as_user_error():
+            return self.folder.sizes(*parts)
 
     def folders(self, *parts: str) -> list[str]:
         """Names of the folders directly in a folder, sorted."""
-        infos = self.filesystem.get_file_info(pa.fs.FileSelector(self.path(*parts), allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == pa.fs.FileType.Directory)
+        with _as_user_error():
+            return self.folder.folders(*parts)
 
     def delete(self, *parts: str) -> None:
         """Delete a file, if it is there."""
+        with _as_user_error():
+            self.folder.delete(*parts)
+
+    def delete_folder(self, *parts: str) -> None:
+        """Delete a folder with all that is in it, if it is there."""
+        with _as_user_error():
+            self.folder.delete_folder(*parts)
+
+    def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> None:
+        """Move a file, over one that may be there."""
+        with _as_user_error():
+            self.folder.move(source, target)
+
+    def json(self, *parts: str) -> Any:
+        """What a JSON file says; None where there is none, or it is damaged. For what can be made again."""
+        raw = self.read(*parts)
         try:
-            self.filesystem.delete_file(self.path(*parts))
-        except FileNotFoundError:
-            return
+            return None if raw is None else json.loads(raw.to_pybytes())
+        except (ValueError, RecursionError):
+            return None
 
     # --- datasets --------------------------------------------------------------------------------------------------
+
+    def datasets(self, folder: str = "") -> list[str]:
+        """Names of all datasets below a folder, finished or not: folders with a manifest or task records."""
+        found = []
+        for name in self.folders(*filter(None, [folder])):
+            if name in (TASKS, NEW):
+                continue
+            dataset = f"{folder}/{name}" if folder else name
+            if {MANIFEST, RECORDS} & set(self.sizes(dataset)) or TASKS in self.folders(dataset):
+                found.append(dataset)
+            else:
+                found.extend(self.datasets(dataset))
+        return found
 
     def manifest(self, dataset: str) -> Manifest | None:
         """The dataset's manifest, or None where the dataset is missing or unfinished. Raises as `Manifest.from_json`."""

@@ -10,8 +10,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint
-from pipeline.workdir.engine import File, Stage, Summary, Task
+from pipeline.workdir.tasks import File, Stage, Task
 from pipeline.workdir.verdicts import VerdictEntry, checksums, entries
 
 S = TypeVar("S")

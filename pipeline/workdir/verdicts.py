@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.cuts import Cuts, all_of, apply, from_column
 from pipeline.workdir.dataset import Manifest, Partition, Workdir
 from pipeline.workdir.documents import DOCUMENTS, VERDICT_SCHEMA
-from pipeline.workdir.engine import Summary
 
 ORDER = ("filter", "exact", "seen", "near", "lines", "substrings", "contamination")  # of the stages
 CUTTING = ("filter", "lines", "substrings", "contamination")  # the stages that may cut

@@ -1,8 +1,8 @@
-"""The address in a URL: where its host and its path are, and their hashes, in which spellings of one address are equal.
+"""The address in a URL: where its host and its path are, and their hashes, which are equal for all spellings of one address.
 
 Scheme, user, port, `www.`, fragment and final slash do not count; hosts are hashed in lower case, from their end, so that every domain
 above a host is hashed on the way; a path's needless percent-encoding is undone. Hashes are FNV-1a in 64 bits: with five million entries
-one URL in 10^12 finds another's entry. None is written down.
+one URL in 10^12 matches an entry by accident. Hashes are never stored.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def percent(data: Bytes, at: int, end: int) -> int:  # pragma: no cover - compil
 
 @leaf
 def word_hash(word: Bytes) -> np.uint64:  # pragma: no cover - compiled
+    """FNV-1a of the bytes of a word, in 64 bits."""
     value: np.uint64 = FNV_OFFSET
     for byte in word:
         value = fnv(value, np.uint64(byte))
@@ -124,7 +125,7 @@ def parts(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:  # pragma:
 
 @leaf
 def host_hash(data: Bytes, begin: int, end: int) -> np.uint64:  # pragma: no cover - compiled
-    """From the end, so that every domain above it is hashed on the way."""
+    """The hash of a host from its end, so that every domain above it is hashed on the way."""
     value: np.uint64 = FNV_OFFSET
     for at in range(end - 1, begin - 1, -1):
         value = fnv(value, np.uint64(char.lower(data[at])))
@@ -133,7 +134,7 @@ def host_hash(data: Bytes, begin: int, end: int) -> np.uint64:  # pragma: no cov
 
 @leaf(inline="always")
 def path_step(value: np.uint64, data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:  # pragma: no cover - compiled
-    """One character of a path: needless percent-encoding undone, the needed one in upper case."""
+    """The hash after one more character of a path, and the place of the next: needless percent-encoding undone, the rest in upper case."""
     code = percent(data, at, end)
     if code < 0:
         return fnv(value, np.uint64(data[at])), at + 1

@@ -1,4 +1,4 @@
-"""What a URL is dropped for: each in one pass over its bytes."""
+"""What a URL is dropped for, found in one pass over its bytes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Verdicts(NamedTuple):
 
     rule: Bytes
     value: I32  # how much there is of what it is dropped for
-    spans: Offsets  # (urls, 2): the bytes that say so; of a subword its number, in place of the first
+    spans: Offsets  # (urls, 2): begin and end of the bytes that say so; for a subword its number and 0
 
 
 class _Blocked(NamedTuple):

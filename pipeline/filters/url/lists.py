@@ -19,6 +19,7 @@ import numpy.typing as npt
 import xxhash
 import zstandard
 
+from kernel.cache import expand_home
 from kernel.table import table_of
 from pipeline.filters.url.address import DOMAIN, OTHER_HOST, URL, hash_lines, with_ascii_host, word_hash
 from pipeline.filters.url.judging import Automaton, Tables
@@ -32,12 +33,13 @@ _MOST_BYTES = 4 << 30
 
 
 def absolute(path: str, base: Path) -> str:
-    expanded = Path(os.path.expandvars(path)).expanduser()
+    """The path with variables and `~` expanded; a relative one is relative to `base`."""
+    expanded = expand_home(os.path.expandvars(path))
     return str(expanded if expanded.is_absolute() else base / expanded)
 
 
 def stamp(path: str) -> tuple[int, int]:
-    """Size and time of a file: what is read once is read again only where these change."""
+    """Size in bytes and time of change in ns: a list is read again only where these differ. Raises `UserError` where there is no file."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -46,13 +48,13 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def category_files(folder: str, categories: frozenset[str]) -> list[tuple[str, str]]:
-    """`(role, path)` of the lists of a folder of categories."""
+    """`(role, path)` of the lists in a folder of categories; no categories: all. Raises `UserError` where there are none."""
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"{folder}: no such folder of block lists; unpack UT1's archive there, or correct `folders`")
     found = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if missing := sorted(categories - set(found)):
-        raise UserError(f"{folder}: no category {missing[0]}; there are: {', '.join(sorted(found)) or 'none'}")
+        raise UserError(f"{folder}: no category {missing[0]}, which `categories` names; there are: {', '.join(sorted(found)) or 'none'}")
     chosen = [path for name, path in found.items() if not categories or name in categories]
     lists = [(role, str(path / role)) for path in chosen for role in ("domains", "urls") if (path / role).is_file()]
     if not lists:
@@ -78,12 +80,13 @@ class Lists:
 
     content: str  # fingerprint of what the files say
     tables: Tables
-    subwords: tuple[str, ...]  # by the numbers of `tables.automaton`
+    subwords: tuple[str, ...]  # by their numbers in `tables.subwords`
     soft: frozenset[str]
 
 
 @lru_cache(maxsize=4)
 def read_lists(files: tuple[tuple[str, str, int, int], ...]) -> Lists:
+    """The lists in some files, each (role, path, *stamp). Raises `UserError` where one cannot be read."""
     data = [(role, _read_list(path)) for role, path, _, _ in files]
     content = fingerprint([(role, xxhash.xxh3_128_hexdigest(raw)) for role, raw in data])
     keys: dict[str, list[U64]] = {"exempt": [], "domains": [], "urls": []}

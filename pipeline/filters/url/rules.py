@@ -30,18 +30,20 @@ class UrlRules(Family):
     )
     urls: list[str] = Field(default_factory=list, description="Files of URLs to block with all that lies under them, one a line.")
     folders: list[str] = Field(
-        default_factory=list, description="Folders as UT1's: one folder a category, with files `domains` and `urls` in it."
+        default_factory=list, description="Folders laid out as UT1's: one folder a category, with files `domains` and `urls` in it."
     )
     categories: list[str] = Field(
         default_factory=list,
         description="Which categories of those folders (RefinedWeb: adult, phishing, dating, gambling ...); none: all.",
     )
-    hard_words: list[str] = Field(default_factory=list, description="Files of words of which one is enough (RefinedWeb's hard words).")
+    hard_words: list[str] = Field(
+        default_factory=list, description="Files of words, any one of which drops a document (RefinedWeb's hard words)."
+    )
     soft_words: list[str] = Field(default_factory=list, description="Files of words of which `soft_limit` different ones are needed.")
     soft_limit: int = Field(2, ge=1, le=MOST_SOFT, description="Fewest different soft words that drop a document (RefinedWeb: 2).")
     subwords: list[str] = Field(
         default_factory=list,
-        description="Files of words that drop a document wherever they stand, within others too (RefinedWeb's strict).",
+        description="Files of words that drop a document wherever they stand, even inside other words (RefinedWeb's strict matching).",
     )
     exempt: list[str] = Field(
         default_factory=list, description="Files of domains that nothing here drops: high-quality sources (RefinedWeb G.1.4)."
@@ -53,7 +55,7 @@ class UrlRules(Family):
         return self.model_copy(update={name: [absolute(path, base) for path in getattr(self, name)] for name in names})
 
     def fingerprint(self) -> str:
-        """Changes where the rules or what the lists say change. Raises `UserError` where a list cannot be read."""
+        """Changes whenever the rules or the contents of the lists change. Raises `UserError` where a list cannot be read."""
         return fingerprint(self.soft_limit, self._lists().content)
 
     def judge(self, urls: pa.Array | pa.ChunkedArray) -> UrlJudgement:

@@ -16,8 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from kernel.cache import expand_home
 from pipeline.measure.classifiers import fasttext_model, linear
 from pipeline.workdir.dataset import fingerprint
+from storage.location import Place
 
 
 class ClassifierConfig(BaseModel):
@@ -25,15 +27,17 @@ class ClassifierConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="Its name: small letters, digits, `_`.")
-    path: str = Field(description="A fastText model file (.bin, .ftz), or the folder that `foundry classifier train` wrote.")
-    kind: Literal["fasttext", "linear"] = Field("linear", description="fasttext or linear.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="Name of the classifier: small letters, digits, `_`.")
+    path: Place = Field(repr=False, description="A fastText model file (.bin, .ftz), or the folder that `foundry classifier train` wrote.")
+    kind: Literal["fasttext", "linear"] = Field(
+        "linear", description="fasttext: a fastText model file; linear: what `foundry classifier train` wrote."
+    )
     label: str | None = Field(
         None,
         description="fastText: the label whose probability is the score, with or without `__label__` (DCLM's model: `hq`). "
         "Linear models have none: their score is the probability of the positive set.",
     )
-    domains: list[str] | None = Field(None, description="Domains whose documents are scored; others have no score. None: all.")
+    domains: list[str] | None = Field(None, description="Domains whose documents are scored; others have no score. Null: all.")
 
     @property
     def column(self) -> str:
@@ -41,11 +45,11 @@ class ClassifierConfig(BaseModel):
 
     def resolved(self, base: Path) -> ClassifierConfig:
         """The same with an absolute path; a relative one is relative to `base`."""
-        path = Path(os.path.expandvars(self.path)).expanduser()
+        path = expand_home(os.path.expandvars(self.path))
         return self.model_copy(update={"path": str(path if path.is_absolute() else base / path)})
 
     def fingerprint(self) -> str:
-        """Changes where the scores may: with the model's bytes, and what is asked of it. Raises `UserError` where it is not there."""
+        """Changes whenever the scores may: with the model's bytes and the settings. Raises `UserError` where the model cannot be read."""
         content = fasttext_model.content(self.path) if self.kind == "fasttext" else linear.content(self.path)
         return fingerprint(self.name, self.kind, self.label, self.domains, content)
 

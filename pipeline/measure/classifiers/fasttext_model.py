@@ -157,7 +157,7 @@ def _load(path: str, size: int, modified: int) -> tuple[Any, tuple[str, ...]]:
 
 
 def scores(texts: pa.Array | pa.ChunkedArray, path: str, label: str | None) -> npt.NDArray[np.float64]:
-    """The probability of `label` for each text: float64. Empty texts and nulls have that of no words at all, 0."""
+    """The probability of `label` for each text: float64 (texts,). Empty texts and nulls score 0."""
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -165,7 +165,7 @@ def scores(texts: pa.Array | pa.ChunkedArray, path: str, label: str | None) -> n
     model, labels = _load(path, status.st_size, status.st_mtime_ns)
     known = ", ".join(name.removeprefix(PREFIX) for name in labels[:12]) + (" ..." if len(labels) > 12 else "")
     if label is None:
-        raise UserError(f"classifier {path}: say whose probability is the score, `label`; there are: {known}")
+        raise UserError(f"classifier {path}: give `label`, whose probability is the score; there are: {known}")
     wanted = label if label.startswith(PREFIX) else PREFIX + label
     if wanted not in labels:
         raise UserError(f"classifier {path}: no label {label}; there are: {known}")

@@ -37,7 +37,7 @@ F32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Weights float32 (2^bits,), and the weight of every text."""
+    """`weights` float32 (2^bits,), and the bias that is added for every text."""
 
     weights: F32
     bias: float
@@ -90,7 +90,7 @@ def _features(data: Bytes, classes: Bytes, lower: U32, shift: int, units: U64) -
 
 
 def features(text: bytes, bits: int) -> tuple[npt.NDArray[np.int32], F32]:
-    """The buckets of a text in UTF-8, in order, and what is in them, of length 1: what the weights are multiplied with."""
+    """The features of a text in UTF-8: its buckets, int32, ascending, and the value of each, float32, together of Euclidean length 1."""
     data = np.frombuffer(text, np.uint8)
     units = np.empty(2 * (len(data) // 2 + 2), np.uint64)
     total = _features(data, *tables(), 64 - bits, units)
@@ -103,7 +103,7 @@ def features(text: bytes, bits: int) -> tuple[npt.NDArray[np.int32], F32]:
 
 
 def score(texts: pa.Array | pa.ChunkedArray, model: LinearModel) -> npt.NDArray[np.float64]:
-    """Probability of the positive set for each text; one without words has that of none at all."""
+    """Probability of the positive set for each text: float64 (texts,). For a text without words the bias alone decides."""
     offsets, data = utf8_view(texts)
     out = np.zeros(len(offsets) - 1, np.float64)
     _score(offsets, data, *tables(), model.weights, model.bias, out)
@@ -119,7 +119,7 @@ def scores(texts: pa.Array | pa.ChunkedArray, path: str) -> npt.NDArray[np.float
 
 
 def write(folder: Path, model: LinearModel, description: dict[str, Any]) -> None:
-    """Write a model and what is to be known of it. The same model gives the same bytes."""
+    """Write a model, with its `description` in `config.json`. The same model gives the same bytes. Raises `UserError`."""
     raw = save({"weights": model.weights, "bias": np.array([model.bias], np.float32)})
     config = {"format": FORMAT, "kind": "linear", "bits": len(model.weights).bit_length() - 1, "xxh3_128": xxhash.xxh3_128_hexdigest(raw)}
     try:
