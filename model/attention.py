@@ -12,7 +12,7 @@ worked out once a forward pass (`prepare`), not once a layer.
 - `flex`: torch's flex_attention over a block mask, compiled on a GPU; on a CPU it runs uncompiled and has no backward pass: for tests
   of its mask.
 - `varlen`: `torch.nn.attention.varlen` (CUDA, half precision).
-- `flash2`, `flash3`: the flash-attn packages (CUDA, half precision; Hopper for flash3).
+- `flash2`, `flash3`, `flash4`: the flash-attn packages (CUDA, half precision; flash3 for Hopper, flash4 for Hopper and later).
 """
 
 from __future__ import annotations
@@ -289,6 +289,17 @@ def _flash3(query: Tensor, key: Tensor, value: Tensor, segments: Segments, windo
     return result
 
 
+def _flash4(query: Tensor, key: Tensor, value: Tensor, segments: Segments, window: int | None) -> Tensor:
+    from flash_attn.cute import flash_attn_varlen_func
+
+    cu, longest = segments.cu_seqlens, segments.max_seqlen  # a number: of a tensor its kernels would be compiled for each batch anew
+    bounds = {"cu_seqlens_q": cu, "cu_seqlens_k": cu, "max_seqlen_q": longest, "max_seqlen_k": longest}
+    sides = (None, None) if window is None else (window // 2, window // 2)
+    output = flash_attn_varlen_func(query, key, value, **bounds, window_size=sides)
+    result: Tensor = output[0] if isinstance(output, tuple) else output
+    return result
+
+
 # --- the choice ------------------------------------------------------------------------------------------------------
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, int | None], Tensor]
@@ -311,9 +322,10 @@ class AttentionKernel:
 
 
 # Kernels that get rotated queries and keys; `matmul` rotates as it lays its operands out. Packages' kernels are never chosen by `auto`.
-_ROTATED: dict[str, Kernel] = {"flash3": _flash3, "flash2": _flash2, "varlen": _varlen, "flex": _flex, "sdpa": _sdpa}
+_ROTATED: dict[str, Kernel] = {"flash4": _flash4, "flash3": _flash3, "flash2": _flash2, "varlen": _varlen, "flex": _flex, "sdpa": _sdpa}
 KERNELS: Registry[AttentionKernel | str] = Registry("attention", AttentionKernel, {name: name for name in (*_ROTATED, "matmul")})
 _FLASH = {  # kernels for CUDA in half precision: module, function
+    "flash4": ("flash_attn.cute", "flash_attn_varlen_func"),
     "flash3": ("flash_attn_interface", "flash_attn_varlen_func"),
     "flash2": ("flash_attn", "flash_attn_varlen_func"),
     "varlen": ("torch.nn.attention.varlen", "varlen_attn"),
@@ -327,7 +339,7 @@ def _importable(kernel: str) -> bool:
     try:
         found = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             log.warning("attention kernel %s: %s is installed and cannot be imported (%s)", kernel, module, error)
         return False
     except Exception as error:  # a package built for another torch or CUDA raises what it likes
@@ -339,7 +351,7 @@ def _importable(kernel: str) -> bool:
 def _takes(kernel: str, head_size: int) -> bool:
     """Whether a kernel takes heads so wide."""
     if kernel in _FLASH:
-        return head_size % 8 == 0 and head_size <= 256
+        return head_size % 8 == 0 and head_size <= (128 if kernel == "flash4" else 256)
     return kernel != "flex" or head_size >= 16
 
 
@@ -348,8 +360,9 @@ def available(device: torch.device, head_size: int = 64) -> list[str]:
     if device.type != "cuda":
         return ["matmul", "sdpa", "flex"] if device.type == "cpu" else ["sdpa"]
     capability = torch.cuda.get_device_capability(device)
-    least = {"flash3": (9, 0), "flash2": (8, 0), "varlen": (8, 0)}
-    found = [kernel for kernel in _FLASH if capability >= least[kernel] and (kernel != "flash3" or capability < (10, 0))]
+    least = {"flash4": (9, 0), "flash3": (9, 0), "flash2": (8, 0), "varlen": (8, 0)}
+    order = ["flash3", "flash4", "flash2", "varlen"]  # on Hopper flash3 was written for it; it does not run on what came later
+    found = [kernel for kernel in order if capability >= least[kernel] and (kernel != "flash3" or capability < (10, 0))]
     return [kernel for kernel in (*filter(_importable, found), "flex", "sdpa") if _takes(kernel, head_size)]
 
 
@@ -378,17 +391,24 @@ def choose(name: str, device: torch.device, dtype: torch.dtype, head_size: int =
     return chosen
 
 
-def attend(kernel: str, qkv: Tensor, rotary: Rotary, segments: Segments, window: int | None) -> Tensor:
+def attend(kernel: str, qkv: Tensor, rotary: Rotary, segments: Segments, window: int | None, *, triton: bool = False) -> Tensor:
     """Attention within segments, queries and keys rotated.
 
-    Args: `qkv` (tokens, 3, heads, head size); `rotary` the tables of the layer's theta; `window` None is global.
+    Args: `qkv` (tokens, 3, heads, head size); `rotary` the tables of the layer's theta; `window` None is global; `triton`: rotate by the
+    kernel of `model/fused.py`.
     Returns: (tokens, heads, head size).
     """
     if kernel == "matmul":
         return _matmul(qkv, rotary, segments, window)
-    query, key = rotate(qkv[:, :2], rotary).unbind(1)
+    if triton:
+        from model import fused
+
+        query, key, value = fused.rotated(qkv, rotary)
+    else:
+        query, key = rotate(qkv[:, :2], rotary).unbind(1)
+        value = qkv[:, 2]
     if kernel in _ROTATED:
-        return _ROTATED[kernel](query, key, qkv[:, 2], segments, window)
+        return _ROTATED[kernel](query, key, value, segments, window)
     added = _added(kernel)
     assert added is not None, f"{kernel} is built in and handled above"
-    return added.attend(query, key, qkv[:, 2], segments, window)
+    return added.attend(query, key, value, segments, window)

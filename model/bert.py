@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.config import ClassicBertConfig, ModernBertConfig
+from model.dropout import ATTENTION_OUT, ATTENTION_WEIGHTS, EMBEDDED, FEED_FORWARD, check_keys, dropout, layer_keys
 from model.errors import ModelError
-from model.loss import cross_entropy_sum
-from model.modernbert import MaskedLMOutput, ModernBertForMaskedLM, check_bounds, take
+from model.loss import cross_entropies
+from model.modernbert import MaskedLMOutput, ModernBertForMaskedLM, as_projected, check_bounds, take
 
 
 def _group(**parts: nn.Module) -> nn.ModuleDict:
@@ -38,17 +39,39 @@ class Layer(nn.Module):
         self.intermediate = _group(dense=nn.Linear(hidden, config.intermediate_size))
         self.output = _group(dense=nn.Linear(config.intermediate_size, hidden), LayerNorm=nn.LayerNorm(hidden, eps=config.norm_eps))
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Hidden states after the block, (rows, length, hidden size).
+
+        `mask`: bool (rows, 1, 1, length), which places are real; `keys`: int64 (rows, length), this layer's dropout keys of all
+        tokens; None: torch's own dropout.
+        """
         parts: Any = self.attention
         rows, length, width = hidden.shape
         query, key, value = (
             parts["self"][name](hidden).view(rows, length, self.heads, -1).transpose(1, 2) for name in ("query", "key", "value")
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
+        mixed = self._attend(query, key, value, mask, keys)
         mixed = parts["output"]["dense"](mixed.transpose(1, 2).reshape(rows, length, width))
-        hidden = parts["output"]["LayerNorm"](hidden + F.dropout(mixed, self.dropout, self.training))
+        hidden = parts["output"]["LayerNorm"](hidden + dropout(mixed, self.dropout, self.training, keys, ATTENTION_OUT))
         inner = self.output["dense"](F.gelu(self.intermediate["dense"](hidden)))
-        return self.output["LayerNorm"](hidden + F.dropout(inner, self.dropout, self.training))  # type: ignore[no-any-return]
+        return self.output["LayerNorm"](  # type: ignore[no-any-return]
+            hidden + dropout(inner, self.dropout, self.training, keys, FEED_FORWARD)
+        )
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, keys: Tensor | None) -> Tensor:
+        """Attention with dropout of its weights; all three, and what it returns, are (rows, heads, length, head size).
+
+        torch's kernels draw by themselves which weights to drop. By keys a weight is dropped by the query's key, the head, and the
+        key's place in its segment, for which all weights are made: rows x heads x length squared, as torch's own way with dropout on
+        a CPU does too.
+        """
+        rate = self.dropout if self.training else 0.0
+        if keys is None or not rate:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
+        scores = (query * query.shape[-1] ** -0.5) @ key.mT
+        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+        heads = torch.arange(self.heads, device=keys.device)[:, None]
+        return dropout(weights, rate, True, keys[:, None], heads + ATTENTION_WEIGHTS) @ value
 
 
 class Encoder(nn.Module):
@@ -73,18 +96,21 @@ class Encoder(nn.Module):
         assert isinstance(found, nn.ModuleList), "made above"
         return found
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        """(rows, length) ids, and which of them are real; hidden states (rows, length, hidden size)."""
+    def forward(self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(rows, length) ids, which of them are real, and their dropout keys; hidden states (rows, length, hidden size)."""
+        if not self.training:
+            keys = None
         tables: Any = self.embeddings
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         hidden = tables["word_embeddings"](input_ids) + tables["position_embeddings"](places) + tables["token_type_embeddings"].weight[0]
-        hidden = F.dropout(tables["LayerNorm"](hidden), self.dropout, self.training)
+        hidden = dropout(tables["LayerNorm"](hidden), self.dropout, self.training, layer_keys(keys, -1), EMBEDDED)
         mask = real[:, None, None, :]
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
+            here = layer_keys(keys, number)
             if self.activation_checkpointing and self.training:
-                hidden = checkpoint(layer, hidden, mask, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, mask, here, use_reentrant=False)
             else:
-                hidden = layer(hidden, mask)
+                hidden = layer(hidden, mask, here)
         return hidden  # type: ignore[no-any-return]
 
 
@@ -113,21 +139,30 @@ class ClassicBertForMaskedLM(nn.Module):
         return self.bert
 
     def forward(
-        self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        positions: Tensor | None = None,
+        labels: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
     ) -> MaskedLMOutput:
         """Predict tokens. Arguments, result and errors are those of `ModernBertForMaskedLM.forward`."""
         check_bounds(self.config.vocab_size, self.config.max_length, input_ids, cu_seqlens, max_seqlen)
+        check_keys(dropout_keys, len(input_ids))
         lengths = cu_seqlens.diff()
         real = torch.arange(max_seqlen, device=input_ids.device)[None] < lengths[:, None]
         rows = input_ids.new_zeros(real.shape).masked_scatter(real, input_ids)
-        hidden = self.bert(rows, real)[real]
+        keys = None if dropout_keys is None else dropout_keys.new_zeros(real.shape).masked_scatter(real, dropout_keys)
+        hidden = self.bert(rows, real, keys)[real]
         head: Any = self.cls["predictions"]
         hidden = take(hidden, positions)
         hidden = head["transform"]["LayerNorm"](F.gelu(head["transform"]["dense"](hidden)))
         weight = self.bert.embeddings["word_embeddings"].weight
         assert isinstance(weight, Tensor), "the embedding's matrix"
         if labels is not None:
-            return MaskedLMOutput(cross_entropy_sum(hidden, weight, head.bias, labels), None, len(hidden))
+            loss, losses = cross_entropies(as_projected(hidden), weight, head.bias, labels)
+            return MaskedLMOutput(loss, None, len(hidden), losses)
         return MaskedLMOutput(None, F.linear(hidden, weight.to(hidden.dtype), head.bias.to(hidden.dtype)), len(hidden))
 
 

@@ -42,9 +42,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Loss and gradients chunk by chunk in the forward pass; the backward pass only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_gradient: bool) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_gradient: bool) -> tuple[Tensor, Tensor]:
         rows = max(1, CHUNK_LOGITS.get(hidden.device.type, OTHERWISE) // weight.shape[0])
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        each = torch.empty(len(hidden), 1, dtype=torch.float32, device=hidden.device)
         compute, compute_bias = weight.to(hidden.dtype), bias.to(hidden.dtype)
         exact = hidden.dtype == torch.float32
         d_hidden = torch.empty_like(hidden) if needs_gradient else None
@@ -57,7 +58,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             part, wanted = hidden[begin : begin + rows], labels[begin : begin + rows, None]
             logits = torch.addmm(compute_bias, part, compute.T, out=room[: len(part)])
             if d_hidden is None or d_weight is None or d_bias is None:
-                loss += _losses(logits, wanted).sum()
+                each[begin : begin + rows] = losses = _losses(logits, wanted)
+                loss += losses.sum()
                 continue
             if on_cpu:  # as few passes over the logits as there can be
                 slope = full[: len(part)] if exact else full[: len(part)].copy_(logits)
@@ -70,6 +72,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 peak, picked = logits.amax(1, keepdim=True).float(), logits.gather(1, wanted).float()
                 slope = torch.softmax(logits, 1, out=logits) if exact else torch.softmax(logits, 1, dtype=torch.float32)
                 losses = peak - slope.amax(1, keepdim=True).log() - picked  # the largest probability is exp(peak - log of the sum)
+            each[begin : begin + rows] = losses
             loss += losses.sum()
             slope.scatter_add_(1, wanted, torch.full_like(losses, -1.0))
             d_bias += slope.new_ones(len(slope)) @ slope
@@ -83,11 +86,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         ctx.kinds = (weight.dtype, bias.dtype)
         ctx.save_for_backward(*(part for part in (d_hidden, d_weight, d_bias) if part is not None))
-        return loss
+        each = each[:, 0]
+        ctx.mark_non_differentiable(each)
+        return loss, each
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        (scale,) = gradients
+        scale = gradients[0]
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         weight_kind, bias_kind = ctx.kinds
         if scale.device.type != "cpu" or scale != 1:  # to look would make the host wait for another device
@@ -95,8 +100,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return d_hidden, d_weight.to(weight_kind), d_bias.to(bias_kind), None, None
 
 
-def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-    """Sum of cross-entropies of `hidden @ weight.T + bias` against `labels`, float32.
+def cross_entropies(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropies of `hidden @ weight.T + bias` against `labels`, float32: their sum (), and each (n,), which has no gradient.
 
     Args: `hidden` (n, hidden size), `weight` (vocabulary, hidden size), `bias` (vocabulary,) or None, `labels` int64 (n,). The
     product is taken in `hidden`'s dtype, the softmax in float32. With n = 0 the loss is 0 and gradients are zeros.
@@ -108,5 +113,10 @@ def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, label
         bias = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
     needs = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad)
     with torch.autocast(hidden.device.type, enabled=False):  # it chooses its own dtypes
-        loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, needs)  # type: ignore[no-untyped-call]
-    return loss
+        found: tuple[Tensor, Tensor] = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, needs)  # type: ignore[no-untyped-call]
+    return found
+
+
+def cross_entropy_sum(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    """The sum alone of `cross_entropies`."""
+    return cross_entropies(hidden, weight, bias, labels)[0]

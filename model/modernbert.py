@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 from model import geglu
 from model.attention import Segments, attend, choose, prepare
 from model.config import ModernBertConfig
+from model.dropout import ATTENTION_OUT, EMBEDDED, FEED_FORWARD, check_keys, dropout, layer_keys
 from model.errors import ModelError
 from model.init import initialise
-from model.loss import cross_entropy_sum
+from model.loss import cross_entropies
 from model.rope import Rotary, rotary_tables
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -44,8 +45,8 @@ class Embeddings(nn.Module):
         self.norm = _norm(config)
         self.dropout = config.embedding_dropout
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        return F.dropout(self.norm(self.tok_embeddings(input_ids)), self.dropout, self.training)
+    def forward(self, input_ids: Tensor, keys: Tensor | None = None) -> Tensor:
+        return dropout(self.norm(self.tok_embeddings(input_ids)), self.dropout, self.training, keys, EMBEDDED)
 
 
 class Attention(nn.Module):
@@ -58,11 +59,14 @@ class Attention(nn.Module):
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.attention_bias)
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
         self.dropout = config.attention_out_dropout
+        self.triton = False
 
-    def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str, wanted: Tensor | None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str, wanted: Tensor | None, keys: Tensor | None
+    ) -> Tensor:
         qkv = self.Wqkv(hidden).view(-1, 3, self.heads, self.head_size)
-        mixed = attend(kernel, qkv, rotary, segments, self.window).flatten(1)
-        return F.dropout(self.Wo(mixed if wanted is None else mixed[wanted]), self.dropout, self.training)
+        mixed = attend(kernel, qkv, rotary, segments, self.window, triton=self.triton).flatten(1)
+        return dropout(self.Wo(mixed if wanted is None else mixed[wanted]), self.dropout, self.training, keys, ATTENTION_OUT)
 
 
 class MLP(nn.Module):
@@ -74,14 +78,33 @@ class MLP(nn.Module):
         self.Wo = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
         self.activation = ACTIVATIONS[config.activation]
         self.dropout = config.mlp_dropout
-        self.fused = config.activation == "gelu" and not config.mlp_bias and not config.mlp_dropout
+        self.gelu = config.activation == "gelu"
+        self.whole = self.gelu and not config.mlp_bias and not config.mlp_dropout  # as one function by hand
+        self.triton = False
 
-    def forward(self, hidden: Tensor, norm: nn.LayerNorm) -> Tensor:
+    def forward(self, hidden: Tensor, norm: nn.LayerNorm, keys: Tensor | None) -> Tensor:
         """Of `norm(hidden)`."""
-        if self.fused and geglu.runs_on(hidden):
+        if self.whole and not self.triton and geglu.runs_on(hidden):
             return geglu.geglu(hidden, norm, self.Wi.weight, self.Wo.weight)
-        value, gate = self.Wi(norm(hidden)).chunk(2, dim=-1)
-        return self.Wo(F.dropout(self.activation(value) * gate, self.dropout, self.training))  # type: ignore[no-any-return]
+        halves = self.Wi(normed(hidden, norm, self.triton))
+        if self.triton and self.gelu:
+            from model import fused
+
+            product = fused.gated(halves)
+        else:
+            value, gate = halves.chunk(2, dim=-1)
+            product = self.activation(value) * gate
+        return self.Wo(dropout(product, self.dropout, self.training, keys, FEED_FORWARD))  # type: ignore[no-any-return]
+
+
+def normed(hidden: Tensor, norm: nn.Module, triton: bool) -> Tensor:
+    """`norm(hidden)` for a projection; with `triton` by our kernel, already in the dtype in which the projection takes it."""
+    if not triton or not isinstance(norm, nn.LayerNorm):
+        return norm(hidden)  # type: ignore[no-any-return]
+    from model import fused
+
+    device = hidden.device.type
+    return fused.norm(hidden, norm, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype)
 
 
 class Layer(nn.Module):
@@ -93,12 +116,24 @@ class Layer(nn.Module):
         self.attn = Attention(config, layer)
         self.mlp_norm = _norm(config)
         self.mlp = MLP(config)
+        self.triton = False
 
-    def forward(self, hidden: Tensor, segments: Segments, rotary: Rotary, kernel: str, wanted: Tensor | None = None) -> Tensor:
-        """Hidden states after the block: of all tokens, or of the `wanted` places alone, which still see all others."""
-        mixed = self.attn(self.attn_norm(hidden), segments, rotary, kernel, wanted)
+    def forward(
+        self,
+        hidden: Tensor,
+        segments: Segments,
+        rotary: Rotary,
+        kernel: str,
+        wanted: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states after the block: of all tokens, or of the `wanted` places alone, which still see all others.
+
+        `keys`: int64, this layer's dropout keys of the tokens that are returned; None: torch's own dropout.
+        """
+        mixed = self.attn(normed(hidden, self.attn_norm, self.triton), segments, rotary, kernel, wanted, keys)
         hidden = (hidden if wanted is None else hidden[wanted]) + mixed
-        return hidden + self.mlp(hidden, self.mlp_norm)  # type: ignore[no-any-return]
+        return hidden + self.mlp(hidden, self.mlp_norm, keys)  # type: ignore[no-any-return]
 
 
 def compile_layers(layers: nn.ModuleList) -> None:
@@ -109,6 +144,26 @@ def compile_layers(layers: nn.ModuleList) -> None:
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)  # graphs of one function, of which all have theirs
     for layer in layers:
         layer.compile(fullgraph=True, dynamic=True)
+
+
+def as_projected(hidden: Tensor) -> Tensor:
+    """`hidden` in the dtype in which a linear layer would take it: a GPU's autocast leaves norms in float32."""
+    device = hidden.device.type
+    return hidden.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden
+
+
+def use_fused_kernels(model: nn.Module) -> None:
+    """Let a model's layers run on the Triton kernels of `model/fused.py`, in place.
+
+    Raises: `ModelError` where Triton is not installed.
+    """
+    try:
+        from model import fused  # noqa: F401
+    except ImportError as error:
+        raise ModelError(f"fused_kernels: Triton cannot be imported ({error}); it comes with torch's builds for GPUs") from error
+    for module in model.modules():
+        if isinstance(module, Layer | Attention | MLP):
+            module.triton = True
 
 
 class ModernBert(nn.Module):
@@ -127,7 +182,14 @@ class ModernBert(nn.Module):
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
         self.final_norm = _norm(config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, positions: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        positions: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
+    ) -> Tensor:
         """Last hidden states of segments laid end to end: (tokens, hidden size), or (n, hidden size) with `positions`.
 
         Args:
@@ -135,6 +197,8 @@ class ModernBert(nn.Module):
             cu_seqlens: int32 (segments + 1,), where segments begin and end: 0, ..., tokens; none is empty.
             max_seqlen: length of the longest segment.
             positions: int64 (n,), places whose hidden states are wanted; None: all. Past the last attention nothing else is computed.
+            dropout_keys: int64 (tokens,), a key of each token, by which alone dropout in training goes (`model/dropout.py`); None:
+                torch's own dropout, from its global generator.
 
         Raises: `ModelError` for a segment past the configuration's `max_length` and another shape or dtype; and, on a CPU, where to
         look costs nothing, for empty segments, bounds that do not fit the ids, ids past the vocabulary, and places past the end.
@@ -142,7 +206,10 @@ class ModernBert(nn.Module):
         config = self.config
         check_bounds(config.vocab_size, config.max_length, input_ids, cu_seqlens, max_seqlen)
         check_positions(positions, len(input_ids))
-        hidden = self.embeddings(input_ids)
+        check_keys(dropout_keys, len(input_ids))
+        if not self.training:
+            dropout_keys = None  # they would be folded for every layer to no end
+        hidden = self.embeddings(input_ids, layer_keys(dropout_keys, -1))
         device = hidden.device
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else hidden.dtype
         kernel = choose(self.attention, device, dtype, config.head_size)
@@ -152,10 +219,11 @@ class ModernBert(nn.Module):
         for number, layer in enumerate(self.layers):
             rotary = wide if config.is_global(number) else near
             wanted = positions if number == config.layers - 1 else None
+            keys = layer_keys(dropout_keys if dropout_keys is None or wanted is None else dropout_keys[wanted], number)
             if self.activation_checkpointing and self.training:
-                hidden = checkpoint(layer, hidden, segments, rotary, kernel, wanted, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, segments, rotary, kernel, wanted, keys, use_reentrant=False)
             else:
-                hidden = layer(hidden, segments, rotary, kernel, wanted)
+                hidden = layer(hidden, segments, rotary, kernel, wanted, keys)
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
 
@@ -217,7 +285,7 @@ class PredictionHead(nn.Module):
 
 @dataclass(frozen=True)
 class MaskedLMOutput:
-    """With labels `loss`, the sum of the cross-entropies of `tokens` predictions (float32, scalar).
+    """With labels `loss`, the sum of the cross-entropies of `tokens` predictions (float32, scalar), and `losses`, each of them.
 
     Without labels `logits`, (tokens, vocabulary).
     """
@@ -225,6 +293,7 @@ class MaskedLMOutput:
     loss: Tensor | None
     logits: Tensor | None
     tokens: int
+    losses: Tensor | None = None  # float32 (tokens,), without a gradient
 
 
 class Decoder(nn.Module):
@@ -253,6 +322,7 @@ class ModernBertForMaskedLM(nn.Module):
         max_seqlen: int,
         positions: Tensor | None = None,
         labels: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
     ) -> MaskedLMOutput:
         """Predict tokens.
 
@@ -260,13 +330,15 @@ class ModernBertForMaskedLM(nn.Module):
             input_ids, cu_seqlens, max_seqlen: see `ModernBert.forward`.
             positions: int64 (n,), the tokens to predict; None: all. The last block's MLP and the head run on these alone.
             labels: int64 (n,), the right ids there.
+            dropout_keys: see `ModernBert.forward`.
 
         Raises: as `ModernBert.forward`; `ModelError` for positions or labels of another shape or dtype; and, on a CPU alone, since to
         look would make the host wait for another device, for positions past the end and labels past the vocabulary.
         """
-        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen, positions))
+        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen, positions, dropout_keys))
         weight, bias = self.model.embeddings.tok_embeddings.weight, self.decoder.bias
         if labels is not None:
-            return MaskedLMOutput(cross_entropy_sum(hidden, weight, bias, labels), None, len(hidden))
+            loss, losses = cross_entropies(as_projected(hidden), weight, bias, labels)
+            return MaskedLMOutput(loss, None, len(hidden), losses)
         logits = F.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype))
         return MaskedLMOutput(None, logits, len(hidden))

@@ -14,10 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trainer.config import Made, MayChange, RunConfig
-from trainer.optimizers import StableAdamWConfig
 
-# The values of `training` that checkpoints before 0.2 kept as a list without names, under "optimizer".
-_LISTED = ("beta1", "beta2", "epsilon", "mask_rate", "micro_batch_tokens", "precision", "masking", "shuffle_rows")
 _ABSENT = object()
 
 
@@ -42,41 +39,35 @@ def _fixed(value: Any) -> Any:
     return [_fixed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def changes(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+def changes(now: dict[str, Any], then: dict[str, Any], begun: int, free: type = MayChange) -> list[str]:
     """What differs between two identities: a phrase for each value, by the recipe's own keys. Empty where the run may be resumed.
 
-    `then` may be an identity that a version before 0.2 wrote.
+    Only the first `begun` phases are compared: those that no step has been made of may change, come and go. Fields that are marked as
+    `free` are not.
     """
-    return list(_differences(now, _named(then) if "optimizer" in then else then, "", RunConfig))
+    old, new = ({**each, "phases": each["phases"][:begun]} for each in (then, now))
+    return list(_differences(new, old, "", RunConfig, free))
 
 
-def _named(old: dict[str, Any]) -> dict[str, Any]:
-    """An identity that a version before 0.2 wrote, in today's form."""
-    phases = [{**phase, "shards": data} for phase, data in zip(old["phases"], old["data"], strict=True)]
-    training = dict(zip(_LISTED, old["optimizer"], strict=False))  # the first versions had fewer
-    training["optimizer"] = StableAdamWConfig().model_dump(mode="json")  # the only one that there was
-    return {"seed": old["seed"], "model": old["model"], "tokenizer": old["tokenizer"], "phases": phases, "training": training}
-
-
-def _differences(now: Any, then: Any, place: str, section: Any) -> Iterator[str]:
+def _differences(now: Any, then: Any, place: str, section: Any, free: type) -> Iterator[str]:
     """A phrase for each difference between two sections at `place`; `section` is the section's model, where it has one."""
     fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else {}
     for name in {**now, **then}:
         new, old = now.get(name, _ABSENT), then.get(name, _ABSENT)
-        if new == old:
-            continue
         field = fields.get(name)
+        if new == old or (field is not None and any(isinstance(mark, free) for mark in field.metadata)):
+            continue
         inner = next(iter(typing.get_args(field.annotation)), field.annotation) if field is not None else None
         made = next((mark for mark in field.metadata if isinstance(mark, Made)), None) if field is not None else None
         where = f"{place}.{name}" if place else name
         if made is not None:
             yield f"{made.name}{f' of {place}' if place else ''} changed ({made.by})"
         elif isinstance(new, dict) and isinstance(old, dict):
-            yield from _differences(new, old, where, inner)
+            yield from _differences(new, old, where, inner, free)
         elif _sections(new) and _sections(old) and len(new) == len(old):
             for number, (one, other) in enumerate(zip(new, old, strict=True)):
                 known = one.get("name") if one.get("name") == other.get("name") else None
-                yield from _differences(one, other, f"{where}.{known or number}", inner)
+                yield from _differences(one, other, f"{where}.{known or number}", inner, free)
         elif _sections(new) and _sections(old):
             yield f"{where} changed (there are {len(new)}, there were {len(old)})"
         elif old is _ABSENT:

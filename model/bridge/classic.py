@@ -34,6 +34,11 @@ _FIXED: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 # Of no use to the encoder and its masked language model: pooling and next-sentence head, a buffer, copies of tied parameters.
+# Copies of tied parameters, and the names under which we take them.
+COPIES = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
 _LEFT = ("bert.pooler.", "cls.seq_relationship.", "bert.embeddings.position_ids", "cls.predictions.decoder.")
 
 

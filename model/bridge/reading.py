@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -111,6 +112,8 @@ def _build(found: _Folder, kind: type[nn.Module], head: HeadConfig | None, size:
         raise ModelError(
             f"{found.path / 'config.json'}: model_type is {found.body['model_type']!r}; {kind.__name__} is made from {wanted!r} alone"
         )
+    if kind in MASKED:
+        _refuse_untied(found)
     weights = _with_our_names(found)
     if kind is LateInteraction and size is None:
         weights["linear.weight"] = modules.projection(found.path, found.config.hidden_size)
@@ -128,6 +131,18 @@ def _build(found: _Folder, kind: type[nn.Module], head: HeadConfig | None, size:
     model.load_state_dict(weights, strict=False)
     result: Any = model.model if kind is ModernBert else model
     return result.eval()  # type: ignore[no-any-return]
+
+
+def _refuse_untied(found: _Folder) -> None:
+    """Raises `ModelError` where a parameter of which a folder has two copies differs between them: ours is one, and the logits others."""
+    copies = classic.COPIES if isinstance(found.config, ClassicBertConfig) else {TIED: "model.embeddings.tok_embeddings.weight"}
+    for copy, first in copies.items():
+        one, other = found.weights.get(copy), found.weights.get(first)
+        if one is not None and other is not None and not torch.equal(one, other.to(one.dtype)):
+            raise ModelError(
+                f"{found.path / 'model.safetensors'}: {copy} is not equal to {first}; the decoder of this model is not tied to its "
+                "embedding, and ours always is, so its predictions would be others"
+            )
 
 
 def _with_our_names(found: _Folder) -> dict[str, Tensor]:

@@ -1,0 +1,19 @@
+"""How screens word what they show. Nothing here needs torch, so that those of the pipeline may use it, too."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+
+def fields(*pairs: tuple[str, str]) -> Text:
+    """Names and values in one line."""
+    return Text("   ").join(Text.assemble((f"{name} " if name else "", "dim"), value) for name, value in pairs)
+
+
+def clock(seconds: float) -> str:
+    """A duration for people: 3 d 04 h, 2 h 05 min, 4 min 10 s, 8 s."""
+    whole = round(seconds)
+    for size, name, small, small_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // small:02d} {small_name}"
+    return f"{whole} s"
