@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from enum import StrEnum
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs import model as model_commands
-from jobs.console import console, shown
+from jobs.console import console, output, shown, switch
+from jobs.ending import interruption, obeying_signals
 
 if TYPE_CHECKING:
     from jobs.recipe import Recipe
@@ -19,7 +24,6 @@ app = typer.Typer(
     name="foundry",
     help="Raw web, code and science text in; a deduplicated, explained, packed corpus, a tokenizer and a pretrained ModernBERT out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -29,16 +33,77 @@ app.add_typer(model_commands.app, name="model")
 
 RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file, or the name of one that `foundry recipes` lists.")]
 WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]
-AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster's address; default: $RAY_ADDRESS, else a Ray of its own.")]
+
+
+def _address(address: str | None) -> str | None:
+    """A cluster that cannot be reached is told before anything else is done."""
+    if address is not None:
+        from pipeline.workdir.cluster import check
+
+        check(address)
+    return address
+
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        callback=_address,
+        help="A Ray cluster's address, HOST:6379, seen from one of its nodes (elsewhere: `foundry submit`); default: $RAY_ADDRESS, "
+        "else a Ray of its own.",
+    ),
+]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Workers of a Ray of its own; default: one a core.")]
-HostfileOption = Annotated[Path | None, typer.Option(help="Train over these hosts with DeepSpeed's launcher (`HOST slots=N` lines).")]
+HostfileOption = Annotated[Path | None, typer.Option(help="Train over these hosts, by ssh: DeepSpeed's form, `HOST slots=N` lines.")]
+
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65_535,
+        help="The port of the first host at which all processes meet; default: $MASTER_PORT, else a free one, or 29500 with --node-rank.",
+    ),
+]
+RayOption = Annotated[
+    bool, typer.Option("--ray", help="Train by Ray Train, on the Ray cluster of --address, with its fault tolerance: see --restarts.")
+]
+
+
+def _as_json(wanted: bool) -> bool:
+    if wanted:
+        switch("json")
+    return wanted
+
+
+def _quietly(wanted: bool) -> bool:
+    if wanted:
+        switch("quiet")
+    return wanted
+
+
+JsonOption = Annotated[bool, typer.Option("--json", callback=_as_json, help="Print lines of JSON: what happens, and how far it is.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", callback=_quietly, help="Print warnings and errors alone.")]
+RestartsOption = Annotated[
+    int, typer.Option(min=0, help="Start again from the last checkpoint, so often at most, where a process was killed or lost another.")
+]
 
 
 def _recipe(path: Path, workdir: str | None) -> Recipe:
     from jobs.packaged import find_recipe
+
+    found = find_recipe(path)  # what cannot be is told before seconds of imports
     from jobs.recipe import load_recipe
 
-    return load_recipe(find_recipe(path), {"workdir": workdir} if workdir else None)
+    return load_recipe(found, {"workdir": workdir} if workdir else None)
+
+
+def _trainable(path: Path, workdir: str | None) -> Recipe:
+    """A recipe that training is asked of: DeepSpeed checks its own block before anything starts."""
+    recipe = _recipe(path, workdir)
+    if recipe.training.deepspeed and find_spec("deepspeed"):
+        from trainer.engine import check_block  # with torch and DeepSpeed, which take seconds to import
+
+        check_block(recipe.training)
+    return recipe
 
 
 def _print_version(wanted: bool) -> None:
@@ -58,24 +123,27 @@ def _options(
     pass
 
 
-def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, hostfile: Path | None) -> None:
+def _run_all(path: Path, workdir: str | None, address: str | None, workers: int | None, **launching: Any) -> None:
+    recipe = _trainable(path, workdir)
     from jobs import run as stages
-    from jobs.summary import examples, local_run, show
+    from jobs.in_job import publish
+    from jobs.summary import examples, local_run, other_runs, show
     from pipeline.report.page import write_report
 
-    recipe = _recipe(path, workdir)
-    engine = stages.open_engine(recipe, address=address, workers=workers)
-    curated = stages.curate(recipe, engine)
-    tokenizer = stages.build_tokenizer(recipe, engine, curated)
-    stages.pack(recipe, engine, curated, tokenizer)
-    engine.close()  # training has the machine to itself
-    stages.pretrain(recipe, engine.workdir, hostfile=hostfile)
+    with stages.opened(recipe, address=address, workers=workers) as engine:
+        curated = stages.curate(recipe, engine)
+        tokenizer = stages.build_tokenizer(recipe, engine, curated)
+        stages.pack(recipe, engine, curated, tokenizer)
+    stages.pretrain(recipe, engine.workdir, stages.Launching(address=address, **launching))
     stages.export(recipe, engine.workdir)
-    report = write_report(engine.workdir, local_run(engine.workdir, recipe.name))
+    report = write_report(engine.workdir, local_run(engine.workdir, recipe.name), other_runs(engine.workdir, recipe.name))
     show(engine.workdir, recipe.name)
+    publish("report.html", engine.workdir.read("report.html"))
+    summary = local_run(engine.workdir, recipe.name) / "summary.json"
+    publish("summary.json", summary.read_bytes() if summary.is_file() else None)
     console.print(f"report: {shown(report)}", soft_wrap=True)
     for fate, identifier in examples(engine.workdir).items():
-        console.print(f"{fate + ':':<8}foundry explain {shown(engine.workdir.uri)} '{identifier}'", markup=False, soft_wrap=True)
+        console.print(f"{fate + ':':<8}foundry explain {shown(engine.workdir.shown)} '{identifier}'", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -83,11 +151,13 @@ def demo(
     workdir: WorkdirOption = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Fetch the demo corpus and run the recipe `demo`: everything, in about ten minutes on two cores."""
     from jobs.packaged import packaged_recipe
 
-    _run_all(packaged_recipe("demo"), workdir, address, workers, None)
+    _run_all(packaged_recipe("demo"), workdir, address, workers)
 
 
 @app.command()
@@ -97,20 +167,32 @@ def run(
     address: AddressOption = None,
     workers: WorkersOption = None,
     hostfile: HostfileOption = None,
+    ray: RayOption = False,
+    master_port: PortOption = None,
+    restarts: RestartsOption = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Run a recipe from raw files to a trained, exported model. Run again, it does what is missing or has changed."""
-    _run_all(recipe, workdir, address, workers, hostfile)
+    _run_all(recipe, workdir, address, workers, hostfile=hostfile, master_port=master_port, restarts=restarts, ray=ray)
 
 
 @app.command()
-def curate(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
+def curate(
+    recipe: RecipePath,
+    workdir: WorkdirOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
     """Ingest, measure, filter, deduplicate, decontaminate, and hold out the validation split."""
+    loaded = _recipe(recipe, workdir)
     from jobs import run as stages
     from jobs.summary import show
 
-    loaded = _recipe(recipe, workdir)
-    engine = stages.open_engine(loaded, address=address, workers=workers)
-    stages.curate(loaded, engine)
+    with stages.opened(loaded, address=address, workers=workers) as engine:
+        stages.curate(loaded, engine)
     show(engine.workdir, loaded.name)
 
 
@@ -119,13 +201,20 @@ app.add_typer(tokenizers, name="tokenizer")
 
 
 @tokenizers.command()
-def train(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
+def train(
+    recipe: RecipePath,
+    workdir: WorkdirOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
     """Curate, and train the tokenizer on the first phase's mix."""
+    loaded = _recipe(recipe, workdir)
     from jobs import run as stages
 
-    loaded = _recipe(recipe, workdir)
-    engine = stages.open_engine(loaded, address=address, workers=workers)
-    stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
+    with stages.opened(loaded, address=address, workers=workers) as engine:
+        stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
     console.print(f"tokenizer: {shown(engine.workdir.path('tokenizer'))}")
 
 
@@ -158,7 +247,7 @@ def tokenizer_report(
         about = f"Texts of {', '.join(path.name for path in texts)}."
     elif opened is not None:
         groups, code = judged.held_out(opened)
-        about = f"Documents of {opened.uri} that were held out of training."
+        about = f"Documents of {opened.shown} that were held out of training."
     else:
         raise UserError("tokenizer report: no texts to judge on; give a recipe, or --texts FILE.jsonl")
     judged.report(paths, groups, code, about, output)
@@ -191,15 +280,22 @@ def extend(
 
 
 @app.command()
-def pack(recipe: RecipePath, workdir: WorkdirOption = None, address: AddressOption = None, workers: WorkersOption = None) -> None:
+def pack(
+    recipe: RecipePath,
+    workdir: WorkdirOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
     """Curate, train the tokenizer, tokenise and pack."""
+    loaded = _recipe(recipe, workdir)
     from jobs import run as stages
     from jobs.summary import show
 
-    loaded = _recipe(recipe, workdir)
-    engine = stages.open_engine(loaded, address=address, workers=workers)
-    curated = stages.curate(loaded, engine)
-    stages.pack(loaded, engine, curated, stages.build_tokenizer(loaded, engine, curated))
+    with stages.opened(loaded, address=address, workers=workers) as engine:
+        curated = stages.curate(loaded, engine)
+        stages.pack(loaded, engine, curated, stages.build_tokenizer(loaded, engine, curated))
     show(engine.workdir, loaded.name)
 
 
@@ -211,17 +307,160 @@ def pretrain(
     node_rank: Annotated[
         int | None, typer.Option(min=0, help="Without ssh: this host's place in the hostfile; run the same command on every host.")
     ] = None,
+    ray: RayOption = False,
+    address: AddressOption = None,
+    master_port: PortOption = None,
+    restarts: RestartsOption = 0,
+    write_only: Annotated[
+        bool, typer.Option("--write-only", help="Print the path of the RUN.json that `srun` or `torchrun ... -m trainer` takes, and end.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train on shards that are there, or go on training."""
+    loaded = _trainable(recipe, workdir)
     from jobs import run as stages
     from jobs.recipe import resolve_workdir
     from pipeline.workdir.dataset import Workdir
 
-    loaded = _recipe(recipe, workdir)
-    summary = stages.pretrain(loaded, Workdir(resolve_workdir(loaded.workdir)), hostfile=hostfile, node_rank=node_rank)
+    opened = Workdir(resolve_workdir(loaded.workdir))
+    if write_only:
+        typer.echo(stages.write_run(loaded, opened))
+        return
+    summary = stages.pretrain(loaded, opened, stages.Launching(hostfile, node_rank, master_port, restarts, ray, address))
     after = summary["validation_after"]
     if after:
         console.print(f"validation loss {after['loss']:.4f} after {summary['tokens']:,} tokens")
+
+
+class Command(StrEnum):
+    """What a job may be told to do."""
+
+    run = "run"
+    curate = "curate"
+    pack = "pack"
+    pretrain = "pretrain"
+
+
+DashboardOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The cluster's dashboard, http://HOST:8265, or, on its nodes, HOST:6379; default: $RAY_API_SERVER_ADDRESS, $RAY_ADDRESS."
+    ),
+]
+
+
+@app.command()
+def submit(
+    recipe: RecipePath,
+    address: DashboardOption = None,
+    follow: Annotated[bool, typer.Option(help="Watch the job to its end, and fetch its report.")] = True,
+    workdir: WorkdirOption = None,
+    command: Annotated[Command, typer.Option(help="What is done with the recipe: a command of `foundry`.")] = Command.run,
+    ray: RayOption = False,
+    restarts: RestartsOption = 0,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="A variable of the job's environment; without a value, as it is here. May be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a recipe as a job on a Ray cluster, from anywhere, with Encoder Foundry as it is here. The exit code is the job's own."""
+    from jobs.packaged import find_recipe
+
+    found = find_recipe(recipe)
+    from jobs import submit as jobs_
+
+    if command in (Command.curate, Command.pack) and (ray or restarts):
+        from pipeline.workdir.errors import UserError
+
+        raise UserError(f"--command {command.value}: trains nothing; leave out --ray and --restarts")
+    options = [*(["--ray"] if ray else []), *(["--restarts", str(restarts)] if restarts else [])]
+    variables = jobs_.variables(env or [])
+    head = jobs_.connected(jobs_.chosen_address(address))
+    raise typer.Exit(jobs_.submit(head, found, _recipe(recipe, workdir), [command.value], options, variables, follow=follow))
+
+
+@app.command("jobs")
+def list_jobs(
+    address: DashboardOption = None,
+    attach: Annotated[str | None, typer.Option(metavar="JOB", help="Watch this job to its end, and fetch its report.")] = None,
+    stop: Annotated[str | None, typer.Option(metavar="JOB", help="End this job; submitting its recipe again goes on with it.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List the jobs of a cluster that `foundry submit` has begun, watch one, or end one."""
+    from jobs import submit as jobs_
+
+    head = jobs_.connected(jobs_.chosen_address(address))
+    if stop is not None:
+        jobs_.stop(head, stop)
+    elif attach is not None:
+        raise typer.Exit(jobs_.Watching(head, attach).watch())
+    else:
+        jobs_.show_jobs(head)
+
+
+@app.command()
+def plan(
+    recipe: RecipePath,
+    workdir: WorkdirOption = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes, one a GPU; default: those that training starts here.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Tokens a second of one process in the first phase; default: the run's, if it has ended."),
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of an hour of one process.")] = None,
+    memory: Annotated[float, typer.Option(min=0, help="Memory of one GPU, in GB.")] = 80,
+    sample_mb: Annotated[
+        float | None, typer.Option(min=0.01, help="Text of each source in the sample, in MB; default: 4, or less of many sources.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Also say how long curation takes on so many nodes.")] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores of each of --nodes.")] = 16,
+    node_memory: Annotated[float | None, typer.Option(min=0, help="Memory of each of --nodes, in GB.")] = None,
+    core_price: Annotated[float | None, typer.Option(min=0, help="Price of an hour of one core, in dollars, for curation.")] = None,
+    training_only: Annotated[bool, typer.Option("--training-only", help="Look at no source: say what training takes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a recipe against what is really there; say what curation would read, drop, keep, store, take and cost, and then training."""
+    import json
+
+    from jobs import plan as plans
+    from jobs.launch import default_processes
+    from jobs.recipe import resolve_workdir
+    from jobs.summary import fetched_run
+    from pipeline.workdir.dataset import Workdir
+
+    loaded = _trainable(recipe, workdir)
+    body = {}
+    if not training_only:
+        from jobs import forecast as data
+
+        on = None if nodes is None else data.Nodes(nodes, cores, None if node_memory is None else int(node_memory * 1e9))
+        report = partial(print, file=sys.stderr)
+        try:
+            planned = data.forecast(loaded, sample_mb=sample_mb, nodes=on, price=core_price, report=report)
+        except data.Unfit as error:
+            for line in error.lines:
+                print(f"foundry: {recipe}: {line}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        if as_json:
+            body["curation"] = data.as_json(planned)
+        else:
+            data.show(planned)
+            console.print()
+    count, source = processes or loaded.training.processes or default_processes(), "given"
+    if not rate:
+        run = fetched_run(Workdir(resolve_workdir(loaded.workdir)), loaded.name)
+        rate, source = plans.measured(run), f"{run}, measured"
+        trained_by = plans.processes_of(run)
+        rate = rate / trained_by if rate and trained_by else None
+    if as_json:
+        body["training"] = plans.as_json(loaded, processes=count, rate=rate, price=price)
+        typer.echo(json.dumps(body, indent=1))
+        return
+    plans.show(loaded, processes=count, rate=rate, price=price, source=source, memory=memory)
 
 
 @app.command()
@@ -239,14 +478,16 @@ def export(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
 def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     """Write report.html for what a workdir holds, and show the summary."""
     from jobs.recipe import resolve_workdir
-    from jobs.summary import local_run, show
+    from jobs.summary import fetched_run, other_runs, show
     from pipeline.report.page import write_report
     from pipeline.workdir.dataset import Workdir
 
     loaded = _recipe(recipe, workdir)
     opened = Workdir(resolve_workdir(loaded.workdir))
+    trained = fetched_run(opened, loaded.name)
     show(opened, loaded.name)
-    console.print(f"report: {shown(write_report(opened, local_run(opened, loaded.name)))}", soft_wrap=True)
+    path = write_report(opened, trained, other_runs(opened, loaded.name))
+    console.print(f"report: {shown(path)}", soft_wrap=True)
 
 
 @app.command()
@@ -276,10 +517,19 @@ def difference(
     examples: Annotated[int, typer.Option(min=0, help="Documents that are named for each difference, and texts that are shown.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Whether two workdirs hold the same, to the byte, or what differs. Exit code 0: equal, 1: they differ."""
+    """Whether two workdirs hold the same, to the byte, or what differs. Exit code 0: equal, 1: they differ, 2: neither can be said."""
     from jobs.diff import diff
+    from kernel.cache import NoHome
+    from pipeline.workdir.errors import UserError
 
-    if not diff(first, second, verify=verify, examples=examples, as_json=as_json):
+    try:
+        equal = diff(first, second, verify=verify, examples=examples, as_json=as_json)
+    except (UserError, NoHome):
+        raise
+    except Exception:  # a fault of ours, which must not look like a difference
+        traceback.print_exc()
+        raise typer.Exit(2) from None
+    if not equal:
         raise typer.Exit(1)
 
 
@@ -316,12 +566,13 @@ def train_classifier(
     most: Annotated[int, typer.Option(min=20, help="Train on this many documents of each at most, chosen by hash.")] = 50_000,
 ) -> None:
     """Train a linear quality classifier, to be named under `classifiers` in a recipe; print how it does on held-out documents."""
+    from kernel.sections import hint
     from pipeline.measure.classifiers.training import train as fit
     from pipeline.readers import FORMATS
     from pipeline.workdir.errors import UserError
 
     if form is not None and form not in FORMATS:
-        raise UserError(f"--format {form}: no such format; there are: {', '.join(FORMATS)}")
+        raise UserError(f"--format {form}: no such format; {hint(form, FORMATS, extended=True)}")
     trained = fit(positive, negative, output, form=form, field=field, bits=bits, most=most)
     held = trained.held_out
     console.print(f"trained on {trained.positive:,} positive and {trained.negative:,} negative documents")
@@ -332,28 +583,49 @@ def train_classifier(
     console.print(f"model: {trained.folder}", soft_wrap=True)
 
 
+# Errors of the user's making. A module that was never imported has raised none, and importing them all takes longer than most refusals.
+_TOLD = (
+    ("pipeline.workdir.errors", "UserError"),
+    ("pipeline.shards", "ShardError"),
+    ("tokenizer.errors", "TokenizerError"),
+    ("trainer.errors", "TrainerError"),
+    ("model.errors", "ModelError"),
+    ("kernel.extensions", "ExtensionError"),
+    ("kernel.cache", "NoHome"),
+    ("storage.errors", "StorageError"),
+)
+_WITH_CODES = (("jobs.faults", "TrainingFailed"), ("jobs.faults", "Stopped"))
+
+
+def _is_one(error: Exception, kinds: tuple[tuple[str, str], ...]) -> bool:
+    found = (getattr(sys.modules.get(module), name, None) for module, name in kinds)
+    return isinstance(error, tuple(kind for kind in found if kind is not None))
+
+
 def main() -> None:
     """Run the command line. Errors of the user's making are one line and exit code 2."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    from pydantic import ValidationError
-
-    from kernel.extensions import ExtensionError
-    from model.errors import ModelError
-    from pipeline.shards import ShardError
-    from pipeline.workdir.errors import UserError
-    from tokenizer.errors import TokenizerError
-    from trainer.errors import TrainerError
-
     try:
-        app()
-    except (UserError, ShardError, TokenizerError, TrainerError, ModelError, ExtensionError) as error:
-        print(f"foundry: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except ValidationError as error:  # of a recipe; `load_recipe` words these, so this is a fault of ours
-        raise SystemExit(f"foundry: {error}") from error
-    except KeyboardInterrupt:
-        print("foundry: interrupted; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
+        with obeying_signals(), output():
+            app()
+    except (KeyboardInterrupt, SystemExit) as error:  # which typer makes of the former
+        ended = interruption(error)
+        if ended is None:
+            raise
+        print(f"foundry: {ended}", file=sys.stderr)
+        raise SystemExit(ended.code) from None
+    except Exception as error:
+        from storage.location import scrub
+
+        if _is_one(error, _TOLD):
+            print(f"foundry: {scrub(str(error))}", file=sys.stderr)
+            raise SystemExit(2) from None
+        if _is_one(error, _WITH_CODES):
+            print(f"foundry: {scrub(str(error))}", file=sys.stderr)
+            raise SystemExit(error.code) from None  # type: ignore[attr-defined]
+        if _is_one(error, (("pydantic", "ValidationError"),)):  # of a recipe; `load_recipe` words these, so this is a fault of ours
+            raise SystemExit(f"foundry: {scrub(str(error))}") from error
+        raise
 
 
 if __name__ == "__main__":

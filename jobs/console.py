@@ -1,22 +1,20 @@
-"""What the user watches: progress bars on a terminal, plain lines elsewhere."""
+"""What is printed, and as what: text for people, lines of JSON for programs (`--json`), or warnings and errors alone (`--quiet`)."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, Literal
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.text import Text
 
-from pipeline.workdir.engine import StageResult
+Mode = Literal["text", "json", "quiet"]
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -45,48 +43,93 @@ def shown(place: str | Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(place)
 
 
-class StageProgress:
-    """The engine's progress on the console: a bar with rate and time left, then one line of summary a stage."""
+def printable(text: str) -> str:
+    """A text in one line, without what a terminal would obey: control characters as their escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def warn(text: str) -> None:
+    """Print a warning, whatever else is printed; where only errors are, among them."""
+    if _output.mode == "json":
+        emit("warning", text=text)
+    elif _output.mode == "quiet":
+        print(f"warning: {text}", file=sys.stderr)
+    else:
+        console.print(Text.assemble(("warning", "bold red"), f": {text}"), soft_wrap=True)
+
+
+def emit(kind: str, **what: Any) -> None:
+    """Print a line of JSON: what happened, and the words that belong to it."""
+    print(json.dumps({"kind": kind, **what}), flush=True)
+
+
+def mode() -> Mode:
+    """As what this command prints."""
+    return _output.mode
+
+
+class _Output:
+    """This process's standard output, of its children too, while a command runs."""
 
     def __init__(self) -> None:
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._unit = "bytes"
-        self._done = 0
-        self._begin = 0.0
+        self.mode: Mode = "text"
+        self._true: int | None = None  # where standard output went before
+        self._relay: threading.Thread | None = None
 
-    def start(self, stage: str, total: int, done: int, unit: str) -> None:
-        self._unit, self._done, self._begin = unit, 0, time.monotonic()
-        if console.is_terminal:
-            self._bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description:<16}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[rate]:>14}"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
+    def switch(self, mode: Mode) -> None:
+        """From now on print as `mode` says."""
+        if mode == self.mode:
+            return
+        self.restore()
+        self.mode = mode
+        sys.stdout.flush()
+        self._true = os.dup(1)
+        if mode == "json":
+            end, begin = os.pipe()
+            self._relay = threading.Thread(
+                target=_as_json, args=(os.fdopen(end, encoding="utf-8", errors="replace"), self._true), daemon=True
             )
-            self._task = self._bar.add_task(stage, total=total, completed=done, rate="")
-            self._bar.start()
-
-    def advance(self, amount: int) -> None:
-        self._done += amount
-        if self._bar is not None and self._task is not None:
-            rate = self._done / max(1e-3, time.monotonic() - self._begin)
-            speed = f"{size(rate)}/s" if self._unit == "bytes" else f"{number(rate)} {self._unit}/s"
-            self._bar.update(self._task, advance=amount, rate=speed)
-
-    def finish(self, result: StageResult) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-        manifest = next(iter(result.manifests.values()))
-        if result.ran == 0:
-            what = "up to date"
+            self._relay.start()
         else:
-            kept = f", {result.kept} kept" if result.kept else ""
-            what = f"{result.ran} task{'s' * (result.ran != 1)} done{kept} in {result.seconds:.1f} s"
-        rows = f"{manifest.rows:>12,} rows" if manifest.rows else " " * 17
-        console.print(f"{result.name:<16} {rows}  {size(manifest.size):>9}  {what}")
+            begin = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(begin, 1)
+        os.close(begin)
+
+    def restore(self) -> None:
+        """Print as before."""
+        if self._true is None:
+            return
+        sys.stdout.flush()
+        if self._relay is not None:
+            os.write(1, _LAST.encode())  # children that go on may keep the pipe open
+            self._relay.join()
+        os.dup2(self._true, 1)
+        os.close(self._true)
+        self.mode, self._true, self._relay = "text", None, None
+
+
+_LAST = "\0the last line\n"
+
+
+def _as_json(lines: IO[str], true: int) -> None:
+    """A thread: pass on lines of JSON of ours, and all others as lines of JSON that have them as their text."""
+    with lines:
+        for line in lines:
+            if line.endswith(_LAST):
+                return
+            if not line.startswith('{"kind": "'):
+                line = json.dumps({"kind": "text", "text": Text.from_ansi(line.rstrip("\n")).plain}) + "\n"
+            os.write(true, line.encode())
+
+
+_output = _Output()
+switch = _output.switch
+
+
+@contextmanager
+def output() -> Iterator[None]:
+    """Within it a command may switch to another mode; afterwards all is as before."""
+    try:
+        yield
+    finally:
+        _output.restore()

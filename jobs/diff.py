@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs
 import xxhash
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.console import console, shown
+from jobs.console import console, printable, shown
 from jobs.recipe import resolve_workdir
 from kernel.hashing import GOLDEN
 from pipeline.mix.plan import PLAN, phase_column
@@ -30,26 +31,28 @@ from pipeline.workdir.dataset import Manifest, Partition, Workdir
 from pipeline.workdir.documents import DOCUMENTS, QUARANTINE, STATISTICS, TOKENS
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.verdicts import ORDER, verdict_dataset
+from storage.errors import StorageError, why
 
 # In the order of the flow; what else there is comes after them.
 FLOW = (DOCUMENTS, QUARANTINE, STATISTICS, *map(verdict_dataset, ORDER), SPLIT, "tokenizer", TOKENS, PLAN)
 VERDICTS = tuple(map(verdict_dataset, ORDER))
 # What a verdict says of a document; its other columns name documents by ordinals, which a new source shifts.
 SAID = ("keep", "rule", "value", "limit", "cuts")
+SHARDS = "shards/"
 NOT_JUDGED = "not judged"
 SHOWN = 8  # kinds of change of a stage in the table; the rest is counted
-DEPTH = 3  # folders below a workdir in which datasets lie
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass
 class Compared:
-    """One dataset of the two workdirs, or the weights of a run. `state`: equal, differs, or where it is missing."""
+    """One dataset of the two workdirs, or the weights of a run. `state`: equal, differs, or where it is missing or not finished."""
 
     name: str
     state: str
     rows: tuple[int | None, int | None]
     partitions: int = 0  # how many are not the same in both
+    configuration: list[str] = field(default_factory=list)  # of shards: what of their configuration is not
 
 
 @dataclass
@@ -71,6 +74,7 @@ class Comparison:
     datasets: list[Compared]
     changes: list[Change]
     texts: dict[str, list[str]]  # a few documents whose text differs: the lines of a unified diff
+    only_partitioned: bool = False  # the documents are the same, and lie in other partitions
 
     @property
     def equal(self) -> bool:
@@ -80,18 +84,11 @@ class Comparison:
 # --- datasets --------------------------------------------------------------------------------------------------------
 
 
-def _datasets(workdir: Workdir) -> dict[str, Manifest]:
-    """Every finished dataset of a workdir, by its name."""
-    found: dict[str, Manifest] = {}
-    ahead: list[tuple[str, ...]] = [(name,) for name in workdir.folders()]
-    while ahead:
-        parts = ahead.pop()
-        manifest = workdir.manifest("/".join(parts))
-        if manifest is not None:
-            found["/".join(parts)] = manifest
-        elif len(parts) < DEPTH and parts[0] != "runs":
-            ahead += [(*parts, name) for name in workdir.folders(*parts) if not name.startswith("_")]
-    return found
+def _finished(workdir: Workdir) -> tuple[dict[str, Manifest], set[str]]:
+    """Every finished dataset of a workdir by its name, and the names of those that were begun and not finished."""
+    manifests = {name: workdir.manifest(name) for name in workdir.datasets()}
+    found = {name: manifest for name, manifest in manifests.items() if manifest is not None}
+    return found, manifests.keys() - found.keys()
 
 
 def _differing(one: Manifest, other: Manifest) -> set[str]:
@@ -100,22 +97,37 @@ def _differing(one: Manifest, other: Manifest) -> set[str]:
     return {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
 
 
-def _compare_dataset(name: str, one: Manifest | None, other: Manifest | None) -> Compared:
+def _compare_dataset(name: str, manifests: Sequence[Manifest | None], begun: Sequence[set[str]]) -> Compared:
+    one, other = manifests
     rows = (None if one is None else one.rows, None if other is None else other.rows)
     if one is None or other is None:
-        return Compared(name, "not finished in the first" if one is None else "not finished in the second", rows)
+        side = 0 if one is None else 1
+        where = ("the first", "the second")[side]
+        return Compared(name, f"not finished in {where}" if name in begun[side] else f"not in {where}", rows)
     differing = _differing(one, other)
-    return Compared(name, "differs" if differing else "equal", rows, len(differing))
+    keys = sorted(one.configuration.keys() | other.configuration.keys()) if name.startswith(SHARDS) else []
+    configuration = [key for key in keys if one.configuration.get(key) != other.configuration.get(key)]
+    return Compared(name, "differs" if differing or configuration else "equal", rows, len(differing), configuration)
 
 
 def _weights(workdir: Workdir) -> dict[str, str]:
     """The checksum of the trained weights of each run."""
     found = {}
     for run in workdir.folders("runs"):
-        raw = workdir.read("runs", run, "model", "model.safetensors")
+        path = ("runs", run, "model", "model.safetensors")
+        try:
+            raw = workdir.folder.read(*path)
+        except OSError as error:
+            raise UserError(f"{workdir.path(*path)}: cannot be read ({printable(why(error))}); it should be a file of weights") from error
         if raw is not None:
             found[f"runs/{run}/model"] = xxhash.xxh3_128_hexdigest(raw)
     return found
+
+
+def _compare_weights(one: str | None, other: str | None) -> str:
+    if one is None or other is None:
+        return "missing in the first" if one is None else "missing in the second"
+    return "equal" if one == other else "differs"
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
@@ -292,6 +304,11 @@ def _beside(manifest: Manifest, partition: Partition) -> Partition | None:
     return manifest.by_name.get(f"{partition.name}.arrow")
 
 
+def _named(one: Workdir, pair: _Pair) -> pa.Table:
+    """What changes are told by, of the documents of a pair."""
+    return one.read_table(DOCUMENTS, pair.one, ["id", "domain", "source"]).take(pa.array(pair.rows[0]))
+
+
 def _compare_beside(
     documents: _Documents, datasets: tuple[dict[str, Manifest], dict[str, Manifest]], pair: _Pair, changes: _Changes
 ) -> None:
@@ -302,7 +319,11 @@ def _compare_beside(
         if name not in datasets[0] or name not in datasets[1]:
             continue
         parts = _beside(datasets[0][name], pair.one), _beside(datasets[1][name], pair.other)
-        if parts[0] is None or parts[1] is None:  # of an earlier state of the documents; the dataset is told to differ
+        if parts[0] is None or parts[1] is None:  # of tokens and plans, documents that are dropped have none
+            if parts != (None, None) and name in (STATISTICS, *VERDICTS, SPLIT):
+                where = "the first" if parts[0] is None else "the second"
+                named = _named(one, pair) if named is None else named
+                changes.add(name, [f"not there in {where}"] * named.num_rows, named)
             continue
         if pair.whole and parts[0].checksum == parts[1].checksum:
             continue
@@ -317,8 +338,7 @@ def _compare_beside(
             what = CHANGED.get(name, _changed_verdicts)(tables[0], tables[1])
         hits = np.array([place for place, kind in enumerate(what) if kind is not None], np.int64)
         if len(hits):
-            if named is None:
-                named = one.read_table(DOCUMENTS, pair.one, ["id", "domain", "source"]).take(pa.array(pair.rows[0]))
+            named = _named(one, pair) if named is None else named
             changes.add(name, [kind for kind in what if kind is not None], named.take(pa.array(hits)))
 
 
@@ -341,20 +361,21 @@ def compare(one: Workdir, other: Workdir, *, verify: bool = False, examples: int
 
     `verify`: read every partition of both and check it against its checksum, instead of trusting the manifests.
     """
-    datasets = _datasets(one), _datasets(other)
+    (mine, my_begun), (theirs, their_begun) = _finished(one), _finished(other)
+    datasets = mine, theirs
     for workdir, found in zip((one, other), datasets, strict=True):
         if not found:
-            raise UserError(f"{workdir.uri}: no finished dataset is there; give the workdir of a run")
+            raise UserError(f"{workdir.shown}: no finished dataset is there; give the workdir of a run")
         if verify:
             for name, manifest in found.items():
                 for partition in manifest.partitions:
                     workdir.read_partition(name, partition)
     places = {name: place for place, name in enumerate(FLOW)}
     names = sorted(datasets[0].keys() | datasets[1].keys(), key=lambda name: (places.get(name, len(places)), name))
-    compared = [_compare_dataset(name, datasets[0].get(name), datasets[1].get(name)) for name in names]
+    compared = [_compare_dataset(name, [found.get(name) for found in datasets], (my_begun, their_begun)) for name in names]
     weights = _weights(one), _weights(other)
-    for run in sorted(weights[0].keys() & weights[1].keys()):
-        compared.append(Compared(run, "equal" if weights[0][run] == weights[1][run] else "differs", (None, None)))
+    for run in sorted(weights[0].keys() | weights[1].keys()):
+        compared.append(Compared(run, _compare_weights(weights[0].get(run), weights[1].get(run)), (None, None)))
     changes, texts = _Changes(examples), dict[str, list[str]]()
     if DOCUMENTS in datasets[0] and DOCUMENTS in datasets[1]:
         documents = _Documents((one, other), (datasets[0][DOCUMENTS], datasets[1][DOCUMENTS]))
@@ -366,7 +387,10 @@ def compare(one: Workdir, other: Workdir, *, verify: bool = False, examples: int
             if not pair.whole:
                 _compare_documents(documents, pair, changes, texts, examples)
             _compare_beside(documents, datasets, pair, changes)
-    return Comparison(compared, changes.all(), texts)
+    found_changes = changes.all()
+    documents_differ = any(each.name == DOCUMENTS and each.state == "differs" for each in compared)
+    only_partitioned = documents_differ and not any(change.stage == DOCUMENTS for change in found_changes)
+    return Comparison(compared, found_changes, texts, only_partitioned)
 
 
 # --- what the user sees ----------------------------------------------------------------------------------------------
@@ -378,8 +402,10 @@ def _table(changes: Sequence[Change]) -> list[tuple[str, str, str, str, str, str
     for stage in dict.fromkeys(change.stage for change in changes):
         of_stage = [change for change in changes if change.stage == stage]
         for change in of_stage[:SHOWN]:
-            example = change.examples[0] if change.examples else ""
-            rows.append((stage, change.domain, change.source, f"{change.documents:,}", change.what, example))
+            example = printable(change.examples[0]) if change.examples else ""
+            rows.append(
+                (stage, printable(change.domain), printable(change.source), f"{change.documents:,}", printable(change.what), example)
+            )
         if rest := of_stage[SHOWN:]:
             count = sum(change.documents for change in rest)
             rows.append((stage, "", "", f"{count:,}", f"{len(rest)} more kinds of change (all with --json)", ""))
@@ -396,7 +422,8 @@ def show(comparison: Comparison) -> None:
         if each.state != "equal":
             counts = ["" if count is None else f"{count:,} rows" for count in each.rows]
             partitions = f" in {each.partitions} partition{'s' * (each.partitions != 1)}" if each.partitions else ""
-            table.add_row(each.name, *counts, each.state + partitions)
+            configuration = f" in its configuration ({', '.join(each.configuration)})" if each.configuration else ""
+            table.add_row(each.name, *counts, each.state + " and".join(filter(None, [partitions, configuration])))
     console.print(table)
     same = sum(each.state == "equal" for each in comparison.datasets)
     console.print(f"{same} other dataset{'s are' if same != 1 else ' is'} the same to the byte\n")
@@ -410,12 +437,26 @@ def show(comparison: Comparison) -> None:
             left = max(24, console.width - sum(widths) - 2 * len(widths))
             example = row[-1] if len(row[-1]) <= left else f"{row[-1][: left // 2 - 1]}…{row[-1][-(left - left // 2) :]}"
             console.print("  ".join([*cells, example]).rstrip(), markup=False, soft_wrap=True, style=None if number else "dim")
-    elif any(each.name == DOCUMENTS and each.state == "equal" for each in comparison.datasets):
-        console.print("no document differs in what is said of it: only numbers of documents, or files that hold no documents, do")
+    if comparison.only_partitioned:
+        console.print("the documents themselves are equal, and only partitioned otherwise (`ingest`: `partition_bytes`, `chunk_bytes`)")
+    elif not comparison.changes and any(each.name == DOCUMENTS and each.state == "equal" for each in comparison.datasets):
+        console.print(
+            "no document differs in what both workdirs say of it: only numbers of documents, files that hold no documents, or what one "
+            "of them lacks"
+        )
     for identifier, lines in comparison.texts.items():
-        console.print(f"\n{escape(identifier)}", style="bold")
+        console.print(f"\n{escape(printable(identifier))}", style="bold")
         for line in lines:
-            console.print(escape(line), soft_wrap=True)
+            console.print(escape(printable(line)), soft_wrap=True)
+
+
+def _is_folder(workdir: Workdir) -> bool:
+    if "://" not in workdir.uri:
+        return Path(workdir.uri).is_dir()
+    try:
+        return bool(workdir.folder.info().type == pa.fs.FileType.Directory)
+    except StorageError as error:
+        raise UserError(printable(str(error))) from error
 
 
 def diff(first: str, second: str, *, verify: bool = False, examples: int = 3, as_json: bool = False) -> bool:
@@ -423,10 +464,14 @@ def diff(first: str, second: str, *, verify: bool = False, examples: int = 3, as
     workdirs = []
     for place in (first, second):
         workdir = Workdir(resolve_workdir(place))
-        if "://" not in workdir.uri and not Path(workdir.uri).is_dir():
+        if not _is_folder(workdir):
             raise UserError(f"{shown(place)}: no such folder; give the workdirs of two runs")
         workdirs.append(workdir)
-    comparison = compare(workdirs[0], workdirs[1], verify=verify, examples=examples)
+    try:
+        comparison = compare(workdirs[0], workdirs[1], verify=verify, examples=examples)
+    except (OSError, pa.ArrowException) as error:
+        both = " and ".join(workdir.shown for workdir in workdirs)
+        raise UserError(f"{both}: cannot be compared ({printable(why(error))}); `foundry inspect` says what is wrong with each") from error
     if as_json:
         console.print_json(json.dumps({"equal": comparison.equal, **asdict(comparison)}))
     else:

@@ -16,9 +16,11 @@ from jobs.recipe import resolve_workdir
 from pipeline.shards import METADATA_KEY, ShardInfo
 from pipeline.workdir.dataset import MANIFEST, TASKS, Manifest, Workdir
 from pipeline.workdir.errors import CorruptData, UserError
+from storage.location import Location
 
 if TYPE_CHECKING:
     from model import ModernBertConfig
+    from trainer.checkpoints import Store
 
 
 def inspect(path: str) -> None:
@@ -30,40 +32,26 @@ def inspect(path: str) -> None:
         return
     sizes = workdir.sizes()
     if not sizes and not workdir.folders():
-        raise UserError(f"{path}: nothing there")
+        raise UserError(f"{workdir.shown}: nothing there")
     if MANIFEST in sizes or TASKS in workdir.folders():
-        parent, _, name = place.rstrip("/").rpartition("/")
-        _dataset(Workdir(parent), name)
+        location = Location.parse(place)
+        _dataset(Workdir(location.parent.uri), location.name)
         return
     if "tokenizer.json" in sizes and "model.safetensors" not in sizes:
         _tokenizer(Path(place))
     elif "model.safetensors" in sizes:
         _model(Path(place))
     elif "run.json" in sizes:
-        _run(Path(place))
+        _run(workdir)
     else:
         _workdir(workdir)
 
 
-def _datasets(workdir: Workdir, prefix: str = "") -> list[str]:
-    """All datasets under a folder: folders with a manifest or task records."""
-    found = []
-    for name in workdir.folders(*filter(None, [prefix])):
-        if name == TASKS:
-            continue
-        dataset = f"{prefix}/{name}" if prefix else name
-        if MANIFEST in workdir.sizes(dataset) or TASKS in workdir.folders(dataset):
-            found.append(dataset)
-        else:
-            found.extend(_datasets(workdir, dataset))
-    return found
-
-
 def _workdir(workdir: Workdir) -> None:
-    datasets = _datasets(workdir)
+    datasets = workdir.datasets()
     if not datasets:
-        raise UserError(f"{workdir.uri}: neither a workdir, a dataset, a tokenizer, a run nor a model of ours")
-    console.print(f"workdir {workdir.uri}")
+        raise UserError(f"{workdir.shown}: neither a workdir, a dataset, a tokenizer, a run nor a model of ours")
+    console.print(f"workdir {workdir.shown}")
     for dataset in datasets:
         manifest = workdir.manifest(dataset)
         if manifest is None:
@@ -173,24 +161,42 @@ def _model(folder: Path) -> None:
     count = sum(parameter.numel() for parameter in model.parameters())
     console.print(f"{folder}: {what}, {count / 1e6:.1f} M parameters; all weights are there, in their shapes")
     console.print(f"  {c.layers} layers of {c.hidden_size}, {c.heads} heads, {attention}, vocabulary {c.vocab_size:,}")
-    proof = folder / "proof.json"
-    if proof.is_file():
-        console.print(f"  transformers' logits equal ours to {json.loads(proof.read_text())['largest_difference_of_logits']:.1e}")
+    proof = Workdir(str(folder)).json("proof.json")
+    if isinstance(proof, dict) and "largest_difference_of_logits" in proof:
+        console.print(f"  transformers' logits equal ours to {proof['largest_difference_of_logits']:.1e}")
 
 
-def _run(folder: Path) -> None:
-    console.print(f"{folder}: a training run")
-    latest, summary = folder / "checkpoints" / "latest.json", folder / "summary.json"
-    if latest.is_file():
-        found = json.loads(latest.read_text())
-        console.print(f"  checkpoint at step {found['step']}, {found['world']} processes, ZeRO {found['stage']}")
-    if summary.is_file():
-        done = json.loads(summary.read_text())
+def _run(run: Workdir) -> None:
+    from trainer.checkpoints import Store
+
+    console.print(f"{run.shown}: a training run")
+    summary = run.read("summary.json")
+    store = Store(run.folder)
+    for name in run.folders("checkpoints"):
+        if name.startswith("step-"):
+            console.print(f"  {name}: {_checkpoint(store, name)}")
+    if summary is not None:
+        done = run.json("summary.json")
+        if not isinstance(done, dict) or not {"steps", "tokens", "validation_after"} <= done.keys():
+            raise CorruptData(f"{run.path('summary.json')}: is damaged; `foundry pretrain RECIPE` writes it again")
         after = done["validation_after"]
         loss = f", validation loss {after['loss']:.4f}" if after else ""
         console.print(f"  finished: {done['steps']} steps, {done['tokens']:,} tokens{loss}")
     else:
         console.print("  not finished; `foundry pretrain` goes on")
+
+
+def _checkpoint(store: Store, name: str) -> str:
+    """What a checkpoint is of, and whether it is sound."""
+    from trainer.checkpoints import Damaged
+
+    try:
+        manifest = store.verify(name)
+    except Damaged as error:
+        return f"damaged ({error})"
+    held = size(sum(file.bytes for file in manifest.files))
+    loss = f", validation loss {manifest.validation:.4f}" if manifest.validation is not None else ""
+    return f"{manifest.tokens:,} tokens, {held}, by {manifest.world} processes under ZeRO {manifest.stage}{loss}; all checksums are right"
 
 
 def _file(path: Path) -> None:

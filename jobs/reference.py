@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.recipe import Recipe, tagged
+from kernel.extensions import loadable
 from kernel.sections import Chosen, chosen, kind_of, wanted
-from trainer.config import MayChange
+from trainer.config import MayChange, TrainingConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 _NOTHING = object()
@@ -67,8 +68,9 @@ def _default(info: FieldInfo) -> Any:
 def _choices(choice: Chosen) -> dict[str, _Section]:
     """What all choices share, and then what each has of its own, those with the same keys in one table."""
     tables: dict[tuple[str, ...], tuple[list[str], _Section]] = {}
-    for name, model in choice.models.items():
-        beside = choice.beside.models.get(name) if choice.beside is not None else None
+    besides = dict(loadable(choice.beside.models)) if choice.beside is not None else {}
+    for name, model in loadable(choice.models):
+        beside = besides.get(name)
         known = {**(beside.model_fields if beside is not None else {}), **choice.base.model_fields}
         own = tuple(field for field in _fields(model) if field.name not in known or known[field.name].description != field.description)
         if own:
@@ -104,6 +106,8 @@ def _words(kind: Any) -> str:
         return "section or text" if choice.short else "section"
     if wanted(kind):
         return "section or null"
+    if origin is typing.Annotated:
+        return _words(arguments[0])
     if kind is type(None):
         return "null"
     if origin in (typing.Union, types.UnionType):
@@ -155,7 +159,28 @@ def reference() -> str:
             lines.append(f"| `{field.name}` | {_words(field.kind)} | {_shown(field.default)} | {description} |")
             place = field.name if path == "recipe" else f"{path}.{field.name}"
             waiting += [(place + tag, inner) for tag, inner in _sections(field.kind).items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_changeable()]) + "\n"
+
+
+def _changeable() -> list[str]:
+    """Which keys a run that has begun may go on with other values of, from the marks of the fields."""
+    rows = [
+        "## What may change when a run is resumed",
+        "",
+        "Of `seed`, `model`, `phases` and `training`, and of the text and the tokenizer that a run began with. Another value of what must",
+        "stay is refused by its key before the first step; give the recipe another `name` then.",
+        "",
+        "| key | when a run goes on |",
+        "|---|---|",
+        "| `seed`, `model` and all that is in it | must stay |",
+        "| the tokenizer that the text was packed with | must stay |",
+        "| `phases`: those that a step was made of, and their packed text | must stay |",
+        "| `phases`: those that have not begun | May change, be added and be taken away. |",
+    ]
+    for name, field in TrainingConfig.model_fields.items():
+        notes = [mark.note for mark in field.metadata if isinstance(mark, MayChange)]
+        rows.append(f"| `training.{name}` | {notes[0] if notes else 'must stay'} |")
+    return rows
 
 
 def schema() -> str:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from rich.markup import escape
 
 import tokenizer
 from jobs import corpus
-from jobs.console import StageProgress, console, shown
-from jobs.launch import launch
+from jobs.console import console, shown, warn
+from jobs.launch import Stopped, launch
+from jobs.metrics import Counters
+from jobs.progress import StageProgress
 from jobs.recipe import Recipe, resolve_workdir
-from jobs.summary import local_run
+from jobs.summary import fetched_run, finished, local_run, put_results
+from jobs.timeline import Timeline
 from kernel.cache import cache_folder
 from pipeline.contamination.stage import decontaminate
 from pipeline.dedup.exact import exact_deduplicate
@@ -42,7 +45,9 @@ from pipeline.workdir.documents import QUARANTINE
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.verdicts import ORDER, verdict_dataset
+from storage.location import Location
 from tokenizer.folder import dump
+from trainer.lock import check
 
 VALIDATION = "validation"
 
@@ -57,19 +62,44 @@ class Curated:
     split: Manifest
 
 
+@dataclass(frozen=True)
+class Launching:
+    """How the training processes are started, as the command line has it: see `jobs.launch.launch`."""
+
+    hostfile: Path | None = None
+    node_rank: int | None = None
+    master_port: int | None = None
+    restarts: int = 0
+    ray: bool = False
+    address: str | None = None
+
+
 def open_engine(recipe: Recipe, *, address: str | None = None, workers: int | None = None) -> Engine:
     """The engine over the recipe's workdir."""
     workdir = Workdir(resolve_workdir(recipe.workdir))
-    console.print(f"workdir: {shown(workdir.uri)}")
-    return Engine(workdir, address=address, workers=workers, progress=StageProgress())
+    console.print(f"workdir: {shown(workdir.shown)}")
+    workdir.reach()
+    return Engine(workdir, address=address, workers=workers, progress=StageProgress(watchers=(Timeline(workdir), Counters())))
 
 
-def source_base(recipe: Recipe) -> Path:
+@contextmanager
+def opened(recipe: Recipe, *, address: str | None = None, workers: int | None = None) -> Iterator[Engine]:
+    """The engine over the recipe's workdir. However it is left, the terminal is as it was, and Ray is stopped."""
+    engine = open_engine(recipe, address=address, workers=workers)
+    try:
+        yield engine
+    finally:
+        if isinstance(engine.progress, StageProgress):
+            engine.progress.close()
+        engine.close()
+
+
+def source_base(recipe: Recipe, report: Callable[[str], None] = console.print) -> Path:
     """What the sources' relative paths are relative to: the fetched corpus, or the current folder."""
     if recipe.corpus is None:
         return Path.cwd()
     folder = cache_folder() / "demo-corpus"
-    corpus.fetch(folder, report=console.print)
+    corpus.fetch(folder, report=report)
     return folder
 
 
@@ -98,13 +128,24 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         place = shown(engine.workdir.path("quarantine"))
         console.print(f"{what} in {place}, with {'its reason' if quarantined == 1 else 'their reasons'}", soft_wrap=True)
         for warning in _unread(engine.workdir, documents.summary["sources"]):
-            console.print(f"[bold red]warning[/bold red]: {escape(warning)}", soft_wrap=True)
+            warn(warning)
     passed: Counter[str] = Counter()
     for kinds in documents.summary.get("passed_over", {}).values():
         passed.update(kinds)
     if passed:
         most = ", ".join(f"{kind} {count:,}" for kind, count in passed.most_common(3))
         console.print(f"{passed.total():,} records were passed over, as no text: {most}{' ...' if len(passed) > 3 else ''}", markup=False)
+    curated = judge(recipe, engine, base, documents)
+    if recipe.near is not None:
+        for warning in warnings(engine.workdir, recipe.near.alarm_share):
+            warn(warning)
+    for phase in recipe.phases:  # a mix that cannot be had is told before anything is trained
+        plan_phase(phase.name, phase.mix, recipe.mix, trainable(curated.split, "bytes"), unit="bytes")
+    return curated
+
+
+def judge(recipe: Recipe, engine: Engine, base: Path, documents: Manifest) -> Curated:
+    """Documents to a split: measure, filter, deduplicate, cut repeats, decontaminate. `base`: what relative paths are relative to."""
     lines = {name: rules.needs_lines for name, rules in recipe.filter.items()}
     classifiers = [classifier.resolved(base) for classifier in recipe.classifiers]
     measured = engine.run(measure_stage(documents, lines, classifiers, recipe.measure.statistics))
@@ -114,8 +155,6 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))
     if recipe.near is not None:
         verdicts += near_deduplicate(engine, recipe.near, documents, statistics, verdicts)
-        for warning in warnings(engine.workdir, recipe.near.alarm_share):
-            console.print(f"[bold red]warning[/bold red]: {warning}", soft_wrap=True)
     if recipe.lines is not None:
         verdicts.append(repeated_lines_as_cuts(engine, recipe.lines, documents, statistics, verdicts))
     if recipe.substrings is not None:
@@ -124,8 +163,6 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
         verdicts.append(decontaminate(engine, recipe.contamination, base, documents, statistics, verdicts))
     _forget(engine.workdir, verdicts)
     split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
-    for phase in recipe.phases:  # a mix that cannot be had is told before anything is trained
-        plan_phase(phase.name, phase.mix, recipe.mix, trainable(split, "bytes"), unit="bytes")
     return Curated(documents, statistics, tuple(verdicts), split)
 
 
@@ -181,11 +218,14 @@ def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: M
 
 def shards_place(workdir: Workdir, dataset: str) -> str:
     """Where training reads shards: a folder, or a URI that it caches."""
-    return workdir.path(dataset) if workdir.is_local else f"{workdir.uri.rstrip('/')}/{dataset}"
+    return workdir.path(dataset) if workdir.is_local else str(workdir.folder.location.below(dataset))
 
 
 def write_run(recipe: Recipe, workdir: Workdir) -> Path:
     """Write what the training processes need to know: `runs/NAME/run.json`."""
+    workdir.folder.location.lend()  # run.json has places without their secrets
+    if recipe.training.continue_from:
+        Location.parse(recipe.training.continue_from).lend()
     run = local_run(workdir, recipe.name)
     folder = Path(local_folder(workdir, TOKENIZER))
     ids = tokenizer.special_ids(folder)
@@ -203,29 +243,39 @@ def write_run(recipe: Recipe, workdir: Workdir) -> Path:
             for phase in recipe.phases
         ],
         "validation": shards_place(workdir, shards_dataset(VALIDATION)) if validation.rows else None,
+        "store": None if workdir.is_local else str(workdir.folder.location.below("runs", recipe.name)),
         "training": recipe.training.model_dump(mode="json"),
     }
     run.mkdir(parents=True, exist_ok=True)
     path = run / "run.json"
     text = json.dumps(body, indent=1, sort_keys=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+        Workdir(str(run)).write(text.encode(), path.name)
     return path
 
 
-def pretrain(recipe: Recipe, workdir: Workdir, *, hostfile: Path | None = None, node_rank: int | None = None) -> dict[str, Any]:
-    """Train, or go on training; returns the run's summary."""
+def pretrain(recipe: Recipe, workdir: Workdir, how: Launching | None = None) -> dict[str, Any]:
+    """Train, or go on training; returns the run's summary. Raises `Stopped` where the ranks ended well before they were done."""
+    if not (how and how.node_rank):  # the first host's processes hold it for all
+        check(local_run(workdir, recipe.name))
     path = write_run(recipe, workdir)
-    state = path.parent / "trained.json"
-    wanted = fingerprint(path.read_text(encoding="utf-8"), [workdir.require(shards_dataset(p.name)).content for p in recipe.phases])
-    summary = path.parent / "summary.json"
-    if summary.is_file() and state.is_file() and json.loads(state.read_text())["fingerprint"] == wanted:
+    fetched_run(workdir, recipe.name)
+    state = Workdir(str(path.parent))
+    asked = {**json.loads(path.read_text(encoding="utf-8")), "run": None}  # wherever on this machine it is
+    wanted = fingerprint(asked, [workdir.require(shards_dataset(p.name)).content for p in recipe.phases])
+    summary = finished(path.parent)
+    if summary is not None and state.json("trained.json") == {"fingerprint": wanted}:
         console.print(f"{'pretrain':<16} up to date")
     else:
-        launch(path, processes=recipe.training.processes, hostfile=hostfile, node_rank=node_rank)
-        state.write_text(json.dumps({"fingerprint": wanted}), encoding="utf-8")
-    result: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    return result
+        if summary is None:
+            state.delete("summary.json")  # a damaged one
+        launch(path, processes=recipe.training.processes, **asdict(how or Launching()))
+        summary = finished(path.parent)
+        if summary is None:  # something else than this process told them to, as Slurm does
+            raise Stopped("training was told to stop, with a checkpoint; run the same command again to go on")
+        state.write(json.dumps({"fingerprint": wanted}).encode(), "trained.json")
+    put_results(workdir, recipe.name)
+    return summary
 
 
 def export(recipe: Recipe, workdir: Workdir) -> Path:
@@ -235,13 +285,14 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
     from model import bridge
 
     disable_progress_bar()
-    run = local_run(workdir, recipe.name)
+    run = fetched_run(workdir, recipe.name, "model")
     trained = run / "model" / "model.safetensors"
     if not trained.is_file():
         raise UserError(f"{trained}: not there; train first with `foundry pretrain`")
-    target, proof = run / "export", run / "export" / "proof.json"
+    target, proof = run / "export", Workdir(str(run / "export"))
     made_from = fingerprint(trained.stat().st_size, trained.stat().st_mtime_ns, workdir.require(TOKENIZER).content)
-    if proof.is_file() and json.loads(proof.read_text())["made_from"] == made_from:
+    proved = proof.json("proof.json")
+    if isinstance(proved, dict) and proved.get("made_from") == made_from:
         console.print(f"{'export':<16} up to date")
         return target
     shutil.rmtree(target, ignore_errors=True)
@@ -253,6 +304,7 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     longest = min(settings["model_max_length"], model.config.max_length)  # that a text cut to it is one the model takes
     dump(target / "tokenizer_config.json", {**settings, "model_max_length": longest})
-    proof.write_text(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}), encoding="utf-8")
+    proof.write(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}).encode(), "proof.json")
+    put_results(workdir, recipe.name)
     console.print(f"{'export':<16} {shown(target)}: transformers' logits equal ours to {difference:.1e}")
     return target

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from rich import box
 from rich.table import Table
 
-from jobs.console import console, number, size
+from jobs.console import console, number, size, warn
 from kernel.cache import cache_folder
 from pipeline.report.funnel import Funnel, funnel
-from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.documents import DOCUMENTS
+from pipeline.workdir.errors import UserError
 from pipeline.workdir.verdicts import ORDER, verdict_dataset
+from storage.errors import why
+from trainer.errors import TrainerError
+from trainer.lock import check
+
+if TYPE_CHECKING:
+    from trainer.checkpoints import Store
 
 # Sentences of the kind that the demo's corpus has, for a first look at what a model has learnt.
 SENTENCES = (
@@ -37,7 +44,7 @@ def show(workdir: Workdir, run: str) -> None:
     if numbers.contamination:
         console.print(_contamination_table(numbers))
     for warning in numbers.warnings:
-        console.print(f"[bold red]warning[/bold red]: {warning}", soft_wrap=True)
+        warn(warning)
     if numbers.mix:
         console.print(_mix_table(numbers))
     if numbers.packed:
@@ -46,8 +53,56 @@ def show(workdir: Workdir, run: str) -> None:
 
 
 def local_run(workdir: Workdir, run: str) -> Path:
-    """Where training writes: `runs/NAME` of a local workdir, or of the cache folder where the workdir is remote."""
-    return Path(workdir.path("runs", run)) if workdir.is_local else cache_folder() / "runs" / run
+    """Where training writes: `runs/NAME` of a local workdir; else a folder of this workdir and run below the cache folder."""
+    if workdir.is_local:
+        return Path(workdir.path("runs", run))
+    return cache_folder("runs", fingerprint(workdir.shown)[:16], run)
+
+
+def run_store(workdir: Workdir, run: str) -> Store:
+    """The run in a remote workdir."""
+    from trainer.checkpoints import Store  # torch takes seconds to import, and local workdirs need none
+
+    workdir.path()  # opened once, so that what is wrong with it is told as the workdir's
+    return Store(workdir.folder.below("runs", run))
+
+
+def fetched_run(workdir: Workdir, run: str, *folders: str) -> Path:
+    """The folder of a run on this machine, with the results of a remote workdir, which another machine may have put there.
+
+    `folders`: those that are wanted beside the files of the run's folder itself. Raises `UserError` where they cannot be fetched.
+    """
+    folder = local_run(workdir, run)
+    if workdir.is_local:
+        return folder
+    try:
+        check(folder)
+    except TrainerError:
+        return folder  # a process here writes them at this moment
+    store = run_store(workdir, run)
+    try:
+        store.fetch_results(folder, *folders)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{store}: cannot be fetched ({why(error)}); check network and credentials") from error
+    return folder
+
+
+def put_results(workdir: Workdir, run: str) -> None:
+    """Put into a remote workdir what of a run's end is not there yet. Raises `UserError` where that is not possible."""
+    if workdir.is_local:
+        return
+    store = run_store(workdir, run)
+    try:
+        store.put_newest(local_run(workdir, run))
+        store.put_results(local_run(workdir, run))
+    except (OSError, pa.ArrowException) as error:
+        told = f"{store}: cannot be written ({why(error)}); check network and credentials, then run the same command again"
+        raise UserError(told) from error
+
+
+def other_runs(workdir: Workdir, run: str) -> list[Path]:
+    """The folders of the workdir's other runs, by name; of a remote workdir, those that this machine has."""
+    return sorted(path.parent for path in local_run(workdir, run).parent.glob("*/run.json") if path.parent.name != run)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -126,11 +181,17 @@ def _packing_table(numbers: Funnel) -> Table:
     return table
 
 
+def finished(run: Path) -> dict[str, Any] | None:
+    """The summary of a run that has ended; None where it has not, or the file is damaged: to train again writes it anew."""
+    summary = Workdir(str(run)).json("summary.json")
+    wanted = {"steps", "tokens", "tokens_per_second", "validation_before", "validation_after"}
+    return summary if isinstance(summary, dict) and wanted <= summary.keys() else None
+
+
 def _training(run: Path) -> None:
-    path = run / "summary.json"
-    if not path.is_file():
+    summary = finished(run)
+    if summary is None:
         return
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     before, after = summary["validation_before"], summary["validation_after"]
     console.print(
         f"[bold]Training[/bold]: {summary['steps']} steps, {summary['tokens']:,} tokens, {summary['tokens_per_second']:,.0f} tokens/s"

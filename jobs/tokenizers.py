@@ -57,7 +57,7 @@ def held_out(workdir: Workdir, most: int = _MOST_BYTES) -> tuple[Groups, list[st
             if domain == "code":
                 code.append(text)
     if not groups[ALL]:
-        raise UserError(f"{workdir.uri}: no document is held out; raise mix.validation_share, or give --texts")
+        raise UserError(f"{workdir.shown}: no document is held out; raise mix.validation_share, or give --texts")
     return dict(sorted(groups.items(), key=lambda item: (item[0] != ALL, ":" in item[0], item[0]))), code
 
 
