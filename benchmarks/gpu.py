@@ -36,25 +36,13 @@ from typing import Any
 import torch
 
 from benchmarks.results_file import RESULTS, Peer, Row, show, versions, write
-from model import ModernBertConfig, ModernBertForMaskedLM
+from model import ModernBertConfig, ModernBertForMaskedLM, flops
 from model.attention import available
 from model.bridge import to_transformers_config
 from model.check import out_of_memory
 from model.flops import encoder_flops, training_flops
 from model.modernbert import compile_layers
 
-# Dense bf16 peak of a device, FLOP/s, from its data sheet; the first that is in the device's name.
-PEAKS = {
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H200 NVL": 835e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "4090": 165e12,
-    "B200": 2250e12,
-}
 # Utilisation promised on one H100 at 1024 tokens.
 GOALS = {"base 1024": 0.40, "large 1024": 0.50}
 # Largest relative error of logits: bf16 has 8 bits, and every layer rounds; on a CPU all is float32.
@@ -147,10 +135,7 @@ def free(device: torch.device) -> None:
 
 def bf16_peak(device: torch.device) -> float | None:
     """FLOP/s that the device promises; None where it is not known."""
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((value for key, value in PEAKS.items() if key in name), None)
+    return flops.bf16_peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
 
 
 def best_backend(device: torch.device) -> str:

@@ -29,9 +29,10 @@ from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER, tokenize_stage
 from pipeline.pack.stage import PackConfig, pack_stage
 from pipeline.shards import ShardInfo
+from pipeline.workdir.commit import Ledger
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import DOCUMENT_SCHEMA, DOCUMENTS
-from pipeline.workdir.engine import Stage, execute_task
+from pipeline.workdir.tasks import Stage, execute
 from tokenizer import TokenizerConfig
 
 PART_BYTES = 32_000_000
@@ -40,13 +41,14 @@ PART_BYTES = 32_000_000
 def run_here(workdir: Workdir, stage: Stage) -> tuple[Manifest, float]:
     """A stage's tasks one after the other in this process: its first manifest, and seconds."""
     begin = time.perf_counter()
-    records = [execute_task(workdir, stage.datasets[0], stage.function, task) for task in stage.tasks]
+    ledger = Ledger(workdir, stage.datasets)
+    records = [execute(ledger, "", stage.function, task) for task in stage.tasks]
     seconds = time.perf_counter() - begin
     partitions: list[Partition] = []
     summary: dict[str, Any] = {}
     for record in records:
-        partitions += [Partition(**partition) for partition in record["outputs"].get(stage.datasets[0], [])]
-        for name, value in record["summary"].items():
+        partitions += record.outputs.get(stage.datasets[0], [])
+        for name, value in record.summary.items():
             if not isinstance(value, dict):
                 summary[name] = summary.get(name, 0) + value
     return Manifest(stage.datasets[0], stage.name, "benchmark", tuple(sorted(partitions, key=lambda p: p.name)), {}, summary), seconds

@@ -31,7 +31,7 @@ from pipeline.mix.config import MixConfig, PhaseMix
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.documents import DOCUMENT_SCHEMA
-from pipeline.workdir.engine import Engine
+from pipeline.workdir.engine import Engine, in_process
 from tokenizer import Encoder, TokenizerConfig
 from tokenizer.engines import slow_encode
 from tokenizer.folder import text_only
@@ -124,7 +124,7 @@ def training_rows(own: list[str], size: int, folder: Path, quick: bool) -> tuple
     workdir = Workdir(str(folder / "work"))
     documents, split, total = write_corpus(workdir, corpus(own, size))
     small = Workdir(str(folder / "small"))
-    make = (EngineOf(small), config, 0, "first", PhaseMix(), MixConfig(validation_share=0))
+    make = (Engine(small, executor=in_process), config, 0, "first", PhaseMix(), MixConfig(validation_share=0))
     make_tokenizer(*make, *write_corpus(small, iter(own[:300]))[:2])  # compiles what is compiled once on a machine
     seconds = []
     with PeakMemory() as memory:
@@ -167,15 +167,6 @@ def merges_of(model: Tokenizer) -> list[list[str]]:
 
     merges: list[list[str]] = json.loads(model.to_str())["model"]["merges"]
     return merges
-
-
-class EngineOf(Engine):
-    """An engine that runs each task here, without Ray."""
-
-    def _execute(self, stage, tasks):  # type: ignore[no-untyped-def]
-        from pipeline.workdir.engine import execute_task
-
-        return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
 
 
 def documents_of(own: list[str], count: int, characters: int) -> list[str]:
