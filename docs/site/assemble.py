@@ -16,9 +16,18 @@ BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENS
 
 # The order in which one meets things. Pages of docs/ that are not named here come at the end of the last part.
 CONTENTS: dict[str, tuple[str, ...]] = {
-    "Begin": ("docs/demo", "docs/demo-corpus", "docs/recipe", "docs/troubleshooting", "docs/glossary"),
+    "Begin": ("docs/demo", "docs/tutorial", "docs/demo-corpus", "docs/recipe", "docs/storage", "docs/troubleshooting", "docs/glossary"),
     "From raw files to documents": ("docs/web", "docs/science", "docs/text-rules", "docs/filters", "docs/deduplication"),
-    "From documents to a model": ("docs/tokenizer", "docs/shards", "docs/model", "docs/performance"),
+    "From documents to a model": (
+        "docs/tokenizer",
+        "docs/shards",
+        "docs/model",
+        "docs/training",
+        "docs/clusters",
+        "docs/scale",
+        "docs/reliability",
+        "docs/performance",
+    ),
     "How it works": (
         "docs/architecture",
         "docs/extending",
@@ -32,7 +41,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     ),
 }
 FLOW = ("readers", "ingest", "measure", "filters", "dedup", "contamination", "mix", "pack", "report", "workdir")  # of pipeline
-PACKAGES = ("kernel", "pipeline", "tokenizer", "model", "trainer", "evaluation", "jobs")
+PACKAGES = ("kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "evaluation", "jobs")
 
 
 def copied(target: Path) -> list[str]:
@@ -42,6 +51,8 @@ def copied(target: Path) -> list[str]:
             shutil.copyfile(ROOT / name, target / name)
     shutil.copytree(ROOT / "docs", target / "docs", ignore=shutil.ignore_patterns("site"))
     shutil.copytree(ROOT / "recipes", target / "recipes")
+    for folder in ("clusters", "slurm"):
+        shutil.copytree(ROOT / "jobs" / folder, target / "jobs" / folder)
     (target / "benchmarks").mkdir()
     shutil.copytree(ROOT / "benchmarks" / "results", target / "benchmarks" / "results")
     return [path.relative_to(target).with_suffix("").as_posix() for path in sorted(target.rglob("*.md"))]

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ pygments_dark_style = "monokai"
 
 add_module_names = False
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True, "exclude-members": "model_config"}
-autodoc_mock_imports = ["deepspeed", "flash_attn", "flash_attn_interface"]
+autodoc_mock_imports = ["deepspeed", "flash_attn", "flash_attn_interface", "triton"]
 autodoc_typehints_format = "short"
 toc_object_entries_show_parents = "hide"
 maximum_signature_line_length = 100
@@ -75,11 +76,28 @@ def _fields(thing: Any) -> list[str]:
     return [f"- `{name}`: {' '.join(text.split())}" for name, text in described.items() if text]
 
 
+def _arguments(lines: Sequence[str]) -> list[str]:
+    """The lines with those below "Args:" as a list, an argument an item."""
+    made: list[str] = []
+    within = False
+    for line in lines:
+        within = line == "Args:" or (within and (line.startswith("    ") or not line.strip()))
+        if not within or not line.strip():
+            made.append(line)
+        elif line == "Args:":
+            made += [line, ""]
+        elif line.startswith("     "):
+            made.append("  " + line.strip())
+        else:
+            made.append("- `" + line.strip().replace(":", "`:", 1))
+    return made
+
+
 def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Make a docstring, which is plain text with backticks, lists and indented tables, reStructuredText."""
     made: list[str] = []
     table = False  # within an indented block that is to stay as it is
-    for line in [*lines, *(["", *_fields(thing)] if what == "class" else [])]:
+    for line in [*_arguments(lines), *(["", *_fields(thing)] if what == "class" else [])]:
         before = next((text for text in reversed(made) if text.strip()), "")
         indented = line.startswith("    ") and not line.lstrip().startswith(">>>")
         if line.strip():
