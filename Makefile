@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-thorough lint docs wheel clean
+.PHONY: demo test test-quick test-thorough triton swift lint docs wheel clean
 
 # Everything, on this machine: environment, demo corpus, and recipes/demo.yaml from raw files to a trained model.
 demo: .venv/installed
@@ -19,9 +19,16 @@ test: .venv/installed-dev
 test-quick: .venv/installed-dev
 	$(PYTEST) -m 'not thorough and not slow and not launch' --hypothesis-profile quick
 
-# Everything, property tests at full strength.
-test-thorough: .venv/installed-dev
+# Everything, property tests at full strength, and the Triton kernels by Triton's interpreter.
+test-thorough: .venv/installed-dev triton
 	$(PYTEST) --hypothesis-profile thorough
+
+# Triton, for the tests of our kernels on a machine without a GPU; torch's builds for GPUs bring their own. It takes a gigabyte of disk.
+triton: .venv/installed-triton
+
+# OpenStack Swift, a real object store for the tests of storage, in an environment of its own. It wants liberasurecode (Debian:
+# apt-get install liberasurecode-dev), a compiler, and 80 MB of disk.
+swift: .venv-swift/installed
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -37,11 +44,11 @@ docs: .venv/installed-docs
 # The wheel, in dist/, from a copy of what it is made of, so that no earlier build's files get into it.
 wheel: .venv/installed-dev
 	rm -rf build/wheel && mkdir -p build/wheel
-	cp -r kernel pipeline tokenizer trainer model jobs recipes pyproject.toml setup.py MANIFEST.in README.md LICENSE build/wheel
+	cp -r kernel storage pipeline tokenizer trainer model jobs recipes pyproject.toml setup.py MANIFEST.in README.md LICENSE build/wheel
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist build/wheel
 
 clean:
-	rm -rf .venv workdir build dist *.egg-info
+	rm -rf .venv .venv-swift workdir build dist *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 demo")'
@@ -57,4 +64,13 @@ clean:
 
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+.venv-swift/installed:
+	$(PYTHON) -m venv .venv-swift
+	.venv-swift/bin/python -m pip install --quiet --disable-pip-version-check swift==2.38.3
+	@touch $@
+
+.venv/installed-triton: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt triton
 	@touch $@

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.workdir.dataset import Manifest, Workdir
-from pipeline.workdir.engine import Engine, Stage, in_process
+from pipeline.workdir.engine import Engine, in_process
+from pipeline.workdir.tasks import Stage
 from tests import profiles
 from tests.launches import launches, refuse_launches
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread for each is enough
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has what it starts in the background ignore it, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 profiles.register()
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -73,3 +78,12 @@ def here(workdir: Workdir) -> Engine:
 def run_task(workdir: Workdir, stage: Stage) -> dict[str, Manifest]:
     """A stage's manifests, its tasks run in this process."""
     return here(workdir).run(stage).manifests
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of this machine that somebody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield int(listener.getsockname()[1])

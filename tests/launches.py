@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 STARTERS = {"ray", "executable"}  # Ray is imported, or `sys.executable` is what is run
-FOLLOWED = ("tests", "jobs.launch", "jobs.corpus")  # packages whose functions are looked into
+FOLLOWED = ("tests", "jobs.launch", "jobs.ranks", "jobs.corpus")  # packages whose functions are looked into
 
 
 def launches(item: pytest.Item) -> bool:
@@ -25,6 +25,7 @@ def launches(item: pytest.Item) -> bool:
 def _starts(function: Callable[..., Any], seen: set[CodeType]) -> bool:
     function = (getattr(function, "hypothesis", None) and function.hypothesis.inner_test) or function  # type: ignore[attr-defined]
     function = getattr(function, "__wrapped__", function)
+    function = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     if not isinstance(function, FunctionType) or not function.__module__.startswith(FOLLOWED) or function.__code__ in seen:
         return False
     if function.__module__ == __name__:
@@ -34,7 +35,7 @@ def _starts(function: Callable[..., Any], seen: set[CodeType]) -> bool:
     if names & STARTERS:
         return True
     known = [function.__globals__[name] for name in names if name in function.__globals__]
-    within = [getattr(module, name, None) for module in known if isinstance(module, ModuleType) for name in names]
+    within = [vars(module).get(name) for module in known if isinstance(module, ModuleType) for name in names]
     return any(_starts(other, seen) for other in (*known, *within) if callable(other))
 
 

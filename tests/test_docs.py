@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.recipe import load_recipe
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 OURS = ("kernel", "pipeline", "tokenizer", "model", "trainer", "jobs", "tests", "benchmarks", "recipes", "docs")
@@ -78,3 +80,16 @@ def test_messages_that_are_explained_are_those_of_the_code(message: str) -> None
 
 def test_the_page_explains_many_messages() -> None:
     assert len(messages()) > 25
+
+
+def test_the_tutorials_recipe_and_scripts_are_right(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    recipe, *rules = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipe, encoding="utf-8")
+    assert load_recipe(path).filter["web"].language is not None
+    (changed,) = rules
+    path.write_text(re.sub(r"^  web: .*\n", changed, recipe, flags=re.MULTILINE), encoding="utf-8")
+    assert load_recipe(path).filter["web"].language is None
+    for script in re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE):
+        compile(script, "tutorial", "exec")

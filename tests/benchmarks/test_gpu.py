@@ -105,10 +105,10 @@ def test_a_kernel_that_raises_is_said_and_the_others_go_on(
 ) -> None:
     real = model.attention.attend
 
-    def attend(kernel: str, *rest: Any) -> torch.Tensor:
+    def attend(kernel: str, *rest: Any, **named: Any) -> torch.Tensor:
         if kernel == "matmul":
             raise RuntimeError("no kernel image is available\nfor this device")
-        return real(kernel, *rest)
+        return real(kernel, *rest, **named)
 
     monkeypatch.setattr("model.modernbert.attend", attend)
     assert dry_run(tmp_path) == 0
@@ -123,7 +123,7 @@ def test_a_kernel_that_raises_is_said_and_the_others_go_on(
 
 def test_logits_that_are_not_numbers_are_an_infinite_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = model.attention.attend
-    monkeypatch.setattr("model.modernbert.attend", lambda *all_: real(*all_) * float("nan"))
+    monkeypatch.setattr("model.modernbert.attend", lambda *all_, **named: real(*all_, **named) * float("nan"))
     error = gpu.check_equality("sdpa", CPU)
     assert error == float("inf")
     results = gpu.Results(tmp_path / "gpu.json", CPU, "transformers sdpa")

@@ -12,21 +12,14 @@ from jobs.reference import reference
 from jobs.run import curate
 from pipeline.report.histograms import histograms
 from pipeline.workdir.dataset import Workdir
-from pipeline.workdir.engine import Engine, execute_task
-
-
-class Here(Engine):
-    """Runs every task in this process."""
-
-    def _execute(self, stage: Any, tasks: list[Any]) -> dict[str, Any]:
-        return {task.name: execute_task(self.workdir, stage.datasets[0], stage.function, task) for task in tasks}
+from pipeline.workdir.engine import Engine, in_process
 
 
 def main() -> None:
     """Curate, and say what each document was found to be."""
     recipe = load_recipe(Path(sys.argv[1]))
     workdir = Workdir(recipe.workdir)
-    curate(recipe, Here(workdir))
+    curate(recipe, Engine(workdir, executor=in_process))
     columns = {
         "documents": ["id", "title", "text"],
         "statistics": ["compression", "links"],

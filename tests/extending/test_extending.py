@@ -227,30 +227,160 @@ def test_a_package_that_cannot_be_imported_is_named_when_it_is_wanted(tmp_path: 
     )
     (tmp_path / "b").mkdir()
     line = refused(folder, tmp_path / "b", filter={"mail": {"odd": {}}})
-    assert line.startswith(f"foundry: {place}.rules: odd = json:dumps: is no pipeline.filters.check.Family")
+    assert line.startswith(
+        f"foundry: {place}.rules: odd = json:dumps: must be a class below pipeline.filters.check.Family, not an instance of "
+    )
     help_ = python("-m", "jobs.cli", "--help", installed=folder)
     assert help_.returncode == 0  # nothing is imported where nothing is wanted
 
 
-def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
-    for number, group in enumerate(
+BAD_POINTS = {  # by group: entry points that cannot be had
+    "rules": {"c4": "x:Y", "_private": "x:Y", "model_config": "x:Y", "copy": "x:Y", "json": "x:Y", "schema": "x:Y", "leaves": "leaving:X"},
+    "readers": {"jsonl": "x:Y", "eml": "x:Y", "leaves": "leaving:X", "instance": "foundry_examples.mail:MailSource", "missing": "foundry_examples.mail:NONE"},
+    "statistics": {"wrong": "foundry_examples.compression:measure", "cls": "pipeline.measure.added:Statistic"},
+    "evaluation_sets": {"csv": "x:Y", "fmt": "foundry_examples.mail:EML"},
+    "optimizers": {"stable_adamw": "x:Y", "inst": "foundry_examples.lion:__doc__"},
+    "attention": {"sdpa": "x:Y", "cls": "model.attention:AttentionKernel"},
+}  # fmt: skip
+USES = r"""
+import sys, yaml
+from pathlib import Path
+from jobs.recipe import load_recipe
+from kernel.extensions import ExtensionError
+from pipeline.workdir.errors import UserError
+whole = yaml.safe_load(Path(sys.argv[1]).read_text())
+for change in yaml.safe_load(sys.argv[2]):
+    path = Path(sys.argv[1]).with_name("changed.yaml")
+    path.write_text(yaml.safe_dump({**whole, **change}))
+    try:
+        load_recipe(path)
+    except (ExtensionError, UserError) as error:
+        print(error)
+    else:
+        print("taken")
+"""
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, beside a package none of whose entry points can be had."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    install_examples(folder)
+    (folder / "leaving.py").write_text("import sys\nsys.exit(3)\n")
+    install("late", {f"encoder_foundry.{group}": points for group, points in BAD_POINTS.items()}, folder)
+    return folder
+
+
+def test_an_entry_point_that_cannot_be_had_stops_the_recipes_that_use_it_and_no_other(disturbed: Path, tmp_path: Path) -> None:
+    source = {"name": "a", "domain": "mail", "format": "jsonl", "path": "x"}
+    latex = {**source, "format": "latex"}
+    plain: dict[str, Any] = {"sources": [latex], "filter": {}, "contamination": None, "training": {}}
+    sets = [{"name": "a", "format": "csv", "path": "x"}]
+    built_in, reserved = ": the name is built in; ", ": a rule cannot have this name, which means something else in Python; "
+    left, not_there = ": cannot be imported (SystemExit: 3); ", ": cannot be imported (AttributeError: "
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        (plain, "", "taken"),
+        ({**plain, "filter": {"mail": {"gopher_quality": {}, "links": {}}}}, "", "taken"),
+        ({**plain, "sources": [{**latex, "encodign": "x"}]}, "", "changed.yaml: sources.0.encodign: unknown key; did you mean `encoding`?"),
+        *(
+            ({**plain, "filter": {"mail": {name: {}}}}, f"rules: {name} = x:Y", reserved)
+            for name in BAD_POINTS["rules"]
+            if name not in ("c4", "leaves")
+        ),
+        ({**plain, "filter": {"mail": {"c4": {}}}}, "rules: c4 = x:Y", built_in),
+        ({**plain, "filter": {"mail": {"leaves": {}}}}, "rules: leaves = leaving:X", left),
+        ({**plain, "sources": [source]}, "readers: jsonl = x:Y", built_in),
+        ({**plain, "sources": [{**source, "format": "eml"}]}, "readers: eml = x:Y", ": package foundry-examples adds this name too; "),
+        ({**plain, "sources": [{**source, "format": "leaves"}]}, "readers: leaves = leaving:X", left),
+        ({**plain, "sources": [{**source, "format": "missing"}]}, "readers: missing = foundry_examples.mail:NONE", not_there),
         (
-            {"encoder_foundry.rules": {"c4": "x:Y"}},
-            {"encoder_foundry.readers": {"jsonl": "x:Y"}},
-            {"encoder_foundry.evaluation_sets": {"csv": "x:Y"}},
-        )
-    ):
-        folder = tmp_path / str(number)
-        install_examples(folder / "installed")
-        install("late", group, folder / "installed")
-        line = refused(folder / "installed", folder)
-        assert re.fullmatch(r"foundry: package late, entry point encoder_foundry\.\w+: \w+ = x:Y: the name is built in; .*", line)
-    twice = tmp_path / "twice"
-    install_examples(twice / "installed")
-    install("late", {"encoder_foundry.readers": {"eml": "x:Y"}}, twice / "installed")
-    assert "entry point encoder_foundry.readers: eml = x:Y: package foundry-examples adds this name too" in refused(
-        twice / "installed", twice
-    )
+            {**plain, "sources": [{**source, "format": "instance"}]},
+            "readers: instance = foundry_examples.mail:MailSource",
+            ": must be an instance of pipeline.readers.Format, not the class foundry_examples.mail.MailSource; ",
+        ),
+        (
+            {**plain, "measure": {"statistics": ["wrong"]}},
+            "statistics: wrong = foundry_examples.compression:measure",
+            ": must be an instance of pipeline.measure.added.Statistic, not an instance of builtins.function; ",
+        ),
+        (
+            {**plain, "measure": {"statistics": ["cls"]}},
+            "statistics: cls = pipeline.measure.added:Statistic",
+            ": must be an instance of pipeline.measure.added.Statistic, not the class pipeline.measure.added.Statistic; ",
+        ),
+        ({**plain, "contamination": {"sets": sets}}, "evaluation_sets: csv = x:Y", built_in),
+        (
+            {**plain, "contamination": {"sets": [{**sets[0], "format": "fmt"}]}},
+            "evaluation_sets: fmt = foundry_examples.mail:EML",
+            ": must be a class below pipeline.contamination.sets.EvaluationSet, not an instance of pipeline.readers.Format; ",
+        ),
+        ({**plain, "training": {"optimizer": "lion"}}, "", "taken"),
+        (
+            {**plain, "training": {"optimizer": "inst"}},
+            "optimizers: inst = foundry_examples.lion:__doc__",
+            ": must be a class below trainer.optimizers.OptimizerConfig, not an instance of builtins.str; ",
+        ),
+        ({**plain, "training": {"optimizer": "lion", "attention": "sdpa"}}, "attention: sdpa = x:Y", built_in),
+        (
+            {**plain, "training": {"optimizer": "lion", "attention": "cls"}},
+            "attention: cls = model.attention:AttentionKernel",
+            ": must be an instance of model.attention.AttentionKernel, not the class model.attention.AttentionKernel; ",
+        ),
+        ({**plain, "training": {"optimizer": "stable_adamw"}}, "optimizers: stable_adamw = x:Y", built_in),
+    ]
+    changes = [
+        {**{"training": {"optimizer": "lion"}}, **change, "training": change["training"] or {"optimizer": "lion"}} for change, _, _ in cases
+    ]
+    done = python("-W", "error::UserWarning", "-c", USES, recipe_of(tmp_path), yaml.safe_dump(changes), installed=disturbed)
+    assert done.returncode == 0, done.stderr
+    for line, (_, place, message) in zip(done.stdout.splitlines(), cases, strict=True):
+        if place:
+            assert line.startswith(f"package late, entry point encoder_foundry.{place}{message}"), line
+        else:
+            assert line.endswith(message), line
+
+
+def test_an_entry_point_that_cannot_be_had_disturbs_no_other_command(disturbed: Path, tmp_path: Path) -> None:
+    for command in (["schema"], ["recipes"], ["--help"]):
+        done = python("-m", "jobs.cli", *command, installed=disturbed, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    schema = json.loads(python("-m", "jobs.cli", "schema", installed=disturbed).stdout)
+    assert "links" in schema["$defs"]["Rules"]["properties"]
+    assert "leaves" in schema["$defs"]["Rules"]["properties"], "of which nothing is known"
+    done = python("-m", "jobs.cli", "diff", tmp_path / "none", tmp_path, installed=disturbed, cwd=tmp_path)
+    assert done.stderr == "foundry: none: no such folder; give the workdirs of two runs\n"
+    done = python("-c", "from jobs.reference import reference\nprint(reference())", installed=disturbed)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_an_uninstalled_package_added_is_unknown_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "installed").mkdir()
+    recipe = recipe_of(tmp_path)
+    plain: dict[str, Any] = {
+        "sources": [{"name": "a", "domain": "mail", "format": "text", "path": "x"}],
+        "measure": {},
+        "filter": {},
+        "contamination": None,
+        "training": {},
+    }
+    hinted = "if a package adds it, install that package here"
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"sources": [{"name": "mail", "domain": "mail", "format": "eml", "path": "x"}]}, "sources.0.format: there are html, "),
+        (
+            {"measure": {"statistics": ["compression"]}},
+            "measure.statistics: no statistic is named compression; no installed package adds one",
+        ),
+        ({"filter": {"mail": {"links": {}}}}, "filter.mail.links: unknown key; known here: url, "),
+        ({"contamination": {"sets": [{"name": "moons", "format": "quiz", "path": "x"}]}}, "contamination.sets.0.format: there are html, "),
+        ({"training": {"optimizer": "lion"}}, "training.optimizer.name: there are stable_adamw, adamw, muon, not 'lion'"),
+        ({"training": {"attention": "masked"}}, "training.attention: no kernel is named masked; known here: auto, "),
+    ]
+    changes = yaml.safe_dump([{**plain, **change} for change, _ in cases])
+    done = python("-c", USES, recipe, changes, installed=tmp_path / "installed")
+    assert done.returncode == 0, done.stderr
+    for line, (_, message) in zip(done.stdout.splitlines(), cases, strict=True):
+        assert f": {message}" in line
+        assert hinted in line
 
 
 def test_what_a_recipe_gets_wrong_about_them_is_one_line(installed: Path, tmp_path: Path) -> None:
@@ -261,25 +391,13 @@ def test_what_a_recipe_gets_wrong_about_them_is_one_line(installed: Path, tmp_pa
         ({"measure": {"statistics": ["compresion"]}}, "measure.statistics: no statistic is named compresion; did you mean `compression`?"),
         ({"filter": {"mail": {"links": {"max_link": 1}}}}, "filter.mail.links.max_link: unknown key; did you mean `max_links`?"),
         ({"filter": {"mail": {"link": {}}}}, "filter.mail.link: unknown key; did you mean `links`?"),
-        ({"training": {"optimizer": "lyon"}}, "training.optimizer.name: there are stable_adamw, lion, not 'lyon'; did you mean `lion`?"),
+        (
+            {"training": {"optimizer": "lyon"}},
+            "training.optimizer.name: there are stable_adamw, adamw, muon, lion, not 'lyon'; did you mean `lion`?",
+        ),
         ({"training": {"optimizer": {"name": "lion", "blend": 2}}}, "training.optimizer.blend: Input should be less than 1, not 2"),
     ]
-    code = """
-import sys, yaml
-from pathlib import Path
-from jobs.recipe import load_recipe
-from pipeline.workdir.errors import UserError
-for change in yaml.safe_load(sys.argv[2]):
-    path = Path(sys.argv[1])
-    path.with_name("changed.yaml").write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
-    try:
-        load_recipe(path.with_name("changed.yaml"))
-    except UserError as error:
-        print(error)
-    else:
-        print("taken")
-"""
-    done = python("-c", code, recipe_of(tmp_path), yaml.safe_dump([change for change, _ in cases]), installed=installed)
+    done = python("-c", USES, recipe_of(tmp_path), yaml.safe_dump([change for change, _ in cases]), installed=installed)
     assert done.returncode == 0, done.stderr
     for line, (_, message) in zip(done.stdout.splitlines(), cases, strict=True):
         assert message in line

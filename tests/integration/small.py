@@ -84,8 +84,9 @@ def files_of(workdir: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(workdir.rglob("*")):
         name = path.relative_to(workdir).as_posix()
-        if path.is_file() and not name.startswith("runs/") and name != "report.html":
+        if path.is_file() and not name.startswith(("runs/", "timeline/", ".")) and name != "report.html":
             found[name] = path.read_bytes()
     weights = workdir / "runs" / "small" / "model" / "model.safetensors"
-    found["weights"] = weights.read_bytes()
+    if weights.is_file():
+        found["weights"] = weights.read_bytes()
     return found

@@ -17,7 +17,9 @@ import pytest
 import yaml
 
 from kernel.cache import cache_folder
+from pipeline.report.curves import curves
 from pipeline.report.histograms import histograms
+from pipeline.report.runs import read_run
 from pipeline.workdir.dataset import Workdir
 from tests.integration.small import ROOT, called, files_of, foundry, small_recipe
 
@@ -121,6 +123,35 @@ def test_a_classic_bert_trains_on_the_same_data_and_is_exported(recipe: Path, fi
     assert "model.architecture is bert; `model check` looks at ModernBERT alone" in check.stderr
 
 
+@pytest.mark.parametrize("damage", [b"", b"[]"])
+def test_damaged_state_files_are_made_again(recipe: Path, finished: Path, tmp_path: Path, damage: bytes) -> None:
+    workdir = tmp_path / "work"
+    shutil.copytree(finished, workdir)
+    run = workdir / "runs" / "small"
+    for state in (run / "summary.json", run / "trained.json", run / "export" / "proof.json", workdir / "split" / "_tasks.json"):
+        state.write_bytes(damage)
+    assert "is damaged" in called("inspect", run).stderr
+    result = called("run", recipe, "--workdir", workdir)
+    assert result.returncode == 0, result.stderr
+    assert files_of(workdir) == files_of(finished)
+    assert json.loads((run / "summary.json").read_bytes()).keys() == json.loads((finished / "runs/small/summary.json").read_bytes()).keys()
+
+
+def test_an_edit_that_would_leave_nothing_leaves_what_was_good(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    shutil.copytree(finished, workdir)
+    body = yaml.safe_load(recipe.read_text())
+    body["filter"] = {domain: {"gopher_quality": {"min_words": 10**6}} for domain in body["filter"]}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(body))
+    before = {name: raw for name, raw in files_of(workdir).items() if name.startswith("split/")}
+    result = foundry("curate", changed, "--workdir", workdir)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert "no document would be left to train on" in result.stderr
+    after = files_of(workdir)
+    assert {name: after[name] for name in before} == before
+
+
 def test_a_new_threshold_makes_only_what_depends_on_it(recipe: Path, finished: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     shutil.copytree(finished, workdir)
@@ -193,7 +224,9 @@ def test_the_report_is_one_self_contained_file(finished: Path) -> None:
     html = (finished / "report.html").read_text(encoding="utf-8")
     drawn = histograms(Workdir(str(finished)))
     assert {"words", "terminal_lines", "comments", "citations_per_word"} <= {histogram.statistic for histogram in drawn}
-    assert html.count("<svg") == 3 + len(drawn)
+    trained = curves(read_run(finished / "runs" / "small"), {})
+    assert {"Loss and learning rate", "Norm of the gradient", "Speed"} <= {plot.title for plot in trained}
+    assert html.count("<svg") == 2 + len(drawn) + len(trained)  # and the lengths of documents, and the timeline
     for outside in ('src="http', 'href="http', "<script"):
         assert outside not in html
     assert "@import" not in html.split("</style>", 1)[0]
@@ -207,6 +240,7 @@ def test_the_report_is_one_self_contained_file(finished: Path) -> None:
         "Mix",
         "Packing",
         "Training",
+        "Timeline",
     ):
         assert f"<h2>{heading}</h2>" in html
 
@@ -269,7 +303,10 @@ def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> N
     assert "Traceback" not in empty.stderr
 
 
-def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe: Path, finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["curate", pytest.param("run", marks=pytest.mark.thorough)])
+def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(
+    recipe: Path, finished: Path, tmp_path: Path, command: str
+) -> None:
     """`ray start --head`, `ray job submit --working-dir . -- foundry run ...`, and the same bytes as without a cluster."""
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     short = tempfile.mkdtemp(prefix="ray-")
@@ -301,7 +338,7 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
     job = "job submit --address http://127.0.0.1:8299 --working-dir . --"
     try:
         while True:  # its dashboard, and the agent that takes jobs, come up after it
-            result = attempt(*job.split(), sys.executable, "-m", "jobs.cli", "run", "small.yaml")
+            result = attempt(*job.split(), sys.executable, "-m", "jobs.cli", command, "small.yaml")
             if "Failed to connect" not in result.stderr and "No available agent" not in result.stderr:
                 break
             assert head.poll() is None, "the head node ended"
@@ -314,5 +351,6 @@ def test_the_recipe_runs_as_a_job_on_a_cluster_with_token_authentication(recipe:
         shutil.rmtree(short, ignore_errors=True)
     there = tmp_path / "home" / "workdir" / "demo"
     one, other = files_of(finished), files_of(there)
-    assert one.keys() == other.keys()
-    assert not [name for name in one if one[name] != other[name]]
+    assert {"split/_manifest.json", *(["weights"] if command == "run" else [])} <= other.keys() <= one.keys()
+    assert (one.keys() == other.keys()) == (command == "run")
+    assert not [name for name in other if one[name] != other[name]]

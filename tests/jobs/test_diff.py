@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from pipeline.measure.stage import measure_stage
 from pipeline.mix.config import MixConfig
 from pipeline.mix.split import split_stage
 from pipeline.readers import source_config
-from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.errors import CorruptData, UserError
 from tests.conftest import run_task
 
@@ -128,6 +131,24 @@ def test_an_unfinished_stage_is_told(tmp_path: Path) -> None:
     assert {each.name: each.state for each in comparison.datasets if each.state != "equal"} == {"split": "not finished in the second"}
 
 
+def test_weights_that_one_side_alone_has_are_a_difference(tmp_path: Path) -> None:
+    one, other = made(tmp_path / "one", TEXTS), made(tmp_path / "other", TEXTS)
+    one.write(b"weights", "runs", "mine", "model", "model.safetensors")
+    Path(other.uri, "runs", "mine").mkdir(parents=True)  # begun, and not trained
+    for first, second, lacks in ((one, other, "second"), (other, one, "first")):
+        comparison = compare(first, second)
+        assert not comparison.equal
+        assert {each.name: each.state for each in comparison.datasets if each.state != "equal"} == {
+            "runs/mine/model": f"missing in the {lacks}"
+        }
+        result = CliRunner().invoke(app, ["diff", first.uri, second.uri])
+        assert result.exit_code == 1
+        assert f"missing in the {lacks}" in result.stdout
+    for raw, state in ((b"weights", "equal"), (b"WEIGHTS", "differs")):
+        other.write(raw, "runs", "mine", "model", "model.safetensors")
+        assert compare(one, other).datasets[-1].state == state
+
+
 def test_the_command_prints_a_table_or_json_and_exits_with_1(tmp_path: Path) -> None:
     one, other = made(tmp_path / "one", TEXTS, least=24), made(tmp_path / "other", TEXTS, least=32)
     result = CliRunner().invoke(app, ["diff", one.uri, other.uri])
@@ -136,6 +157,99 @@ def test_the_command_prints_a_table_or_json_and_exits_with_1(tmp_path: Path) -> 
     result = CliRunner().invoke(app, ["diff", one.uri, other.uri, "--json"])
     assert result.exit_code == 1
     assert json.loads(result.stdout)["equal"] is False
+
+
+def test_a_stage_that_was_never_begun_is_not_called_unfinished(tmp_path: Path) -> None:
+    one, other = made(tmp_path / "one", TEXTS), made(tmp_path / "other", TEXTS)
+    shutil.rmtree(Path(other.uri, "split"))
+    assert {each.name: each.state for each in compare(one, other).datasets if each.state != "equal"} == {"split": "not in the second"}
+    assert {each.name: each.state for each in compare(other, one).datasets if each.state != "equal"} == {"split": "not in the first"}
+
+
+def test_documents_that_only_lie_in_other_partitions_are_said_to_be_equal(tmp_path: Path) -> None:
+    one, other = made(tmp_path / "one", TEXTS), made(tmp_path / "other", TEXTS, partition=100_000)
+    comparison = compare(one, other)
+    assert comparison.only_partitioned
+    assert not comparison.changes
+    result = CliRunner().invoke(app, ["diff", one.uri, other.uri])
+    assert result.exit_code == 1
+    assert "the documents themselves are equal, and only partitioned otherwise" in result.stdout
+    changed = compare(one, made(tmp_path / "changed", {**TEXTS, "d1": "Another text."}, partition=100_000))
+    assert not changed.only_partitioned
+
+
+@pytest.mark.parametrize("stage", ["statistics", "verdicts/filter", "split"])
+def test_documents_of_which_a_stage_says_nothing_on_one_side_are_counted(tmp_path: Path, stage: str) -> None:
+    one, other = made(tmp_path / "one", TEXTS), made(tmp_path / "other", TEXTS)
+    manifest = other.require(stage)
+    assert len(manifest.partitions) > 1
+    gone = manifest.partitions[1:]
+    other.write(replace(manifest, partitions=manifest.partitions[:1]).to_json(), stage, "_manifest.json")
+    missing = sum(partition.rows for partition in gone)
+    assert said(compare(one, other), stage) == [("mine", "not there in the second", missing)]
+    assert said(compare(other, one), stage) == [("mine", "not there in the first", missing)]
+    assert "no document differs" not in CliRunner().invoke(app, ["diff", one.uri, other.uri]).stdout
+
+
+def test_what_shards_are_for_is_compared(tmp_path: Path) -> None:
+    one, other = made(tmp_path / "one", TEXTS), made(tmp_path / "other", TEXTS)
+    for workdir, length in ((one, 64), (other, 128)):
+        configuration = {"length": length, "vocab_size": 512}
+        workdir.write(Manifest("shards/only", "pack only", "f", (), configuration).to_json(), "shards/only", "_manifest.json")
+    (found,) = [each for each in compare(one, other).datasets if each.state != "equal"]
+    assert (found.name, found.state, found.partitions, found.configuration) == ("shards/only", "differs", 0, ["length"])
+    result = CliRunner().invoke(app, ["diff", one.uri, other.uri])
+    assert result.exit_code == 1
+    assert "differs in its configuration (length)" in result.stdout
+
+
+def test_ids_and_texts_are_shown_without_their_control_characters(tmp_path: Path) -> None:
+    wild = "d\x1b[31m\n\x07é"
+    one, other = (
+        made(tmp_path / "one", {**TEXTS, wild: "One \x1b[2J text."}),
+        made(tmp_path / "other", {**TEXTS, wild: "Other \x1b[2J text."}),
+    )
+    result = CliRunner().invoke(app, ["diff", one.uri, other.uri])
+    assert "d\\x1b[31m\\n\\x07é" in result.stdout
+    assert all(line.isprintable() for line in result.stdout.split("\n"))
+    named = json.loads(CliRunner().invoke(app, ["diff", one.uri, other.uri, "--json"]).stdout)
+    assert named["changes"][0]["examples"] == [f"mine:{wild}"]
+
+
+@pytest.mark.parametrize("rows", ['"7"', "-1", "1.5", "null", "true", "[]"])
+def test_a_manifest_that_counts_no_rows_is_one_line(tmp_path: Path, rows: str) -> None:
+    one, other = made(tmp_path / "one", TEXTS), made(tmp_path / "other", TEXTS)
+    path = Path(other.uri, "statistics", "_manifest.json")
+    path.write_text(re.sub(r'"rows": \d+', f'"rows": {rows}', path.read_text()))
+    result = CliRunner().invoke(app, ["diff", one.uri, other.uri])
+    assert isinstance(result.exception, CorruptData)
+    assert str(result.exception).startswith(f"{path}: not a manifest (")
+    assert str(result.exception).isprintable()
+
+
+def test_what_is_no_folder_and_no_file_of_weights_is_one_line(tmp_path: Path) -> None:
+    one = made(tmp_path / "one", TEXTS)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: x\n")
+    for place in (str(recipe), f"file://{recipe}", f"file://{tmp_path}/nowhere"):
+        for order in ((one.uri, place), (place, one.uri)):
+            result = CliRunner().invoke(app, ["diff", *order])
+            assert isinstance(result.exception, UserError), place
+            assert str(result.exception).endswith("no such folder; give the workdirs of two runs")
+    Path(one.uri, "runs", "mine", "model", "model.safetensors").mkdir(parents=True)
+    result = CliRunner().invoke(app, ["diff", one.uri, one.uri])
+    assert isinstance(result.exception, UserError)
+    assert re.search(r"runs/mine/model/model\.safetensors: cannot be read \(.*\); it should be a file of weights$", str(result.exception))
+
+
+def test_a_fault_of_ours_does_not_exit_as_a_difference_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made(tmp_path / "one", TEXTS)
+
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("jobs.diff.compare", fails)
+    assert CliRunner().invoke(app, ["diff", one.uri, one.uri]).exit_code == 2
 
 
 def test_what_is_no_workdir_is_one_line(tmp_path: Path) -> None:

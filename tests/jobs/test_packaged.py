@@ -50,5 +50,5 @@ def test_what_is_no_recipe_is_one_line_with_the_nearest_name(
 
 
 def test_an_unknown_name_of_a_packaged_recipe_is_one_line_with_all_names() -> None:
-    with pytest.raises(UserError, match=r"^zzz: no recipe of this name comes with Encoder Foundry; there are: base, bert, "):
+    with pytest.raises(UserError, match=r"^zzz: no recipe of this name comes with Encoder Foundry; there are: bert, deduplicate, "):
         packaged_recipe("zzz")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import tempfile
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +14,21 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.recipe import Recipe, load_recipe, resolve_workdir
+from jobs.yaml_file import read_yaml
 from model import ClassicBertConfig, ModernBertConfig, masked_lm
+from model.attention import KERNELS
 from pipeline.filters.check import decide
 from pipeline.filters.gopher import GopherQuality
 from pipeline.measure.language import detect
-from pipeline.measure.stage import measure_text
+from pipeline.measure.stage import NUMBERS, measure_text
 from pipeline.readers import FORMATS, SourceConfig
+from pipeline.readers.config import RECORD_FIELDS
 from pipeline.workdir.errors import UserError
+from tests.profiles import share
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LEAST: dict[str, Any] = {
@@ -127,12 +138,25 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
             {"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]},
             r"phases\.a\.mix: no domain and no source is named math; there are: mine, web",
         ),
+        (
+            {"filter": {"web": {"limits": {"wrods": {"min": 3}}}}},
+            r"filter\.web\.limits: no statistic is named wrods; did you mean `words`\?$",
+        ),
+        ({"filter": {"web": {"limits": {"url": {"min": 3}}}}}, r"filter\.web\.limits: no statistic is named url; known here: .*words"),
+        (
+            {"phases": [{"name": "a", "tokens": 10, "mix": {"quality": {"web": {"statistic": "classifier_edu"}}}}]},
+            r"phases\.a\.mix\.quality\.web: no statistic is named classifier_edu; known here: ",
+        ),
+        (
+            {"ingest": {"personal": {"domains": {"wbe": ["ip"]}}}},
+            r"ingest\.personal\.domains: no domain is named wbe; there are: code, web$",
+        ),
         ({"phases": [{"name": "a", "tokens": 10, "length": 9000}]}, "length: 9000 is over model.max_length 8192"),
         ({"sources": LEAST["sources"] * 2}, "two sources are named mine"),
         ({"near": {"thresold": 0.8, "bnads": 3}}, r"\(and 1 more\)"),
         ({"model": {"architecture": "gpt"}}, r"r\.yaml: model\.architecture: there are 'modernbert', 'bert', not 'gpt'$"),
         ({"model": {"architecture": ["bert"]}}, r"r\.yaml: model\.architecture: there are 'modernbert', 'bert', not \"\['bert'\]\"$"),
-        ({"model": 7}, r"r\.yaml: model: Input should be a dictionary .*, not 7$"),
+        ({"model": 7}, r"r\.yaml: model: Input should be a mapping, not 7$"),
         ({"model": {"layers": "many"}}, r"r\.yaml: model\.layers: Input should be a valid integer.*, not 'many'$"),
         ({"model": {**BERT, "layer": 3}}, r"r\.yaml: model\.layer: unknown key; did you mean `layers`\?$"),
         ({"model": {**BERT, "global_every": 3}}, r"r\.yaml: model\.global_every: unknown key; known here: vocab_size, .*, architecture$"),
@@ -147,6 +171,11 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
             {"model": {**BERT, "max_length": 1024}, "training": {"attention": "sdpa"}},
             r"training\.attention: sdpa is a kernel of ModernBERT's; a classic BERT has its own, leave it out$",
         ),
+        ({"training": {"attention": "spda"}}, r"r\.yaml: training\.attention: no kernel is named spda; did you mean `sdpa`\?$"),
+        (
+            {"training": {"attention": "best"}},
+            r"training\.attention: no kernel is named best; known here: auto, flash4, flash3, flash2, varlen, flex, sdpa, matmul; if a package adds it, install that package here$",
+        ),
         ({"training": {"compile": True, "zero_stage": 3}}, r"r\.yaml: training: compile: not with zero_stage 3"),
         (
             source(delimiter=";", join="file"),
@@ -154,6 +183,15 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
             r"`encoding`, `fields` \(and 1 more\)$",
         ),
         (source(feilds={}), r"sources\.0\.feilds: unknown key; did you mean `fields`\?$"),
+        (source(fields={"titel": "key"}), r"sources\.0\.fields: a record has no `titel`; did you mean `title`\?$"),
+        (
+            source(format="csv", fields={"text": "a", "author": "b"}),
+            r"sources\.0\.fields: a record has no `author`; known here: id, text, .*date$",
+        ),
+        (
+            {"contamination": {"sets": [{"name": "a", "format": "jsonl", "path": "x", "fields": {"txt": "question"}}]}},
+            r"contamination\.sets\.0\.fields: a record has no `txt`; did you mean `text`\?$",
+        ),
         (source(format="jsonnl"), r"sources\.0\.format: there are html, .*, rst, not 'jsonnl'; did you mean `jsonl`\?$"),
         (source(max_record_bytes="x"), r"sources\.0\.max_record_bytes: Input should be a valid integer.*, not 'x'$"),
         (source(encoding="klingon"), r"sources\.0\.encoding: klingon is no charset"),
@@ -168,6 +206,21 @@ def test_what_is_wrong_is_named_with_a_remedy(tmp_path: Path, change: dict[str, 
         load(tmp_path, change)
     assert "\n" not in str(caught.value)
     assert "r.yaml" in str(caught.value)
+
+
+def test_a_limit_may_be_on_every_number_that_is_measured(tmp_path: Path) -> None:
+    measured = measure_text(pa.array(["Some text."], pa.large_string()))
+    numbers = {field.name for field in measured.schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)}
+    names = {*numbers, "language_score", "year", "classifier_good"}
+    assert {*NUMBERS, "classifier_good"} == names
+    classifier = {"name": "good", "path": "model", "domains": ["web"]}
+    bounds = {name: {"min": 0} for name in names}
+    assert set(load(tmp_path, {"classifiers": [classifier], "filter": {"web": {"limits": bounds}}}).filter["web"].limits) == names
+
+
+def test_every_attention_kernel_of_ours_may_be_named(tmp_path: Path) -> None:
+    for name in ("auto", *KERNELS.built_in):
+        assert load(tmp_path, {"training": {"attention": name}}).training.attention == name
 
 
 def test_each_format_takes_its_own_keys_and_no_other_format_takes_them(tmp_path: Path) -> None:
@@ -190,6 +243,8 @@ def test_the_schema_for_editors_tells_formats_apart() -> None:
     validator.validate({**LEAST, **source(format="csv", delimiter=";")})
     assert not validator.is_valid({**LEAST, **source(delimiter=";")})
     assert not validator.is_valid({**LEAST, **source(format="jsonnl")})
+    validator.validate({**LEAST, **source(fields=dict.fromkeys(RECORD_FIELDS, "x"))})
+    assert not validator.is_valid({**LEAST, **source(fields={"titel": "x"})})
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
@@ -208,6 +263,155 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read"):
         load_recipe(path)
+
+
+GIVEN_TWICE = [
+    ("name: a\nseed: 1\nname: b\n", "r.yaml:3: name: is given twice, in line 1 and in line 3; keep one of the two"),
+    (
+        "filter:\n  web: {length: {}}\nnear: null\nfilter: {}\n",
+        "r.yaml:4: filter: is given twice, in line 1 and in line 4; keep one of the two",
+    ),
+    (
+        "sources:\n- name: a\n- {path: x, name: b,\n   'path': y}\n",
+        "r.yaml:4: sources.1.path: is given twice, in line 3 and in line 4; keep one of the two",
+    ),
+    ("filter: {web: {c4: {}, c4: null}}\n", "r.yaml:1: filter.web.c4: is given twice, in line 1; keep one of the two"),
+    ("a: {0x10: 1,\n 16: 2}\n", "r.yaml:2: a.16: is given twice, in line 1 and in line 2; keep one of the two"),
+    (
+        '- - - {b: 1}\n    - c:\n        ? d\n        : {e: 1, "\\e": 1, "\\e": 2}\n',
+        "r.yaml:4: 0.0.1.c.d.\\x1b: is given twice, in line 4; keep one of the two",
+    ),
+    ("a: &x {b: {c: 1, c: 2}}\nd: *x\n", "r.yaml:1: a.b.c: is given twice, in line 1; keep one of the two"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), GIVEN_TWICE)
+def test_a_key_that_is_given_twice_is_refused_at_every_depth(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"{tmp_path}/{message}"
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24))
+UNREADABLE = [
+    ("seed: " + "7" * 5000, r"r\.yaml:1: not YAML \('7{40}\.\.\.' is not a number; correct it, or put it in quotes if it is text\)$"),
+    ("seed: 0x" + "f" * 5000, r"r\.yaml: seed: is a number beyond 9223372036854775807, the largest that a recipe can have$"),
+    ("a:\n- [1, -1.0e+30]", r"r\.yaml: a\.0\.1: is a number beyond 9223372036854775807, the largest that a recipe can have$"),
+    ("a: " + "[" * 3000 + "]" * 3000, r"r\.yaml: is nested too deep; "),
+    ("a: " + "[" * 200 + "]" * 200, r"r\.yaml: is nested too deep; "),
+    (BOMB, r"r\.yaml: has over 1,000,000 values; write it with fewer aliases"),
+    ("a: !!timestamp x", r"r\.yaml:1: not YAML \('x' is not what its tag .*timestamp says; "),
+    ("a: !!timestamp 2024-01-01", r"r\.yaml: a: is a date; write a text, a number, a list or a mapping$"),
+    ("a: !!int x", r"r\.yaml:1: not YAML \('x' is not a number; "),
+    ("a: !!bool x", r"r\.yaml:1: not YAML \('x' is not true or false; "),
+    ("a: !!set {b, c}", r"r\.yaml: a: is a set; "),
+    ("a: {1: b}", r"r\.yaml: a: has a key of type int, which is not text; put it in quotes$"),
+    ("no: b", r"r\.yaml: has a key False, which is not text; put it in quotes$"),
+    ("? [a, b]\n: c", r"r\.yaml:1: not YAML \(found unhashable key\)$"),
+    ("a: b\x07", r"r\.yaml: not YAML \(special characters are not allowed\)$"),
+    ("name: 'x" + "y" * 5000 + " z'", r"r\.yaml: name: String should match pattern .*, not 'xy{78}\.\.\. \(and 3 more\)$"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), UNREADABLE)
+def test_what_yaml_or_a_recipe_cannot_hold_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS.built_in))
+def test_a_size_that_no_memory_holds_is_refused(tmp_path: Path, format: str) -> None:
+    for size in (2**31, 10**18, 2**63 - 1):
+        with pytest.raises(UserError, match=r"sources\.0\.max_record_bytes: Input should be less than or equal to 2147483647, not \d+$"):
+            load(tmp_path, source(format=format, max_record_bytes=size))
+    assert load(tmp_path, source(format=format, max_record_bytes=2**31 - 1))
+
+
+def test_a_key_shows_no_control_characters(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"r\.yaml: a\\x1b\[31m\\nb: unknown key; known here: name, ") as caught:
+        load(tmp_path, {"a\x1b[31m\nb": 1})
+    assert str(caught.value).isprintable()
+
+
+def test_values_are_read_as_editors_read_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("[3e-4, -1E+2, .5e1, 1_0e3, 1e9, 2.50, 2024-99-99, 2024-01-31, e5, 1e, '3e-4', 1.0e-3, .inf, 12]")
+    expected = [3e-4, -100, 5, 10_000, 10**9, 2.5, "2024-99-99", "2024-01-31", "e5", "1e", "3e-4", 0.001, float("inf"), 12]
+    assert [(type(value), value) for value in read_yaml(path)] == [(type(value), value) for value in expected]
+
+
+def scalars(schema: dict[str, Any], value: dict[str, Any], place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The places of all that is no section, below a dumped recipe's sections."""
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from scalars(schema, inner, (*place, key))
+        else:
+            yield (*place, key)
+
+
+@pytest.mark.slow
+def test_the_schema_for_editors_and_the_loader_agree_on_kinds(tmp_path: Path) -> None:
+    schema = Recipe.model_json_schema()
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema)
+    whole = load(tmp_path, {"near": {}, "lines": {}, "substrings": {}, "filter": {"web": {"length": {}, "language": {}}}}).model_dump(
+        mode="json"
+    )
+    whole |= source(format="csv", quotes=False, delimiter=";")
+    whole["contamination"] = {"sets": [{"name": "a", "format": "jsonl", "path": "x"}], "ngram": 9}
+    whole["training"].pop("optimizer")
+    kinds: list[Any] = ["5", 5, 5.5, True, "no", "text", None, [], [5], {}, {"x": 5}]
+    path = tmp_path / "r.yaml"
+    places = [*scalars(schema, {key: value for key, value in whole.items() if key not in ("sources", "phases")})]
+    places += [("sources", 0, key) for key in whole["sources"][0]] + [("phases", 0, key) for key in whole["phases"][0] if key != "mix"]
+    for place, kind in product(places, kinds):
+        if place == ("training", "zero_stage") and kind is True:  # which equals 1 for pydantic
+            continue
+        changed = copy.deepcopy(whole)
+        within = changed
+        for step in place[:-1]:
+            within = within[step]
+        within[place[-1]] = kind
+        path.write_text(json.dumps(changed))
+        try:
+            load_recipe(path)
+            refused = ""
+        except UserError as error:
+            refused = str(error)
+        if not validator.is_valid(changed):
+            assert refused, (place, kind)
+        else:
+            assert "Input should be a" not in refused, (place, kind, refused)
+
+
+def test_what_is_merged_may_be_given_again_and_aliases_may_lead_back(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b\n  <<: *a\n  x: 3\nc: {<<: [*a, *b], y: 4}\n")
+    found = read_yaml(path)
+    assert (found["b"], found["c"]) == ({"x": 3, "y": 2}, {"x": 1, "y": 4})
+    path.write_text("d: &d {e: [*d]}\n")
+    with pytest.raises(UserError, match=r"r\.yaml: is nested too deep; write it with fewer lists and mappings in one another$"):
+        load_recipe(path)
+
+
+@settings(max_examples=share(0.3))
+@given(
+    st.recursive(
+        st.integers(1 - 2**63, 2**63 - 1) | st.booleans() | st.text() | st.none(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_a_file_without_such_keys_is_read_as_pyyaml_reads_it(value: Any) -> None:
+    text = yaml.safe_dump(value, default_style='"')
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "r.yaml"
+        path.write_text(text)
+        assert read_yaml(path) == yaml.safe_load(text)
 
 
 def test_a_relative_workdir_in_a_ray_job_does_not_lie_in_the_copy_that_ray_deletes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def test_the_committed_reference_is_the_codes() -> None:
 
 
 def test_every_field_has_a_description() -> None:
-    for line in reference.reference().splitlines():
+    sections, _ = reference.reference().split("\n## What may change")
+    for line in sections.splitlines():
         if line.startswith("| `"):
             assert line.rstrip("| ").count("|") >= 4, f"no description: {line}"

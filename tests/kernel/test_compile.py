@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import kernel
+from kernel.cache import NoHome, expand_home
 from kernel.compile import leaf, load64
 
 ONE = (
@@ -20,6 +23,13 @@ ONE = (
 )
 TWO = "from kernel.compile import kernel\nSTEP = 10\n\n@kernel\ndef more(value):\n    return value + 1\n"
 RUN = "from pipeline.one import count\nprint(count(1), sum(count.stats.cache_hits.values()), sum(count.stats.cache_misses.values()))"
+
+HOMELESS = """
+import pwd
+def none(_):
+    raise KeyError("no passwd entry")
+pwd.getpwuid = none
+"""
 
 
 def project(folder: Path) -> Path:
@@ -31,10 +41,15 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, cache: Path) -> list[int]:
-    """What the kernel gives, and how often it was found in the cache, and not."""
+def run(folder: Path, cache: Path | None) -> list[int]:
+    """What the kernel gives, and how often it was found in the cache, and not. Without a cache, there is no home folder either."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", RUN], env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    before = ""
+    if cache is None:
+        for name in ("XDG_CACHE_HOME", "HOME", "NUMBA_CACHE_DIR"):
+            environment.pop(name, None)
+        before = HOMELESS
+    done = subprocess.run([sys.executable, "-c", before + RUN], env=environment, cwd=folder, capture_output=True, text=True, check=True)
     return [int(word) for word in done.stdout.split()]
 
 
@@ -71,3 +86,48 @@ def test_a_leaf_makes_no_array_and_reads_bytes_alone() -> None:
     assert reads(np.arange(9, dtype=np.uint8)) == int.from_bytes(bytes(range(1, 9)), "little")
     with pytest.raises(numba.core.errors.NumbaError):
         reads(np.arange(9, dtype=np.int64))
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda raw: b"",
+    "truncated": lambda raw: raw[: len(raw) // 2],
+    "junk": lambda raw: b"\x80\x04junk" * 100,
+    "one byte": lambda raw: raw[: len(raw) * 3 // 4] + bytes([raw[len(raw) * 3 // 4] ^ 1]) + raw[len(raw) * 3 // 4 + 1 :],
+    "a pickle of something else": lambda raw: pickle.dumps(numba.__version__) + pickle.dumps(["something", "else"]),
+}
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_a_damaged_file_of_the_cache_is_passed_over_and_written_again(tmp_path: Path, ending: str) -> None:
+    folder, cache = project(tmp_path / "one"), tmp_path / "cache"
+    assert run(folder, cache) == [12, 0, 1]
+    for kind, damaged in DAMAGE.items():
+        (path,) = [path for path in cache.rglob(f"*{ending}") if path.name.startswith("one.count")]
+        path.write_bytes(damaged(path.read_bytes()))
+        assert run(folder, cache) == [12, 0, 1], kind
+    assert run(folder, cache) == [12, 1, 0]
+
+
+def test_a_folder_in_place_of_a_file_of_the_cache_costs_compiling_alone(tmp_path: Path) -> None:
+    folder, cache = project(tmp_path / "one"), tmp_path / "cache"
+    assert run(folder, cache) == [12, 0, 1]
+    for path in list(cache.rglob("one.count*.nbi")):
+        path.unlink()
+        path.mkdir()
+    assert run(folder, cache) == [12, 0, 1]
+
+
+def test_without_a_home_folder_kernels_are_kept_beside_the_source_or_not_at_all(tmp_path: Path) -> None:
+    folder = project(tmp_path / "one")
+    assert run(folder, None) == [12, 0, 1]
+    assert run(folder, None) == [12, 1, 0]
+    shutil.rmtree(folder / "pipeline" / "__pycache__")
+    (folder / "pipeline" / "__pycache__").write_text("")  # no folder can be made of that name
+    for _ in range(2):
+        assert run(folder, None) == [12, 0, 1]
+    assert sorted(path.name for path in folder.iterdir()) == ["kernel", "pipeline"], "no folder that is called ~"
+
+
+def test_a_home_folder_that_is_not_known_is_one_line() -> None:
+    with pytest.raises(NoHome, match=r"^~no-such-user/x: there is no such home folder here; write the path out, or set HOME$"):
+        expand_home("~no-such-user/x")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model import ModelError, ModernBertConfig, attention
-from model.attention import KERNELS, attend, available, block_mask, choose, prepare, segment_of
+from model.attention import _FLASH, KERNELS, attend, available, block_mask, choose, prepare, segment_of
 from model.check import keys_promised, keys_seen_by_kernel
 from model.modernbert import Layer
 from model.rope import rotary_tables, rotate
@@ -179,7 +181,7 @@ def test_a_kernel_that_cannot_run_is_refused_naming_those_that_can() -> None:
     assert choose("auto", torch.device("cpu"), torch.float32) == "matmul"
     with pytest.raises(ModelError, match="here can run: matmul, sdpa, flex"):
         choose("flash2", torch.device("cpu"), torch.bfloat16)
-    with pytest.raises(ModelError, match="no kernel fast; there are: auto, flash3, flash2, varlen, flex, sdpa, matmul"):
+    with pytest.raises(ModelError, match="no kernel fast; there are: auto, flash4, flash3, flash2, varlen, flex, sdpa, matmul"):
         choose("fast", torch.device("cpu"), torch.float32)
 
 
@@ -188,10 +190,11 @@ def test_a_kernel_that_cannot_run_is_refused_naming_those_that_can() -> None:
     [
         ((7, 5), 64, ["flex", "sdpa"]),
         ((8, 6), 64, ["flash2", "varlen", "flex", "sdpa"]),
-        ((9, 0), 64, ["flash3", "flash2", "varlen", "flex", "sdpa"]),
-        ((10, 0), 64, ["flash2", "varlen", "flex", "sdpa"]),
+        ((9, 0), 64, ["flash3", "flash4", "flash2", "varlen", "flex", "sdpa"]),
+        ((10, 0), 64, ["flash4", "flash2", "varlen", "flex", "sdpa"]),
+        ((12, 0), 256, ["flash2", "varlen", "flex", "sdpa"]),
         ((9, 0), 20, ["flex", "sdpa"]),
-        ((9, 0), 8, ["flash3", "flash2", "varlen", "sdpa"]),
+        ((9, 0), 8, ["flash3", "flash4", "flash2", "varlen", "sdpa"]),
         ((9, 0), 512, ["flex", "sdpa"]),
     ],
 )
@@ -218,15 +221,49 @@ def test_a_package_that_cannot_be_imported_is_said_and_passed_over(
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    for importer, said in ((broken, 1), (absent, 0)):
+    def without_parent(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'flash_attn'", name="flash_attn")
+
+    def without_need(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'cutlass'", name="cutlass")
+
+    for importer, kernel, said in (
+        (broken, "flash2", 1),
+        (absent, "flash2", 0),
+        (without_parent, "flash4", 0),
+        (without_need, "flash4", 1),
+    ):
         caplog.clear()
         attention._importable.cache_clear()
         monkeypatch.setattr(attention, "import_module", importer)
-        assert not attention._importable("flash2")
-        assert sum("flash_attn is installed and cannot be imported" in record.getMessage() for record in caplog.records) == said
+        assert not attention._importable(kernel)
+        assert sum(f"{_FLASH[kernel][0]} is installed and cannot be imported" in record.getMessage() for record in caplog.records) == said
     monkeypatch.setattr(attention, "import_module", lambda name: SimpleNamespace(varlen_attn=lambda query, causal: None))
     assert not attention._importable("varlen")  # the first versions have no windows
     attention._importable.cache_clear()
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_flash4_is_given_numbers_and_its_own_way_to_say_everything(monkeypatch: pytest.MonkeyPatch, window: int | None) -> None:
+    """A tensor as max_seqlen makes its kernels compile for each batch anew; a side of -1 is not the same to it as None."""
+    calls: list[dict[str, Any]] = []
+
+    def recorded(query: Tensor, key: Tensor, value: Tensor, **given: Any) -> tuple[Tensor, None]:
+        calls.append(given)
+        return value, None
+
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "flash_attn.cute", SimpleNamespace(flash_attn_varlen_func=recorded))
+    edges = torch.tensor([0, 5, 12], dtype=torch.int32)
+    qkv = torch.randn(12, 3, 2, 8)
+    segments = prepare("flash4", edges, 7, 12, 16, torch.float32)
+    rotary = rotary_tables(segments.position, 8, 10_000.0)
+    torch.testing.assert_close(attend("flash4", qkv, rotary, segments, window), qkv[:, 2])
+    (given,) = calls
+    assert given["max_seqlen_q"] == given["max_seqlen_k"] == 7
+    assert type(given["max_seqlen_q"]) is int
+    assert given["cu_seqlens_q"] is given["cu_seqlens_k"] is segments.cu_seqlens
+    assert given["window_size"] == ((None, None) if window is None else (8, 8))
 
 
 def test_the_choice_is_made_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:

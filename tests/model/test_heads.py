@@ -616,6 +616,32 @@ def test_folders_of_transformers_give_a_classic_bert_without_what_it_has_no_use_
 
 
 @pytest.mark.parametrize(
+    ("config", "copy", "first"),
+    [
+        (ModernBertConfig(**SMALL), "decoder.weight", "model.embeddings.tok_embeddings.weight"),
+        (ClassicBertConfig(**CLASSIC), "cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
+        (ClassicBertConfig(**CLASSIC), "cls.predictions.decoder.bias", "cls.predictions.bias"),
+    ],
+)
+def test_a_decoder_that_is_not_tied_is_refused_and_one_that_is_is_not(
+    tmp_path: Path, config: ModernBertConfig | ClassicBertConfig, copy: str, first: str
+) -> None:
+    """Whether a folder's configuration calls it tied or not: what counts is whether the two are equal."""
+    from safetensors.torch import load_file, save_file
+
+    bridge.save(masked_lm(config), tmp_path)
+    path = tmp_path / "model.safetensors"
+    stored = load_file(path)
+    save_file({**stored, copy: stored[first].clone()}, path, metadata={"format": "pt"})
+    bridge.load(tmp_path)
+    save_file({**stored, copy: stored[first] + 1e-6}, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"{copy} is not equal to {first}; the decoder of this model is not tied"):
+        bridge.load(tmp_path)
+    if isinstance(config, ModernBertConfig):
+        bridge.load_as(tmp_path, SequenceClassification)  # has no decoder
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'; only 'gelu' is supported"),

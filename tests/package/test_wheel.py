@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"jobs", "kernel", "model", "pipeline", "tokenizer", "trainer"}
+PACKAGES = {"jobs", "kernel", "model", "pipeline", "storage", "tokenizer", "trainer"}
 BUILT_FROM = (*sorted(PACKAGES), "recipes", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 SENTENCES = (
     "The river rose in the night, and in the morning the people of the valley found that it had carried the old bridge away.",
@@ -95,6 +95,12 @@ def test_the_wheel_has_every_file_of_the_packages_and_every_recipe(wheel: Path) 
 
 def test_the_wheel_says_that_its_packages_are_typed(wheel: Path) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= contents(wheel)
+
+
+def test_the_wheel_names_its_packages_which_is_how_a_job_is_sent_all_of_them(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (names,) = [name for name in archive.namelist() if name.endswith(".dist-info/top_level.txt")]
+        assert set(archive.read(names).decode().split()) == PACKAGES
 
 
 def test_the_installed_command_says_its_version_and_lists_and_prints_its_recipes(wheel: Path, foundry: Foundry, tmp_path: Path) -> None:

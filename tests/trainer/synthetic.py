@@ -16,7 +16,7 @@ INFO = ShardInfo(64, 256, 251, 252, 253, 254, (0, 250), ("web", "code"), "tokeni
 
 
 def make_rows(rows: int, seed: int, info: ShardInfo = INFO) -> list[Row]:
-    """Rows of one to five segments of learnable text: each word follows from the one before."""
+    """Rows of one to five segments of learnable text, of each domain in turn: each word follows from the one before."""
     random = np.random.default_rng(seed)
     made = []
     for _ in range(rows):
@@ -29,7 +29,8 @@ def make_rows(rows: int, seed: int, info: ShardInfo = INFO) -> list[Row]:
             segments.append(np.concatenate([[info.cls], words, [info.sep]]))
         ids = np.concatenate(segments).astype(np.uint16)
         edges = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        made.append(Row(ids, edges, np.zeros(len(lengths), np.uint8), np.arange(len(lengths), dtype=np.int64)))
+        domains = (np.arange(len(lengths)) % len(info.domains)).astype(np.uint8)
+        made.append(Row(ids, edges, domains, np.arange(len(lengths), dtype=np.int64)))
     return made
 
 

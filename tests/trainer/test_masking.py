@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.random import derive, draw
 from pipeline.shards import Shards
 from tests.trainer.synthetic import write_shards
 from trainer.batches import Source, ahead, load, share
@@ -115,6 +117,27 @@ def test_samples_are_the_same_at_every_world_size(source: Source) -> None:
                         rows.append((batch.input_ids[begin:end].tolist(), [labels.get(place) for place in range(begin, end)]))
         seen.append(sorted(map(str, rows)))
     assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def test_dropout_keys_are_those_of_the_sample_and_the_place_in_its_row_at_every_world_size(source: Source) -> None:
+    """However a batch is cut into micro-batches and dealt to ranks; against the streams of `kernel.random`."""
+    rows = {sample: source.micro_batch(np.array([sample])) for sample in range(100, 115)}
+    stream = np.uint64(derive(5, "dropout"))
+    for sample, row in rows.items():
+        own = np.uint64(draw(stream, np.uint64(sample)))
+        expected = np.array([draw(own, np.uint64(place)) for place in range(row.tokens)], np.uint64).view(np.int64)
+        assert row.dropout_keys.dtype == torch.int64
+        assert row.dropout_keys.tolist() == expected.tolist()
+    for world in (1, 2, 3, 5):
+        for micro in (1, 4):
+            for rank in range(world):
+                for samples in share(100, 15, rank, world, micro):
+                    batch = source.micro_batch(samples)
+                    assert batch.dropout_keys.tolist() == [key for sample in samples for key in rows[int(sample)].dropout_keys.tolist()]
+    everything = [key for row in rows.values() for key in row.dropout_keys.tolist()]
+    assert len(set(everything)) == len(everything)
+    again = source.micro_batch(np.array([100 + 37]))  # the same rows in the next epoch
+    assert not set(again.dropout_keys.tolist()) & set(everything)
 
 
 def test_epochs_mask_the_same_row_anew(source: Source) -> None:

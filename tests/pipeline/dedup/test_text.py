@@ -38,6 +38,7 @@ RUNNING = st.lists(
 @given(st.lists(TEXT | RUNNING, min_size=1, max_size=5))
 @example(["0://A"])  # an address that begins with a number has its letters after it
 @example(["http://a…b x\nhttp://a…"])
+@example(["0://…\u00a0"])
 def test_statistics_are_those_of_plain_python(texts: list[str]) -> None:
     rows = measure(pa.array(texts)).to_pylist()
     for text, row in zip(texts, rows, strict=True):

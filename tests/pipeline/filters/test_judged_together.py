@@ -80,5 +80,5 @@ def test_a_classifiers_score_is_a_statistic_like_any_other(workdir: Workdir, tmp
     run_task(workdir, filter_stage({"web": rules, "code": rules}, statistics))
     (table,) = [table for _, table in workdir.tables("verdicts/filter")]
     assert table["rule"].to_pylist() == [None, "limit_classifier_maths", None]
-    with pytest.raises(UserError, match="no statistic classifier_math; there are: "):
+    with pytest.raises(UserError, match="no statistic is named classifier_math; there are: "):
         run_task(workdir, filter_stage({"web": Rules(limits={"classifier_math": Bounds(min=0.5)})}, statistics))

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.readers import source_config
 from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
 
 
@@ -82,3 +83,24 @@ def test_an_edit_of_what_changes_text_makes_the_documents_anew_and_the_size_of_c
     keys = [key(), key(repair=False), key(personal={"mask": ["ip"]}), key(repair={"compose": False}), key(partition_bytes=2048)]
     assert len(set(keys)) == 5
     assert key() == key(chunk_bytes=1 << 20)
+
+
+def test_a_wrong_field_name_of_one_source_leaves_the_documents_of_all(workdir: Workdir, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text('{"body": "some text"}\n')
+
+    def documents(field: str) -> list[str]:
+        sources = [
+            source_config(name=name, domain="web", format="jsonl", path=f"{name}.jsonl", fields={"text": "body" if name == "a" else field})
+            for name in "ab"
+        ]
+        run_task(workdir, ingest_stage(IngestConfig(), sources, tmp_path))
+        return [row["id"] for _, table in workdir.tables("documents") for row in table.to_pylist()]
+
+    before = documents("body")
+    with pytest.raises(
+        UserError, match="source b had 1 documents, and as the recipe is now it has 1 records that cannot be read; .* stays"
+    ):
+        documents("bodi")
+    assert [row["id"] for _, table in workdir.tables("documents") for row in table.to_pylist()] == before
+    assert documents("body") == before

@@ -171,7 +171,8 @@ def test_a_fasttext_score_is_its_labels_probability() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "message"), [("klingon", "no label klingon; there are: "), (None, "say whose probability is the score, `label`; there are: ")]
+    ("label", "message"),
+    [("klingon", "no label klingon; there are: "), (None, "give `label`, whose probability is the score; there are: ")],
 )
 def test_a_label_that_a_model_has_not_is_one_line(label: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -23,17 +23,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.ingest.stage import IngestConfig, ingest_stage
-from pipeline.readers import InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, source_config
+from pipeline.readers import FORMATS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, source_config
 from pipeline.readers import parquet as parquet_reader
 from pipeline.readers.csv_records import find_delimiter
 from pipeline.readers.remote import glob_pattern
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
+from storage.location import Location
 from tests.conftest import run_task
+from tests.fuzz.readers import ENDINGS, SEEDS
 from tests.profiles import share
 from tests.work import in_proportion, steps
 
@@ -358,6 +360,7 @@ def test_a_megabyte_of_stray_quotes_takes_steps_in_proportion(line: bytes) -> No
     ),
     st.booleans(),
 )
+@example([b"\xff\xfe"] * 2 + [b"a"] * 25 + [b"\xff\xfe"] * 3 + [b"text"] * 4, False)  # half a character, behind a row that is too long
 def test_no_bytes_make_the_csv_reader_raise(parts: list[bytes], quotes: bool) -> None:
     read_bytes(b"".join(parts), "a.csv", "csv", quotes=quotes, max_record_bytes=20)
 
@@ -627,6 +630,40 @@ def test_what_save_to_disk_writes(tmp_path: Path) -> None:
 # --- URIs --------------------------------------------------------------------------------------------------------------
 
 
+# What a file of each format is called, and its content; the other formats' are the seeds of the fuzzer.
+OWN_FILES = {
+    "code": ("a.py", b"# A module of ours.\ndef twice(x):\n    return 2 * x\n"),
+    "s2orc": ("a.jsonl", b'{"id": "p1", "text": "First paper."}\n{"id": "p2", "text": "Second paper."}\n'),
+    "markdown": ("a.md", b"# Head\n\nA paragraph with `code`.\n"),
+    "rst": ("a.rst", b"Head\n====\n\nA paragraph.\n"),
+    "latex": ("a.tex", SEEDS["latex"][0]),
+    "wet": (
+        "a.wet",
+        b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://a/b\r\nWARC-Date: 2020-01-02T03:04:05Z\r\n"
+        b"Content-Type: text/plain\r\nContent-Length: 10\r\n\r\nplain text\r\n\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS.built_in))
+@pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
+def test_a_uri_of_pyarrows_gives_what_the_plain_path_gives(tmp_path: Path, format: str, compression: str) -> None:
+    name, content = OWN_FILES.get(format) or (f"a{ENDINGS.get(format, '.txt')}", SEEDS[format][0])
+    if format == "code" and compression:  # a source tree's own files are not compressed
+        name, content = "a.tar", tar({name: content})
+    pack: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+    path = tmp_path / "folder" / (name + compression)
+    path.parent.mkdir()
+    path.write_bytes(pack[compression](content) if compression else content)
+    found = []
+    for place in (path, path.parent, f"{tmp_path}/fold*/a*"):
+        plain, remote = (read(start + str(place), format) for start in ("", "file://"))
+        assert remote == plain
+        found.append(texts(plain[0]))
+    assert found[0], "something is read"
+    assert found[0] == found[1] == found[2]
+
+
 def test_files_are_listed_and_read_by_fsspec_where_pyarrow_does_not_know_the_scheme(tmp_path: Path) -> None:
     import fsspec
 
@@ -681,7 +718,8 @@ def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     server.server_close()
 
 
-def test_files_are_read_from_the_web(site: tuple[Path, str]) -> None:
+def test_files_are_read_from_the_web(site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDRY_RETRY_SECONDS", "0")
     pytest.importorskip("aiohttp")
     folder, address = site
     (folder / "in" / "sub").mkdir(parents=True)
@@ -702,15 +740,17 @@ def test_files_are_read_from_the_web(site: tuple[Path, str]) -> None:
         read("http://u:secret@127.0.0.1:1/x")
 
 
-def test_a_file_that_vanishes_from_the_web_is_unreadable(site: tuple[Path, str]) -> None:
+def test_a_file_that_vanishes_from_the_web_stops_its_task_by_name(site: tuple[Path, str]) -> None:
     pytest.importorskip("aiohttp")
     folder, address = site
     (folder / "a.txt").write_text("one")
     source = config("text", f"{address}/a.txt")
     (file,) = list_files(source, Path("/"))
     (folder / "a.txt").unlink()
-    (item,) = read_file(file, source)
-    assert isinstance(item, Unreadable)
+    with pytest.raises(
+        UserError, match=f"source test: {address}/a.txt: cannot be read .it is gone since the files were listed.; put it back"
+    ):
+        list(read_file(file, source))
 
 
 @pytest.mark.parametrize(
@@ -730,11 +770,12 @@ def test_a_listed_file_has_the_authority_and_the_options_of_its_uri(
     (tmp_path / "sub" / "a %b.txt").write_text("one")
     asked: list[str] = []
 
-    def from_uri(uri: str) -> tuple[pa.fs.FileSystem, str]:
+    def opening(location: Location) -> tuple[pa.fs.FileSystem, str]:
+        uri = location.uri
         asked.append(uri)
         return pa.fs.LocalFileSystem(), str(tmp_path / "sub" / "a %b.txt") if uri.endswith(opened[-20:]) and "%20" in uri else str(tmp_path)
 
-    monkeypatch.setattr("pipeline.readers.remote.open_filesystem", from_uri)
+    monkeypatch.setattr("storage.filesystems.opened", opening)
     records, _ = read(uri)
     assert texts(records) == ["one"]
     assert records[0].path == "sub/a %b.txt"

@@ -377,11 +377,21 @@ def test_a_damaged_tar_gives_the_members_before_the_damage(tmp_path: Path) -> No
     assert {item.location.split("!")[0] for item in bad} == {"cut.tar.gz", "noise.tar.gz"}
 
 
-def test_a_file_that_cannot_be_opened_is_quarantined(tmp_path: Path) -> None:
-    gone = InputFile(str(tmp_path / "gone.txt"), "gone.txt", 1, "x")
-    (item,) = list(read_file(gone, source(tmp_path, "text")))
-    assert isinstance(item, Unreadable)
-    assert "FileNotFoundError" in item.error
+@pytest.mark.parametrize("format", sorted(FORMATS.built_in))
+def test_a_file_that_cannot_be_read_stops_its_task_by_name_and_is_no_record_of_any_format(
+    tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the disk fails to give is no damage of the content: nobody knows the content. `/proc/self/mem` gives EIO at its beginning."""
+    monkeypatch.setenv("FOUNDRY_RETRY_SECONDS", "0")
+    name = f"a{ {'code': '.py', 'latex': '.tex', 'huggingface': '.jsonl'}.get(format, '.gz') }"
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    config = source(tmp_path, format)
+    (file,) = list_files(config, tmp_path)
+    with pytest.raises(UserError, match=rf"source test: .*{name}: cannot be read .Input/output error.; check the disk, then run the same"):
+        list(read_file(file, config))
+    gone = InputFile(str(tmp_path / f"gone{name}"), f"gone{name}", 1, "x")
+    with pytest.raises(UserError, match="it is gone since the files were listed"):
+        list(read_file(gone, config))
 
 
 @settings(max_examples=share(0.6))

@@ -742,6 +742,6 @@ def test_real_articles_are_extracted_better_than_by_plain_resiliparse(real_data:
     assert ours("trafilatura") > 0.95
 
 
-def test_a_members_file_that_is_gone_is_quarantined(tmp_path: Path) -> None:
-    (item,) = read_file(InputFile(str(tmp_path / "gone.warc"), "gone.warc", 1, "x"), config("warc"))
-    assert isinstance(item, Unreadable)
+def test_a_file_that_is_gone_stops_its_task_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gone.warc: cannot be read .it is gone since the files were listed"):
+        list(read_file(InputFile(str(tmp_path / "gone.warc"), "gone.warc", 1, "x"), config("warc")))

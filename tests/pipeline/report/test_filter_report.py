@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.measure.stage import measure_stage
 from pipeline.report.histograms import EDGES, HERE, KEPT, LINEAR, OTHER, WIDTH, YEARS, Histogram, draw, histograms
 from pipeline.report.samples import PER_RULE, samples
 from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.errors import UserError
 from tests.conftest import run_task
 from tests.pipeline.corpus import write_documents
 
@@ -116,3 +118,16 @@ def test_rules_of_the_recipe_can_be_read_back_from_the_manifest(filtered: Workdi
     manifest = filtered.require("verdicts/filter")
     assert Rules.model_validate(manifest.configuration["web"]).length == LengthRules(min_words=11, max_words=30)
     assert GopherQuality().checks()[0].minimum == 50
+
+
+def test_a_rule_in_a_workdir_that_no_package_here_adds_is_one_line_where_it_was_used(filtered: Workdir) -> None:
+    raw = filtered.read("verdicts/filter", "_manifest.json")
+    assert raw is not None
+    body = json.loads(raw.to_pybytes())
+    body["configuration"]["web"]["links"] = None  # as an installed package's rule is written that nobody asked for
+    filtered.write(json.dumps(body).encode(), "verdicts/filter", "_manifest.json")
+    assert histograms(filtered)
+    body["configuration"]["web"]["links"] = {"max_links": 1}
+    filtered.write(json.dumps(body).encode(), "verdicts/filter", "_manifest.json")
+    with pytest.raises(UserError, match=r"filter: the rules of web have `links`, which is not known here; if a package adds it, install"):
+        histograms(filtered)

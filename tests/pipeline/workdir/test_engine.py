@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Workdir, fingerprint, to_parquet
-from pipeline.workdir.engine import Engine, File, Stage, StageFailed, Summary, Task, add_summaries, chunks_by_size
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import UserError
+from pipeline.workdir.scheduling import StageFailed
+from pipeline.workdir.tasks import File, Stage, Task, add_summaries, chunks_by_size
 
 
 def double(workdir: Workdir, payload: tuple[str, int, str]) -> Generator[File, None, Summary]:
@@ -47,8 +50,9 @@ def test_what_no_task_makes_any_more_is_cleared_away(engine: Engine, tmp_path: P
     engine.run(stage({"a": 1, "b": 2}, tmp_path / "log"))
     engine.workdir.write(b"left by a crash", "doubled", ".b.parquet.1234.tmp")
     engine.run(stage({"a": 1}, tmp_path / "log"))
-    assert set(engine.workdir.sizes("doubled")) == {"a.parquet", "_manifest.json"}
-    assert set(engine.workdir.sizes("doubled", "_tasks")) == {"a.json"}
+    assert set(engine.workdir.sizes("doubled")) == {"a.parquet", "_manifest.json", "_tasks.json"}
+    assert engine.workdir.folders("doubled") == []
+    assert set(engine.workdir.json("doubled", "_tasks.json")["tasks"]) == {"a"}
 
 
 def test_a_missing_or_cut_partition_is_made_again_with_the_same_bytes(engine: Engine, tmp_path: Path) -> None:
