@@ -1,7 +1,8 @@
 """How hard property tests try: profiles of hypothesis, of which one is chosen for a run, and each test's share of its examples.
 
-`quick` is for the loop of writing code, `ci` for every change, `thorough` for a change of what is proved, and for a release. Choose by
-the environment variable `HYPOTHESIS_PROFILE` or by pytest's `--hypothesis-profile`.
+`quick` is for the loop of writing code, `ci` for every change, `thorough` for a change of what is proved, and for a release. The first two
+try the same examples in every run, so that a change that passes here passes elsewhere; `thorough` draws new ones. Choose by the
+environment variable `HYPOTHESIS_PROFILE` or by pytest's `--hypothesis-profile`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # the firs
 def register() -> None:
     """Register the profiles, without a deadline in any (a machine may be slow), and load the one that is asked for."""
     for name, examples in EXAMPLES.items():
-        settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=CHECKS)
+        settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=CHECKS, derandomize=name != "thorough")
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

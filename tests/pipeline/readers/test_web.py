@@ -18,7 +18,7 @@ from typing import Any
 import brotli
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.readers import InputFile, PassedOver, Record, Unreadable, html, list_files, read_file, source_config, warc
@@ -308,28 +308,36 @@ def test_archives_in_a_tar_and_the_tar_goes_on(tmp_path: Path) -> None:
 
 
 @st.composite
-def damaged_archives(draw: st.DrawFn) -> tuple[bytes, list[str], bool]:
-    """An archive of numbered pages, some of them damaged; the numbers of those that must be read."""
+def damaged_archives(draw: st.DrawFn) -> tuple[bytes, list[str]]:
+    """An archive of numbered pages, some of them damaged, and the numbers of those that must be read."""
     compress = draw(st.booleans())
-    parts, whole, cut = [], [], False
+    parts, whole = [], []
+    # In bytes that are not compressed: where records end, and where damaged ones say in their own header that they do.
+    borders, ends = [0], []
     for number in range(draw(st.integers(1, 8))):
         content = response(page(f"n{number}") + draw(st.binary(max_size=300)).hex().encode())
         damage = draw(st.sampled_from(["none", "none", "none", "length", "header", "member"]))
         raw = record(content)
+        size = len(content)
         if damage == "length":
             size = draw(st.integers(0, 10**9))
-            raw = record(content, length=size if abs(size - len(content)) > 4 else size + 9)
+            size = size if abs(size - len(content)) > 4 else size + 9
+            raw = record(content, length=size)
         elif damage == "header":
             raw = raw.replace(b"Content-Length", b"Content-Strength")
         data = gzip.compress(raw) if compress else raw
+        if damage in ("length", "member"):
+            ends.append(borders[-1] + raw.index(b"\r\n\r\n") + 4 + size)
         if damage == "member":
-            at = draw(st.integers(1, len(data) // 2))
-            share = 12 if cut else 3  # all that is cut is together less than a whole record, whose body it might else pass for
-            data, cut = data[:at] if compress else data[: len(data) // share] + b"\r\n", True
+            data = data[: draw(st.integers(1, len(data) // 2))] if compress else data[: len(data) // 3] + b"\r\n"
+            raw = zlib.decompressobj(31).decompress(data) if compress else data
         parts.append(data)
+        borders.append(borders[-1] + len(raw))
         if damage == "none":
             whole.append(f"n{number}")
-    return b"".join(parts), whole, compress
+    # A damaged record that ends, by its header, where a later one does is a sound record that holds the ones between: nobody can tell.
+    assume(not any(abs(end - border) <= 16 for end in ends for border in borders))
+    return b"".join(parts), whole
 
 
 def test_a_length_that_points_at_the_end_of_the_http_header_is_wrong() -> None:
@@ -344,8 +352,8 @@ def test_a_length_that_points_at_the_end_of_the_http_header_is_wrong() -> None:
 
 @settings(max_examples=share(2))
 @given(damaged_archives())
-def test_every_whole_record_of_a_damaged_archive_is_read(made: tuple[bytes, list[str], bool]) -> None:
-    raw, whole, _ = made
+def test_every_whole_record_of_a_damaged_archive_is_read(made: tuple[bytes, list[str]]) -> None:
+    raw, whole = made
     member = Member("a", "a", io.BytesIO(raw), len(raw))
     items = list(warc.read(member, config("warc")))
     assert titles([item for item in items if isinstance(item, Record)]) == whole
