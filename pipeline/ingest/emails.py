@@ -29,12 +29,13 @@ _WIDE_MOST = 4 * _LOCAL_MOST  # ... where they are of other scripts
 _DOMAIN = re.compile(rb"[A-Za-z0-9.-]{2,253}")  # RFC 1035: 253 at most
 _SCALE = re.compile(r"[1-9]x$")  # of a picture: icon@2x.png
 _VERSION = re.compile(r"v?[0-9]{1,4}$")
+_GLUED = re.compile(r"[a-z]{2,6}(?=[A-Z][a-z])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
 _AFTER_COLON = re.compile(rb":(?::|[~/]|[^\s\"'<>]{0,100}(?:/|\.git\b))")
 _TABLE = re.compile(rb"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|LINK|SYNONYM|VIEW)\s{1,8}\Z")
 _COMMANDS = frozenset((b"ssh", b"scp", b"sftp", b"rsync", b"mosh", b"sshfs", b"ssh-copy-id"))
 _USER = re.compile(
-    rb"[A-Za-z+.-]{0,20}://(?:[^\s/@\"'<>:]{0,40}:[^\s/@\"'<>]{0,60})?\Z"
+    rb"(?:[A-Za-z+.-]{0,20}:)?//[^\s/@\"'<>:]{0,40}:[^\s/@\"'<>]{0,60}\Z|[A-Za-z+.-]{0,20}://[%+'.-]{0,4}\Z"
 )  # what stands in a URL before the name of a machine
 _SCHEMES = (b"mailto://", b"sip://", b"xmpp://")
 _ADDRESSED = re.compile(
@@ -137,7 +138,7 @@ def _local(raw: bytes, sign: int, last: int) -> bytes:
     return local.lstrip(b".'-+%")
 
 
-def _domain(raw: bytes, at: int) -> list[str]:
+def _domain(raw: bytes, at: int, code: bool) -> list[str]:
     """The labels of the longest domain name that begins at a byte, or none."""
     found = _DOMAIN.match(raw, at)
     end = found.end() if found else at
@@ -158,18 +159,23 @@ def _domain(raw: bytes, at: int) -> list[str]:
         if len(labels[-1]) < len(label):
             break
     dropped: list[str] = []
-    while labels and not _is_top(labels):
+    while labels and not _is_top(labels, code):
         dropped.append(labels.pop())
     if dropped and labels and not (dropped[-1][:1].isupper() or labels[-1].lower() in _PLAIN or not dropped[-1].isascii()):
         return []  # of a sentence whose space is missing only where a capital follows: else it is a longer path, of members
     return labels if len(labels) > 1 else []
 
 
-def _is_top(labels: list[str]) -> bool:
-    """Whether the last label is a top-level domain; a longer one of a script without spaces is cut to one."""
+def _is_top(labels: list[str], code: bool) -> bool:
+    """Whether the last label is a top-level domain; a longer one is cut to one: of a script without spaces, or where a capital follows, as
+    of a word whose space was lost."""
     label = labels[-1]
     known = top_level_domains()
     if label.isascii():
+        glued = None if code else _GLUED.match(label)
+        if glued and (glued[0] in _PLAIN or len(glued[0]) == 2) and glued[0] in known:
+            labels[-1] = glued[0]
+            return True
         return label.lower() in known and (label in (label.lower(), label.upper(), label.title()))
     for end in range(len(label), 1, -1):
         if label[:end].lower() in known:
@@ -228,7 +234,7 @@ def email(raw: bytes, sign: int, last: int, code: bool) -> tuple[int, int] | Non
     """
     stop = sign - 1 if raw[sign - 1 : sign] == b"\\" else sign  # Perl and shells: jane\@example.org
     local = _local(raw, stop, last)
-    labels = _domain(raw, sign + (1 if raw[sign] < 0x80 else 3))  # the other is a full-width sign
+    labels = _domain(raw, sign + (1 if raw[sign] < 0x80 else 3), code)  # the other is a full-width sign
     if not local or local[-1:] == b"." or not labels:
         return None
     begin = stop - len(local)

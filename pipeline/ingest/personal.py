@@ -66,7 +66,7 @@ class Span(NamedTuple):
 
 # --- candidates --------------------------------------------------------------------------------------------------------
 
-_DIGIT, _HEX, _WORD, _BEFORE_SIGN, _AFTER_SIGN, _IN_NUMBER, _LEAD = (1 << bit for bit in range(7))
+_DIGIT, _HEX, _WORD, _BEFORE_SIGN, _AFTER_SIGN, _IN_NUMBER, _LEAD, _NOTABLE = (1 << bit for bit in range(8))
 _EMAIL, _V4, _V6, _PHONE = range(4)
 
 
@@ -82,6 +82,7 @@ def _table() -> Bytes:
         (digits + letters + b"_%+-\\" + other, _BEFORE_SIGN),
         (digits + letters + other, _AFTER_SIGN),
         (b"\xc2\xd9\xdb\xe0\xe2\xe3\xef", _LEAD),  # bytes that begin digits and separators of other scripts
+        (digits + b"+(@:\xc2\xd9\xdb\xe0\xe2\xe3\xef", _NOTABLE),  # what something may begin with
         (digits + b" -./()+", _IN_NUMBER),
     ):
         table[list(characters)] |= bit
@@ -91,20 +92,20 @@ def _table() -> Bytes:
 _TABLE = _table()
 
 
-# Digits and marks of other scripts, in `telephones._PLAIN`: what a code point is in a run of digits.
-_SEPARATOR, _OTHER_DIGIT = 1, 2
+# What a code point over 127 is in a run of digits: those that `telephones.PLAIN` makes digits and marks of ASCII.
+_SEPARATOR, _OTHER_DIGIT, _OPENING = 1, 2, 3
 
 
 @kernel
 def _in_number(code: int) -> int:  # pragma: no cover - compiled
-    """What a code point over 127 is in a run of digits: a digit, a separator, or nothing."""
+    """What a code point over 127 is in a run of digits: a digit, what a number may begin with, a separator, or nothing (0)."""
     if 0x660 <= code <= 0x669 or 0x6F0 <= code <= 0x6F9 or 0x966 <= code <= 0x96F or 0x9E6 <= code <= 0x9EF or 0xFF10 <= code <= 0xFF19:
         return _OTHER_DIGIT
     if code == 0xA0 or 0x2000 <= code <= 0x200B or 0x2010 <= code <= 0x2015 or code == 0x202F or code == 0x2212 or code == 0x3000:
         return _SEPARATOR
-    if code == 0xFF08 or code == 0xFF09 or code == 0xFF0B or 0xFF0D <= code <= 0xFF0F:
+    if code == 0xFF09 or 0xFF0D <= code <= 0xFF0F:
         return _SEPARATOR
-    return 0
+    return _OPENING if code == 0xFF08 or code == 0xFF0B else 0
 
 
 @kernel
@@ -113,21 +114,25 @@ def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no c
 
     E-mail: the sign, between what may stand beside it. IP: where four numbers and three dots begin, or a group of four
     hexadecimal digits, of which the first is 2 or 3, with a colon. Telephone: a run of digits, with what may stand between
-    them, of at least seven digits.
+    them, of at least seven digits; it begins with a digit, a plus or a bracket.
     """
     count, run, digits, size = 0, -1, 0, len(data)
     at = 0
     while at <= size:
         byte = data[at] if at < size else np.uint8(char.LINE_FEED)
+        bits = table[byte]
+        if run < 0 and not bits & _NOTABLE:
+            at += 1
+            continue
         kind, begin, width, wide = -1, at, 1, 0
-        if byte >= 0xC2 and (table[byte] & _LEAD):
+        if bits & _LEAD:
             code, behind = decode(data, at)
             wide = _in_number(code)
             width = behind - at if wide else 1
-        if table[byte] & _IN_NUMBER or wide:
-            if run < 0:
+        if bits & _IN_NUMBER or wide:
+            if run < 0 and (bits & _NOTABLE) and wide != _SEPARATOR:
                 run, digits = at, 0
-            if table[byte] & _DIGIT or wide == _OTHER_DIGIT:
+            if bits & _DIGIT or wide == _OTHER_DIGIT:
                 digits += 1
             elif byte == char.FULL_STOP and at and at + 1 < size and table[data[at - 1]] & _DIGIT and table[data[at + 1]] & _DIGIT:
                 begin = at - 1

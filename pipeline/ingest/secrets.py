@@ -11,11 +11,14 @@ all lines. Lines of more than PIECE bytes are given in pieces. Departures:
   strings are not judged so, as in detect-secrets, since they hold no words.
 - A file counts as one of hashes where more than `hash_share` of its lines, and at least three, name a hash or checksum; BigCode counts
   each `sha`, as in `shape`.
+- Decimal numbers, and strings that encode readable text or compressed data, are no secrets.
 - No verification over the network. No parsing of configuration files: unquoted values are found where their name says what they are.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 import string
 from collections.abc import Callable, Iterator
@@ -176,8 +179,22 @@ def _is_words(value: str, limit: float) -> bool:
     return bool(gibberish().calculate_probability_of_being_gibberish(value) <= limit)
 
 
+_PACKED = (b"\x1f\x8b\x08", b"\x78\x9c", b"\x89PNG", b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd")  # of gzip, zlib, PNG, zip, bzip2, zstd
+
+
+def _is_readable(value: str, hexadecimal: bool) -> bool:
+    """Whether a value is a number, or encodes text or compressed data that begin as such do."""
+    if value.isdecimal():
+        return True
+    try:
+        raw = bytes.fromhex(value) if hexadecimal else base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
+    except (ValueError, binascii.Error):
+        return False
+    return raw.startswith(_PACKED) or all(0x20 <= byte < 0x7F or byte in b"\t\r\n" for byte in raw)
+
+
 def _is_hash(value: str, before: str) -> bool:
-    if _HASH_VALUE.match(value):
+    if _HASH_VALUE.match(value) or before.lower().rstrip("w/\"'\\:, ").endswith("etag"):
         return True
     return len(value) in _HASH_LENGTHS and any(word in before.lower() for word in _HASH_NEAR)
 
@@ -195,7 +212,7 @@ def _random_strings(
     for value in dict.fromkeys(entropy.analyze_string(line)):
         if len(value) < least or len(set(value)) < 2**limit or entropy.calculate_shannon_entropy(value) <= limit:
             continue
-        if is_placeholder(value):
+        if is_placeholder(value) or _is_readable(value, needed == _HEX):
             continue
         if first_id is None:  # where the line begins to speak of identifiers
             match = _IDENTIFIER.search(line)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pipeline.ingest.data import rows
 
 _MOST = 15  # digits of a number: E.164
+_WHOLE = 7  # digits that are a number; no dialling code has as many
 _BEFORE, _AFTER = 96, 8  # bytes around a run of digits that are looked at
 
 # Digits and marks of other scripts, one character for one.
@@ -28,22 +29,18 @@ PLAIN |= {zero + digit: str(digit) for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xFF
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")  # scripts in which a word need not begin at a boundary
 
 
-def _any(kind: str, spaceless: bool) -> str:
-    """Alternatives of the words of a kind, longest first, of scripts without spaces or of the others."""
+def _words(kind: str, spaceless: bool) -> list[str]:
+    """The words of a kind, longest first, of scripts without spaces or of the others."""
     words = [word for word, what in rows("telephone-words.tsv") if what == kind]
-    chosen = [word for word in words if unicodedata.name(word[0]).startswith(_SPACELESS) == spaceless]
-    return "|".join(re.escape(word) for word in sorted(chosen, key=len, reverse=True))
+    return sorted((word for word in words if unicodedata.name(word[0]).startswith(_SPACELESS) == spaceless), key=len, reverse=True)
 
 
-# Searched for in the `_BEFORE` bytes before a number: bounded.
-_NAME = re.compile(
-    rf"(?:(?<![^\W_])(?:{_any('name', False)}|(?P<weak>(?-i:(?!pH))(?:{_any('weak', False)})))|{_any('name', True)})"
-    rf"(?P<mark>(?:[\s./:-]{{0,3}}(?:{_any('number', False)}|{_any('number', True)})(?!\w))?"
-    r"(?:\s{0,2}[(（\[][^()（）\[\]0-9]{1,20}[)）\]])?"
-    r"(?:\s{0,2}(?:[:：.#=\"'»>*|-]|is|are|at|on|ist|lautet|est|es|é|是|为|為|は)){0,4}\s{0,3})$",
-    re.IGNORECASE,
-)
-_MARKED = re.compile(r"[:：.#=\"'|]")
+# What may stand between a word and the number, and says that this is what it names: marks, and verbs.
+_MARKS = " \t\u00a0:：.#=\"'«»>*|-"
+_VERBS = ("is", "are", "at", "on", "ist", "lautet", "est", "es", "é", "是", "为", "為", "は")
+_NAMED_BY = {kind: {spaceless: tuple(_words(kind, spaceless)) for spaceless in (True, False)} for kind in ("name", "end", "weak", "number")}
+_MARK = re.compile(r"[:：.#=\"'|]")
+_BRACKET = re.compile(r"[(（\[][^()（）\[\]0-9]{1,20}[)）\]]\Z")
 _AND = re.compile(r"\s{0,2}(?:[,;、，/|&]|or|and|oder|und|ou|et|o|y|e|и|или|或|和|و)?\s{0,2}", re.IGNORECASE)
 _NOT_NAMED = re.compile(
     r"(?i)(?<![^\W_])(?:isbn|issn|doi|pmid|pmcid|order|serial|grant|account|acct|id|case|ticket|model|ref|invoice|strain|atcc|patent|part"
@@ -64,7 +61,7 @@ _DECIMAL = re.compile(r"[+(]{0,2}[0-9]{1,4}\.[0-9]{1,3}\)?")
 _DECIMAL_END = re.compile(r"\.[0-9]{1,2}(?![0-9])")
 _LONG_DECIMAL = re.compile(r"\+ ?[0-9]{1,3}\.[0-9]{3,}")
 _YEAR = re.compile(r"(?:1[5-9]|20)[0-9]{2}")
-_DATE = re.compile(r"[0-9]{1,2}([./-])[0-9]{1,2}\1(?:19|20)[0-9]{2}(?![0-9])|(?:19|20)[0-9]{2}([./-])[0-9]{1,2}\2[0-9]{1,2}(?![0-9])")
+_DATE = re.compile(r"(?<![0-9])(?:[0-9]{1,2}([./-])[0-9]{1,2}\1(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}([./-])[0-9]{1,2}\2[0-9]{1,2})(?![0-9])")
 _AMOUNT = re.compile(r"\s?(?:[%‰$€£¥₹°]|percent|per cent|dollars?|euros?|units?|pieces|Stück|штук|руб)")
 _GROUPS = re.compile(r"[0-9]+")
 _PARTS = re.compile(r" +|(?<=[0-9])-(?=[0-9])")
@@ -104,8 +101,8 @@ def _international(number: str, named: bool) -> str:
     digits = _digits(number)
     code = next((digits[:size] for size in (1, 2, 3) if digits[:size] in _CODES), "")
     least, most = _CODES.get(code, (0, 0))
-    trunk = "(0)" in number  # the zero that is dialled within the country
-    number = _fitted(number, most + trunk)
+    trunk = digits[len(code) : len(code) + 1] == "0"  # the zero that is dialled within the country
+    number = _fitted(number, min(_MOST, most + trunk))
     count = len(_digits(number))
     if not code or count < least or _is_amount(number) or (_LONG_DECIMAL.fullmatch(number) and count < 10 and not named):
         return ""
@@ -116,18 +113,27 @@ def _national(number: str, weak: bool, marked: bool) -> str:
     """The part of a number after its name that is one, or nothing."""
     number = _fitted(number, _MOST)
     digits, groups = _digits(number), _GROUPS.findall(number)
-    if len(digits) < 7 or _is_amount(number):
+    if len(digits) < _WHOLE or _is_amount(number):
         return ""
     if len(groups) > 3 and max(map(len, groups)) < 3 and not marked and digits[0] != "0":  # pairs: scores of a match sooner
         return ""
-    american = len(digits) in (10, 11) and len(groups) in (1, 3, 4) and not _DECIMAL_END.search(number)
-    return number if not weak or number[0] in "+(0" or american or (marked and 8 <= len(digits) <= 12) else ""
+    if not weak or (marked and 8 <= len(digits) <= 12):
+        return number
+    return (
+        number if (number[0] in "+(0" or (len(digits) in (10, 11) and len(groups) in (1, 3, 4))) and not _DECIMAL_END.search(number) else ""
+    )
+
+
+def _first(numbers: str) -> str:
+    """The first of numbers with strokes between them; a stroke after a few digits is that of a dialling code."""
+    head = numbers.partition(" /")[0]
+    return numbers if len(_digits(head)) < _WHOLE else head.rstrip(" .-/")
 
 
 def _after_name(text: str, at: int, stop: int, weak: bool, marked: bool) -> Iterator[tuple[int, str]]:
     """The numbers at `at`, of which a word before says that they are numbers, as (place, number): several with a stroke between them."""
     while match := _NAMED.match(text, at, stop):
-        number = _international(match[0], True) if match[0][0] == "+" else _national(match[0].split(" /")[0].rstrip(" .-/"), weak, marked)
+        number = _international(match[0], True) if match[0][0] == "+" else _national(_first(match[0]), weak, marked)
         if not number or (_AMOUNT.match(text, at + len(number)) and not marked):
             return
         yield at, number
@@ -137,13 +143,47 @@ def _after_name(text: str, at: int, stop: int, weak: bool, marked: bool) -> Iter
         at = joined.end()
 
 
+def _ends_with(text: str, kind: str) -> str:
+    """The word of a kind with which a text in small letters ends, or nothing."""
+    if kind == "name" and text.endswith(_NAMED_BY["end"][False]):
+        return kind
+    if text.endswith(_NAMED_BY[kind][True]):
+        return next(word for word in _NAMED_BY[kind][True] if text.endswith(word))
+    if text.endswith(_NAMED_BY[kind][False]):
+        for word in _NAMED_BY[kind][False]:
+            before = text[-len(word) - 1 : -len(word)]
+            if text.endswith(word) and not before.isalpha() and not (kind == "weak" and before in ("-", "/")):  # quant-ph/0606140
+                return word
+    return ""
+
+
+def _name(before: str) -> tuple[str, bool]:
+    """What kind of word for telephones stands at the end of a text (`name`, `weak` or nothing), and whether a mark is behind it."""
+    text = before.rstrip(_MARKS)
+    marked = _MARK.search(before, len(text)) is not None
+    if not text or text.endswith("pH") or not (text[-1] in ")）]" or unicodedata.category(text[-1])[0] in "LM"):
+        return "", False
+    text = unicodedata.normalize("NFC", text).lower()
+    while verb := next((verb for verb in _VERBS if text.endswith(verb) and (not verb.isascii() or text[: -len(verb)][-1:].isspace())), ""):
+        text = text[: -len(verb)].rstrip(_MARKS)
+    bracket = _BRACKET.search(text)
+    text = text[: bracket.start()].rstrip(_MARKS) if bracket else text
+    number = _ends_with(text, "number")
+    kind = _kind(text) or (_kind(text[: -len(number)].rstrip(_MARKS)) if number else "")
+    return kind, marked
+
+
+def _kind(text: str) -> str:
+    if _ends_with(text, "name"):
+        return "name"
+    return "weak" if _ends_with(text, "weak") else ""
+
+
 def _numbers(text: str, begin: int, stop: int, follows: bool) -> Iterator[tuple[int, str]]:
     """The numbers in a run of digits and separators, `text[begin:stop]`, as (place, number)."""
-    start = next((at for at in range(begin, stop) if text[at] in "+(0123456789"), stop)
-    name = _NAME.search(unicodedata.normalize("NFC", text[:start]))
-    if name or follows:
-        weak, marked = bool(name and name["weak"]), bool(follows or (name and _MARKED.search(name["mark"])))
-        for at, number in _after_name(text, start, stop, weak, marked):
+    kind, marked = _name(text[:begin])
+    if kind or follows:
+        for at, number in _after_name(text, begin, stop, kind == "weak", marked or follows):
             yield at, number
             begin = at + len(number)
     for match in _INTERNATIONAL.finditer(text, begin, stop):
@@ -163,8 +203,7 @@ def telephones(raw: bytes, begin: int, end: int, last: int) -> Iterator[tuple[in
     before = raw[max(0, begin - _BEFORE) : begin].decode("utf-8", "ignore").rpartition("\n")[2]
     after = raw[end : end + _AFTER].decode("utf-8", "ignore")
     plain = run.translate(PLAIN)
-    lead = plain[: len(plain) - len(plain.lstrip(" .-/)"))]
-    follows = last >= 0 and begin - last <= 16 and bool(_AND.fullmatch(raw[last:begin].decode("utf-8", "ignore") + lead))
+    follows = last >= 0 and begin - last <= 16 and bool(_AND.fullmatch(raw[last:begin].decode("utf-8", "ignore")))
     places = range(len(run) + 1) if run.isascii() else _places(run)
     for at, number in _numbers(before + plain + after, len(before), len(before) + len(run), follows):
         yield begin + places[at - len(before)], begin + places[at - len(before) + len(number)]
