@@ -393,6 +393,108 @@ def docker_auth(draw: random.Random) -> str:
     return base64.b64encode(f"{nonsense(draw)}:{pick(draw, ALNUM, 16)}".encode()).decode()
 
 
+def email_other(draw: random.Random) -> str:
+    """Other names, other places: numbers, capitals of names, long hosts."""
+    one, two, three = nonsense(draw), nonsense(draw), nonsense(draw)
+    host = draw.choice([f"{two}.{three}", f"{two}{draw.randint(10, 99)}", f"mx{draw.randint(1, 9)}.{two}-{three}", two])
+    user = draw.choice(
+        [f"{one[:2]}{draw.randint(100, 999)}", f"{one.title()}{two.title()}", f"{one}.{two[0]}.{three}", f"{one}%{two}", f"_{one}"]
+    )
+    return f"{user}@{host}.{draw.choice(['ua', 'kr', 'tr', 'vn', 'co.za', 'ir', 'hu', 'ro', 'id', 'ac.jp', 'gov.uk', 'edu.au', 'net.br', 'eu', 'asia', 'tv'])}"
+
+
+def email_new(draw: random.Random) -> str:
+    return f"{nonsense(draw)}@{nonsense(draw)}.{draw.choice(['blog', 'shop', 'page', 'site', 'xyz', 'space', 'live', 'works', 'zone', 'berlin', 'tokyo', 'media', 'legal'])}"
+
+
+def email_foreign(draw: random.Random) -> str:
+    one, two = nonsense(draw), nonsense(draw)
+    return draw.choice(
+        [
+            f"søren.{one}@{two}.dk",
+            f"{one}@łąka-{two}.pl",
+            f"łukasz{draw.randint(1, 99)}@{two}.pl",
+            f"почта.{draw.randint(1, 99)}@кемполд.укр",
+            f"{one}@{two}.қаз",
+            f"{one}@ทอลวิน.ไทย",
+            f"ईमेल{draw.randint(1, 99)}@कमलोर.भारत",
+            f"{one}@কেমলর.বাংলা",
+            f"{one}@{two}.சிங்கப்பூர்",
+            f"{one}@ツルケム.みんな",
+            f"{one}@{two}.台灣",
+            f"info@öö-{two}.ee",
+            f"{one}@{two}.xn--j1amh",
+            f"ñandú.{one}@{two}.ar",
+        ]
+    )
+
+
+def phone_elsewhere(draw: random.Random) -> str:
+    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    return draw.choice(
+        [
+            f"+90 (212) {d(3)} {d(2)} {d(2)}",
+            f"+82-2-{d(4)}-{d(4)}",
+            f"+84 24 {d(4)} {d(4)}",
+            f"+62 812-{d(4)}-{d(4)}",
+            f"+234 803 {d(3)} {d(4)}",
+            f"+98 21 {d(4)} {d(4)}",
+            f"+31 20 {d(3)} {d(4)}",
+            f"+48 22 {d(3)} {d(2)} {d(2)}",
+            f"+380 44 {d(3)} {d(2)} {d(2)}",
+            f"+27 11 {d(3)} {d(4)}",
+            f"+971 4 {d(3)} {d(4)}",
+            f"+43 1 {d(7)}",
+            f"+41 44 {d(3)} {d(2)} {d(2)}",
+            f"+32 2 {d(3)} {d(2)} {d(2)}",
+            f"+351 21 {d(3)} {d(4)}",
+            f"+52 55 {d(4)} {d(4)}",
+            f"+54 11 {d(4)}-{d(4)}",
+            f"＋81－90－{d(4)}－{d(4)}",
+            f"+45\u202f{d(2)}\u202f{d(2)}\u202f{d(2)}\u202f{d(2)}",
+            f"+1.202.555.01{d(2)}",
+            f"+358 (0)9 {d(3)} {d(4)}",
+        ]
+    )
+
+
+def phone_at_home(draw: random.Random) -> str:
+    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    return draw.choice(
+        [
+            f"0212 {d(3)} {d(2)} {d(2)}",
+            f"02-{d(4)}-{d(4)}",
+            f"024 {d(4)} {d(4)}",
+            f"06 {d(4)} {d(4)}",
+            f"020-{d(3)} {d(4)}",
+            f"22\u00a0{d(3)}\u00a0{d(2)}\u00a0{d(2)}",
+            f"(044) {d(3)}-{d(2)}-{d(2)}",
+            f"0221 / {d(3)} {d(2)} {d(2)}",
+            f"0{d(3)}–{d(6)}",
+            f"０３（{d(4)}）{d(4)}",
+        ]
+    )
+
+
+# Other issuers' tokens than those above.
+TOKENS |= {
+    "mongodb": ["mdb_sa_sk_", (WORD, 40)], "clojars": ["CLOJARS_", (LOWER, 60)], "cerebras": ["csk-", (LOWER, 48)], "deno": ["ddp_", (ALNUM, 36)], "frameio": ["fio-u-", (WORD, 64)],
+    "infracost": ["ico-", (ALNUM, 32)], "octopus": ["API-", (UPPER, 26)], "sonar": ["squ_", (HEX, 40)], "together": ["tgp_v1_", (WORD, 43)], "vercel": ["vcp_", (WORD, 56)],
+    "sourcegraph": ["sgp_", (HEX, 40)], "airtable": ["pat", (ALNUM, 14), ".", (HEX, 64)], "maxmind": [(ALNUM, 6), "_", (ALNUM, 29), "_mmk"], "posthog": ["phx_", (ALNUM, 47)],
+    "mailgun": ["key-", (HEX, 32)], "netlify": ["nfp_", (ALNUM, 36)], "github refresh": ["ghr_", (ALNUM, 36)], "stripe test": ["sk_test_", (ALNUM, 24)], "webhook secret": ["whsec_", (ALNUM, 32)],
+    "gitlab deploy": ["gldt-", (WORD, 20)], "vault batch": ["hvb.", (WORD, 160)], "oauth digitalocean": ["doo_v1_", (HEX, 64)], "openai service": ["sk-svcacct-", (WORD, 58), "T3BlbkFJ", (WORD, 58)],
+    "anthropic admin": ["sk-ant-admin01-", (WORD, 93), "AA"], "slack session": ["xoxc-", (string.digits, 12), "-", (string.digits, 12), "-", (string.digits, 13), "-", (HEX, 64)],
+    "slack user": ["xoxp-", (string.digits, 12), "-", (string.digits, 12), "-", (string.digits, 13), "-", (HEX, 32)], "test pypi": ["pypi-AgENdGVzdC5weXBpLm9yZw", (WORD, 110)], "docker organisation": ["dckr_oat_", (WORD, 32)],
+    "duffel": ["duffel_live_", (WORD, 43)], "facebook page": ["EAAM", (ALNUM, 140)], "flutterwave": ["FLWSECK_TEST-", ("0123456789abcdefgh", 32), "-X"], "cockroach": ["CCDB1_", (ALNUM, 22), "_", (ALNUM, 40)],
+    "yandex": ["AQVN", (WORD, 36)], "adobe": ["p8e-", (LOWER, 32)], "shopify custom": ["shpca_", (HEX, 32)], "new relic insert": ["NRII-", (ALNUM, 32)], "nuget": ["oy2", (LOWER, 43)], "hubspot": ["pat-na1-", (HEX, 8), "-", (HEX, 4), "-", (HEX, 4), "-", (HEX, 4), "-", (HEX, 12)],
+}  # fmt: skip
+
+
+def other_token(draw: random.Random) -> str:
+    names = list(TOKENS)
+    return token(draw.choice(names[names.index("mongodb") :]))(draw)
+
+
 SLOTS: dict[str, Callable[[random.Random], str]] = {
     "email": email, "word": email_word, "capitals": email_capitals, "idn": email_idn, "arabic mail": email_arabic, "han mail": email_han, "escaped": lambda draw: email(draw).replace("@", "\\@"),
     "ip": ip, "small ip": ip_small, "ip6": ip6, "private": ip_private, "version": version4, "small": small4, "enzyme": enzyme,
@@ -403,6 +505,7 @@ SLOTS: dict[str, Callable[[random.Random], str]] = {
     "alnum40": lambda draw: pick(draw, ALNUM, 40), "x": nonsense, "X": lambda draw: nonsense(draw).title(), "Camel": lambda draw: nonsense(draw).title() + nonsense(draw).title(), "d": lambda draw: str(draw.randint(1, 9)),
     "dd": lambda draw: str(draw.randint(10, 99)), "ddd": lambda draw: str(draw.randint(100, 999)), "dddd": lambda draw: str(draw.randint(1000, 9999)), "d10": lambda draw: pick(draw, "123456789", 10), "d13": lambda draw: pick(draw, "123456789", 13), "year": lambda draw: str(draw.randint(1950, 2029)),
     "uuid": lambda draw: "-".join(pick(draw, HEX, n) for n in (8, 4, 4, 4, 12)),
-    "discord": discord,
+    "discord": discord, "other": email_other, "new": email_new, "foreign": email_foreign, "elsewhere": phone_elsewhere, "at home": phone_at_home, "other token": other_token,
+    "B40": lambda draw: pick(draw, BASE64, 40), "lower24": lambda draw: pick(draw, LOWER, 24), "hex24": lambda draw: pick(draw, HEX, 24), "upper10": lambda draw: pick(draw, UPPER, 10), "month": lambda draw: draw.choice(["Jan", "Feb", "Mar", "Apr", "May", "Jun"]),
     **{name: token(name) for name in TOKENS},
 }  # fmt: skip
