@@ -5,9 +5,9 @@ address is told in `emails.py`, what as a telephone number in `telephones.py`. O
 
 - Public ones only, as in datatrove; version 6 too, within 2000::/3, where all public ones are, and with a second group (`2004::07:48` is a
   date and a time). An address neither touches letters (`v1.2.3.4`) nor is part of a longer run of numbers (`1.2.3.4.5`).
-- Four numbers with dots are versions, sections, enzymes and dental formulas, too. Where all are small, as those mostly are and addresses
-  hardly ever (one in 256 has no number of 64 and more), a word or mark beside it must say that it is an address; else none may say that it
-  is a version, a section or the like. The references mask all.
+- Four numbers with dots are versions, sections, enzymes and dental formulas, too. Where most of them are small, as those are and few
+  addresses, a word or mark beside it must say that it is an address; else none may say that it is a version, a section or the like. The
+  references mask all.
 
 A kernel finds candidates in the bytes (a sign, dotted numbers, runs of digits), and what they are is decided by short,
 bounded expressions: time is linear.
@@ -191,13 +191,16 @@ _NO_ADDRESS = re.compile(
     r"|abschnitt|kapitel|abb|tabelle|ziffer|punkt|chapitre|capítulo|sección|seção|раздел|пункт|глава|sequence|player|flash|acrobat|reader|explorer|chrome|chromium"
     r"|firefox|safari|opera|java|jre|jdk|windows|office|itunes|quicktime|skype|android|ios|mysql|mariadb|postgresql|oracle|kernel|spss|stata|matlab|imagej"
     r"|assemblyversion|fileversion|productversion|assemblyfileversion)|§|版本|版|バージョン|버전|第|节|節)"
-    r"[\s.:=#\"'(\[v]{0,4}$",
+    r"[\s.:：=#\"'(\[v]{0,4}$",
     re.IGNORECASE,
 )
 _ATTACHED = re.compile(r"[\w.)][-/+~]$")  # libfoo-1.2.3.4, Chrome/1.2.3.4
 _GOES_ON = re.compile(rb"[-+~][0-9A-Za-z]|/[0-9]{1,3}\.|/[A-Za-z]|\.[A-Za-z]")  # 1.2.3.4-beta, 2.1.2.3/2.1.2.3
 _PORT = re.compile(rb":[0-9]{2,5}(?![0-9]|\.[0-9])|/(?:8|9|[12][0-9]|3[0-2])(?![0-9]|\.[0-9])")  # ..., or a network
-_LARGE = 64  # of a number of an address: one in 256 addresses has none as large, and hardly any section or version has one
+_LOG = re.compile(rb" - - \[|\s(?:GET|POST|HEAD|PUT) /| \(talk")  # of a server's log, of a wiki's
+# Of the numbers of an address: of all addresses 5 in 100 have less than two large ones, and 2 in 100 begin with two small ones; of sections
+# and versions nearly all do.
+_LARGE, _SMALL = 64, 32
 _BEFORE = 48  # bytes before an address that are looked at
 
 
@@ -211,10 +214,9 @@ def _is_address(raw: bytes, begin: int, end: int, numbers: list[int]) -> bool:
         return True
     if _NO_ADDRESS.search(before):
         return False
-    large = sum(number >= _LARGE for number in numbers)
-    if large >= (2 if numbers[0] < 10 or (numbers[0] < 32 and 0 in numbers[1:3]) else 1):
+    if sum(number >= _LARGE for number in numbers) >= 2 and max(numbers[:2]) >= _SMALL:
         return True
-    return _ADDRESSES.search(before) is not None
+    return _LOG.match(after) is not None or _ADDRESSES.search(before) is not None
 
 
 def _ip(raw: bytes, begin: int, pattern: re.Pattern[bytes], public_only: bool) -> Span | None:
@@ -229,7 +231,7 @@ def _ip(raw: bytes, begin: int, pattern: re.Pattern[bytes], public_only: bool) -
     except ValueError:
         return None
     end = begin + len(address)
-    if (public_only and not ip.is_global) or (ip.version == 4 and not _is_address(raw, begin, end, list(ip.packed))):
+    if (public_only and (not ip.is_global or ip.is_multicast)) or (ip.version == 4 and not _is_address(raw, begin, end, list(ip.packed))):
         return None
     return Span(begin, end, "ip")
 

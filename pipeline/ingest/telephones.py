@@ -52,12 +52,12 @@ _NOT_NAMED = re.compile(
 _INTERNATIONAL = re.compile(r"(?<![0-9A-Za-z_+])\+ ?(?=[1-9])[0-9 .()/-]{6,26}(?<=[0-9])(?![0-9])")
 _AMERICAN = re.compile(
     r"(?<![0-9A-Za-z_.+/:=#-])(?:1[ ./-])?"
-    r"(?:\([2-9][0-9]{2}\)[ ./-]?[2-9][0-9]{2}[ ./-]|[2-9][0-9]{2}[ ./-][2-9][0-9]{2}[.-]|[2-9][0-9]{2}[./-][2-9][0-9]{2} )[0-9]{4}"
+    r"(?:\([2-9][0-9]{2}\)[ ./-]?[2-9][0-9]{2}[ ./-]|[2-9][0-9]{2}[ ./-][2-9][0-9]{2}[.-]|[2-9][0-9]{2}[./-][2-9][0-9]{2} (?!1[5-9]|20))[0-9]{4}"
     r"(?![0-9A-Za-z_/-]|\.[0-9])"
 )
 _NAMED = re.compile(r"[+(]{0,2}[0-9][0-9 .()/-]{5,30}(?<=[0-9])(?![0-9])")
 _JOINED = re.compile(r" ?/ ?(?=[+(0-9])")
-_DECIMAL = re.compile(r"[+(]{0,2}[0-9]{1,4}\.[0-9]{1,3}\)?")
+_DECIMAL = re.compile(r"[+(-]{0,2}[0-9]{1,4}\.[0-9]{1,6}\)?")
 _DECIMAL_END = re.compile(r"\.[0-9]{1,2}(?![0-9])")
 _LONG_DECIMAL = re.compile(r"\+ ?[0-9]{1,3}\.[0-9]{3,}")
 _YEAR = re.compile(r"(?:1[5-9]|20)[0-9]{2}")
@@ -152,7 +152,9 @@ def _ends_with(text: str, kind: str) -> str:
     if text.endswith(_NAMED_BY[kind][False]):
         for word in _NAMED_BY[kind][False]:
             before = text[-len(word) - 1 : -len(word)]
-            if text.endswith(word) and not before.isalpha() and not (kind == "weak" and before in ("-", "/")):  # quant-ph/0606140
+            if (
+                text.endswith(word) and (kind == "number" or not before.isalpha()) and not (kind == "weak" and before in ("-", "/"))
+            ):  # quant-ph/0606140
                 return word
     return ""
 
@@ -163,7 +165,7 @@ def _name(before: str) -> tuple[str, bool]:
     marked = _MARK.search(before, len(text)) is not None
     if not text or text.endswith("pH") or not (text[-1] in ")）]" or unicodedata.category(text[-1])[0] in "LM"):
         return "", False
-    text = unicodedata.normalize("NFC", text).lower()
+    text = unicodedata.normalize("NFKC", text).lower()
     while verb := next((verb for verb in _VERBS if text.endswith(verb) and (not verb.isascii() or text[: -len(verb)][-1:].isspace())), ""):
         text = text[: -len(verb)].rstrip(_MARKS)
     bracket = _BRACKET.search(text)
