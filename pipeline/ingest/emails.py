@@ -26,9 +26,10 @@ _LOCAL_PART = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._
 _LOCAL_MOST = 64  # bytes before the sign that are looked at, RFC 5321
 _WIDE_MOST = 4 * _LOCAL_MOST  # ... where they are of other scripts
 # All patterns are matched at a sign and bounded in length: linear.
-_DOMAIN = re.compile(rb"[A-Za-z0-9.-]{2,253}")  # RFC 1035: 253 at most
+_DOMAIN = re.compile(rb"[A-Za-z0-9.-]{0,253}")  # RFC 1035: 253 at most
 _SCALE = re.compile(r"[1-9]x$")  # of a picture: icon@2x.png
 _VERSION = re.compile(r"v?[0-9]{1,4}$")
+_LABELLED = re.compile(rb"\A[Ee]-[Mm]ail(?=[A-Za-z0-9])")  # a word whose space was lost
 _GLUED = re.compile(r"[a-z]{2,6}(?=[A-Z][a-z])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
 _AFTER_COLON = re.compile(rb":(?::|[~/]|[^\s\"'<>]{0,100}(?:/|\.git\b))")
@@ -39,7 +40,7 @@ _USER = re.compile(
 )  # what stands in a URL before the name of a machine
 _SCHEMES = (b"mailto://", b"sip://", b"xmpp://")
 _ADDRESSED = re.compile(
-    rb"(?i)mail|author|maintain|contact|copyright|\(c\)|signed-off|-by:|report|owner|bugs|feedback|questions|write to"
+    rb"(?i)mail|author|admin|maintain|contact|copyright|\(c\)|signed-off|-by:|report|owner|bugs|feedback|questions|write to"
     rb"|\b(?:cc|from|to|reply):"
 )
 _BESIDE = {b"<": b">", b'"': b'"', b"'": b"'", b"`": b"`"}
@@ -133,15 +134,21 @@ def _local(raw: bytes, sign: int, last: int) -> bytes:
         while at and (text[at - 1] in "._%+'-" or (text[at - 1].isascii() and text[at - 1].isalnum()) or _in_word(text[at - 1])):
             at -= 1
         found = text[at:]
-        local = found[len(found) - _one_script(found[::-1]) :][-_LOCAL_MOST:].encode()
+        found = found[len(found) - _one_script(found[::-1]) :]
+        while len(found.encode()) > _LOCAL_MOST:
+            found = found[1:]
+        local = found.encode()
     local = local[local.rfind(b"..") + 2 :] if b".." in local else local
-    return local.lstrip(b".'-+%")
+    return _LABELLED.sub(b"", local.lstrip(b".'-+%"))
 
 
 def _domain(raw: bytes, at: int, code: bool) -> list[str]:
     """The labels of the longest domain name that begins at a byte, or none."""
     found = _DOMAIN.match(raw, at)
-    end = found.end() if found else at
+    assert found is not None, "the pattern matches the empty text"
+    end = found.end()
+    if raw[end - 1 : end + 4] == b"E<gt>":  # Perl's documentation has E<lt>jane@example.orgE<gt>
+        end -= 1
     if end < len(raw) and raw[end] >= 0x80:
         text = raw[at : at + 253].decode("utf-8", "ignore")
         end = 0
@@ -149,7 +156,7 @@ def _domain(raw: bytes, at: int, code: bool) -> list[str]:
             end += 1
         text = text[:end]
     else:
-        text = found[0].decode("ascii") if found else ""
+        text = raw[at:end].decode("ascii")
     labels: list[str] = []
     for label in text.split("."):
         whole = len(label) if label.isascii() else _one_script(label)
@@ -211,7 +218,12 @@ def _is_code(raw: bytes, begin: int, end: int, local: str, labels: list[str], co
     """Whether it is a piece of a program: a label, a version, a picture's scale, a member of an object, a table at another database."""
     top = labels[-1].lower()
     plain = not top.isascii() or top in _PLAIN or (len(top) == 2 and top not in _MEMBERS and top not in _FILES)
-    if local in _LABELS or (code and local in _JUMPS) or _SCALE.match(labels[0]) or (len(labels) > 2 and _VERSION.match(labels[0])):
+    if (
+        local in _LABELS
+        or (local in _JUMPS and (code or not plain))
+        or _SCALE.match(labels[0])
+        or (len(labels) > 2 and _VERSION.match(labels[0]))
+    ):
         return True
     if raw[end : end + 1] in (b"(", b"[") and (code or not plain):
         return True
@@ -239,6 +251,8 @@ def email(raw: bytes, sign: int, last: int, code: bool) -> tuple[int, int] | Non
         return None
     begin = stop - len(local)
     end = sign + (1 if raw[sign] < 0x80 else 3) + len(".".join(labels).encode())
+    if local[:1] == b"_" == raw[end : end + 1] and len(local) > 1:  # of Markdown's emphasis
+        begin, local = begin + 1, local[1:]
     if _is_login(raw, begin, end) or _is_code(raw, begin, end, local.decode("utf-8", "replace"), labels, code):
         return None
     return begin, end

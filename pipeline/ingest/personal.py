@@ -195,7 +195,7 @@ _NO_ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _ATTACHED = re.compile(r"[\w.)][-/+~]$")  # libfoo-1.2.3.4, Chrome/1.2.3.4
-_GOES_ON = re.compile(rb"[-+~][0-9A-Za-z]|/[0-9]{1,3}\.|/[A-Za-z]|\.[A-Za-z]")  # 1.2.3.4-beta, 2.1.2.3/2.1.2.3
+_GOES_ON = re.compile(rb"[-+~][0-9A-Za-z]|/[0-9]{1,3}\.[0-9]|/[A-Za-z]|\.[A-Za-z]")  # 1.2.3.4-beta, 2.1.2.3/2.1.2.3
 _PORT = re.compile(rb":[0-9]{2,5}(?![0-9]|\.[0-9])|/(?:8|9|[12][0-9]|3[0-2])(?![0-9]|\.[0-9])")  # ..., or a network
 _LOG = re.compile(rb" - - \[|\s(?:GET|POST|HEAD|PUT) /| \(talk")  # of a server's log, of a wiki's
 # Of the numbers of an address: of all addresses 5 in 100 have less than two large ones, and 2 in 100 begin with two small ones; of sections
@@ -231,7 +231,9 @@ def _ip(raw: bytes, begin: int, pattern: re.Pattern[bytes], public_only: bool) -
     except ValueError:
         return None
     end = begin + len(address)
-    if (public_only and (not ip.is_global or ip.is_multicast)) or (ip.version == 4 and not _is_address(raw, begin, end, list(ip.packed))):
+    if (public_only and (not ip.is_global or ip.is_multicast)) or (
+        ip.version == 4 and ip.is_global and not _is_address(raw, begin, end, list(ip.packed))
+    ):
         return None
     return Span(begin, end, "ip")
 

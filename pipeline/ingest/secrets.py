@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kernel import characters as char
 from kernel.compile import kernel
 from kernel.utf8 import is_inside
-from pipeline.ingest.tokens import Secret, gibberish, is_placeholder, tokens
+from pipeline.ingest.tokens import GENERIC, Secret, gibberish, is_placeholder, tokens
 
 PIECE = 4096  # bytes of a line that are looked at together; longer lines are data, and patterns on them slow
 OVERLAP = 512  # bytes that two pieces of a line share, so that a secret is whole in one of them
@@ -301,7 +301,7 @@ def find_secrets(data: bytes, config: SecretsConfig) -> list[Secret]:
             found += [Secret(*place, kind, "<KEY>") for place in _occurrences(data, value, start, end)]
     for value, kind in everywhere.items():
         found += [Secret(*place, kind, "<KEY>") for place in _occurrences(data, value, 0, len(data))]
-    found.sort(key=lambda secret: (secret.begin, -secret.end))
+    found.sort(key=lambda secret: (secret.begin, -secret.end, secret.kind == GENERIC))
     kept: list[Secret] = []
     for secret in found:
         if kept and secret.begin < kept[-1].end:  # within one that is masked already; what hangs over is masked with it

@@ -77,6 +77,8 @@ _EXAMPLE = re.compile(
     r"|fixme|todo"
 )
 
+_PIECES = re.compile(r"[_.\-/=]+")
+
 
 @lru_cache(1)
 def gibberish() -> Detector:
@@ -104,6 +106,8 @@ def is_drawn(value: str) -> bool:
         return False
     if any(character.isdigit() for character in value):
         return True
+    if len(pieces := _PIECES.split(value)) > 2 and max(map(len, pieces)) < 12:  # words with hyphens
+        return False
     return bool(gibberish().calculate_probability_of_being_gibberish(value) > 3.7)  # detect-secrets' limit
 
 
@@ -177,7 +181,7 @@ def _alone(kind: str, shape: Form) -> Rule:
         for start in range(at - shape.most, at - shape.least + 1):
             match = shape.pattern.match(raw, start) if start >= 0 else None
             if match:
-                drawn = "".join(group.decode() for group in match.groups())
+                drawn = max(match.groups(), key=len).decode()
                 if is_drawn(drawn):
                     yield Secret(match.start(), match.end(), kind, "<KEY>")
                 return
@@ -197,7 +201,7 @@ def _named(kind: str, name: str, forms: list[str]) -> Rule:
     """Forms that say too little by themselves, after a name and an assignment."""
     values = "|".join(parsed(text)[0] for text in forms).encode()
     pattern = re.compile(
-        re.escape(name.encode()) + rb"(?P<between>" + _ASSIGNED + rb")(?P<value>(?:" + values + rb"))(?![\w+/=-])", re.IGNORECASE
+        re.escape(name.encode()) + rb"(?P<between>" + _ASSIGNED + rb")(?P<value>(?:" + values + rb"))(?![\w+/=-]|\.\w)", re.IGNORECASE
     )
 
     def find(raw: bytes, at: int) -> Found:
@@ -211,9 +215,9 @@ def _named(kind: str, name: str, forms: list[str]) -> Rule:
     return Rule(name, True, 0, find)
 
 
+GENERIC = "Assigned Secret"  # the kind of a value whose name says that it is a secret, and not whose
 _GENERIC = ("secret", "token", "api_key", "apikey", "api-key", "access_key", "accesskey", "auth_key", "private_key", "passwd", "password")
 _GENERIC_VALUE = re.compile(rb"(?P<between>" + _ASSIGNED + rb")(?P<value>[A-Za-z0-9_+/=.\-]{20,150})(?![A-Za-z0-9_+/=.\-(\[])")
-_PIECES = re.compile(r"[_.\-/=]+")
 _RUNS = re.compile(r"[0-9]+")
 
 
@@ -229,7 +233,7 @@ def _generic(name: str) -> Rule:
         hexadecimal = set(value) <= set("0123456789abcdef")
         mixed = len(longest) >= 16 and len(_RUNS.findall(longest)) >= 3 and not longest.isdigit() and entropy(longest) >= 3.2
         if mixed and is_drawn(value) and not is_placeholder(value) and not (hexadecimal and len(value) not in (32, 40, 48, 64)):
-            yield Secret(match.start("value"), match.end("value"), "Assigned Secret", "<KEY>")
+            yield Secret(match.start("value"), match.end("value"), GENERIC, "<KEY>")
 
     return Rule(name, True, 0, find)
 

@@ -7,6 +7,7 @@ import json
 import random
 import string
 from collections.abc import Callable
+from functools import partial
 
 ALNUM = string.ascii_letters + string.digits
 LOWER = string.ascii_lowercase + string.digits
@@ -177,7 +178,9 @@ def ip_small(draw: random.Random) -> str:
 
 
 def ip6(draw: random.Random) -> str:
-    group = lambda: f"{draw.randint(1, 0xFFFF):x}"  # noqa: E731
+    def group() -> str:
+        return f"{draw.randint(1, 0xFFFF):x}"
+
     return draw.choice(
         [
             f"2a01:{group()}:{group()}::{group()}",
@@ -226,7 +229,7 @@ def phone_us(draw: random.Random) -> str:
 
 
 def phone_international(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice(
         [
             f"+1 {draw.choice([202, 415])} 555 01{d(2)}",
@@ -256,7 +259,7 @@ def phone_international(draw: random.Random) -> str:
 
 
 def phone_national(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice(
         [
             f"030 23125 {d(3)}",
@@ -275,31 +278,31 @@ def phone_national(draw: random.Random) -> str:
 
 
 def phone_chinese(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice([f"138{d(8)}", f"010-8{d(7)}", f"（010）6{d(7)}", f"400-8{d(2)}-{d(4)}", f"139-{d(4)}-{d(4)}", f"0755 2{d(7)}"])
 
 
 def phone_japanese(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     number = draw.choice([f"03-{d(4)}-{d(4)}", f"090-{d(4)}-{d(4)}", f"06（{d(4)}）{d(4)}", f"0120-{d(3)}-{d(3)}"])
     full = str.maketrans("0123456789-", "０１２３４５６７８９－")
     return number.translate(full) if draw.random() < 0.4 else number
 
 
 def phone_indian(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice([f"98{d(8)}", f"011-2{d(7)}", f"0{d(3)}-{d(7)}", f"98{d(3)} {d(5)}"])
 
 
 def phone_arabic(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     number = draw.choice([f"0100 {d(3)} {d(4)}", f"02-2{d(3)}{d(4)}", f"05{d(8)}", f"011 {d(3)} {d(4)}"])
     eastern = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
     return number.translate(eastern) if draw.random() < 0.4 else number
 
 
 def phone_russian(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice(
         [
             f"8 (495) {d(3)}-{d(2)}-{d(2)}",
@@ -312,12 +315,14 @@ def phone_russian(draw: random.Random) -> str:
 
 
 def phone_brazilian(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice([f"(11) 9{d(4)}-{d(4)}", f"(21)\u00a03{d(3)}-{d(4)}", f"11 9{d(4)} {d(4)}", f"0800 {d(3)} {d(4)}"])
 
 
 def jwt(draw: random.Random) -> str:
-    part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()  # noqa: E731
+    def part(value: dict[str, str | int]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
     return f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part({'sub': nonsense(draw), 'iat': draw.randint(10**9, 2 * 10**9)})}.{pick(draw, WORD[:-1], 43)}"
 
 
@@ -430,7 +435,7 @@ def email_foreign(draw: random.Random) -> str:
 
 
 def phone_elsewhere(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice(
         [
             f"+90 (212) {d(3)} {d(2)} {d(2)}",
@@ -459,7 +464,7 @@ def phone_elsewhere(draw: random.Random) -> str:
 
 
 def phone_at_home(draw: random.Random) -> str:
-    d = lambda n: "".join(draw.choices("0123456789", k=n))  # noqa: E731
+    d = partial(pick, draw, "0123456789")
     return draw.choice(
         [
             f"0212 {d(3)} {d(2)} {d(2)}",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.pipeline.ingest.labelled import development, held_out, second
+from tests.pipeline.ingest.labelled import development, held_out, second, third
 from tests.pipeline.ingest.labelled.slots import SLOTS
 
 HERE = Path(__file__).parent
@@ -50,7 +50,10 @@ def lines(name: str) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(templates, name))
 
 
-SETS: dict[str, Sequence[Template]] = {"development": [*development.TEMPLATES, *second.TEMPLATES], "held-out": held_out.TEMPLATES}
+SETS: dict[str, Sequence[Template]] = {
+    "development": [*development.TEMPLATES, *second.TEMPLATES, *third.TEMPLATES],
+    "held-out": held_out.TEMPLATES,
+}
 
 if __name__ == "__main__":
     for each in SETS:
