@@ -36,10 +36,10 @@ def _words(kind: str, spaceless: bool) -> list[str]:
 
 
 # What may stand between a word and the number, and says that this is what it names: marks, and verbs.
-_MARKS = " \t\u00a0:：.#=\"'«»>*|-"
+_MARKS = " \t\u00a0:：ঃ.#=\"'«»>*|-"
 _VERBS = ("is", "are", "at", "on", "ist", "lautet", "est", "es", "é", "是", "为", "為", "は")
 _NAMED_BY = {kind: {spaceless: tuple(_words(kind, spaceless)) for spaceless in (True, False)} for kind in ("name", "end", "weak", "number")}
-_MARK = re.compile(r"[:：.#=\"'|]")
+_MARK = re.compile(r"[:：ঃ.#=\"'|]")
 _BRACKET = re.compile(r"[(（\[][^()（）\[\]0-9]{1,20}[)）\]]\Z")
 _AND = re.compile(r"\s{0,2}(?:[,;、，/|&]|or|and|oder|und|ou|et|o|y|e|и|или|或|和|و)?\s{0,2}", re.IGNORECASE)
 _NOT_NAMED = re.compile(

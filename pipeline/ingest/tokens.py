@@ -56,7 +56,7 @@ ALPHABETS = {
     "percent": "0-9A-Za-z%",
     "slack": "0-9A-Za-z+/_",
 }
-_CHOICE = re.compile(r"\[([^\]]+)\]")
+_CHOICE = re.compile(r"\[([^\[\]]+)\]")
 _PART = re.compile(r"\{([a-z0-9]+):([0-9]+)(?:-([0-9]+))?\}|([^{]+)")
 _FOLLOW = 12  # drawn characters that the kernel looks for behind a needle, at most
 
@@ -197,12 +197,16 @@ def _is_word_start(raw: bytes, at: int) -> bool:
     return at == 0 or not raw[at - 1 : at].isalpha() or (raw[at - 1 : at].islower() and raw[at : at + 1].isupper())
 
 
+def after_name(name: str, forms: list[str]) -> re.Pattern[bytes]:
+    """An expression for forms after a name and an assignment; its groups are what stands `between`, and the `value`."""
+    values = "|".join(parsed(text)[0] for text in forms).encode()
+    value = rb"(?P<value>(?:" + values + rb"))(?![\w+/=-]|\.\w)"
+    return re.compile(re.escape(name.encode()) + rb"(?P<between>" + _ASSIGNED + rb")" + value, re.IGNORECASE)
+
+
 def _named(kind: str, name: str, forms: list[str]) -> Rule:
     """Forms that say too little by themselves, after a name and an assignment."""
-    values = "|".join(parsed(text)[0] for text in forms).encode()
-    pattern = re.compile(
-        re.escape(name.encode()) + rb"(?P<between>" + _ASSIGNED + rb")(?P<value>(?:" + values + rb"))(?![\w+/=-]|\.\w)", re.IGNORECASE
-    )
+    pattern = after_name(name, forms)
 
     def find(raw: bytes, at: int) -> Found:
         match = pattern.match(raw, at) if _is_word_start(raw, at) else None
@@ -238,7 +242,7 @@ def _generic(name: str) -> Rule:
     return Rule(name, True, 0, find)
 
 
-_JWT = re.compile(rb"(?<![A-Za-z0-9_=-])eyJ[A-Za-z0-9_=-]{5,4000}\.[A-Za-z0-9_=-]{2,8000}(?:\.[A-Za-z0-9_=+/.-]{0,4000})?")
+_JWT = re.compile(rb"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,4000}={0,2}\.[A-Za-z0-9_-]{2,8000}={0,2}(?:\.[A-Za-z0-9_+/-]{0,4000}={0,2})?")
 
 
 def _json_web_token(raw: bytes, at: int) -> Found:

@@ -30,6 +30,7 @@ from pipeline.ingest import secrets, tokens
 from pipeline.ingest.data import rows
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
 from tests.pipeline.ingest.pieces import every_piece
+from tests.pipeline.matcher import parser
 from tests.profiles import share
 from tests.work import in_proportion
 
@@ -216,6 +217,27 @@ def test_every_form_of_the_table_is_found_where_it_is_drawn_and_not_where_it_is_
             if drawn[2] >= 8:
                 same = "".join(fixed or filled(draw, alphabet[:3], 1) * least for fixed, alphabet, least, _ in parts)
                 assert not any(secret.end - secret.begin == len(same) for secret in tokens.tokens(f"x {name}{same} y".encode(), True)), same
+
+
+def test_every_form_is_bounded_so_that_a_needle_costs_no_more_than_so_much() -> None:
+    for _, near, cell, _ in rows("secret-kinds.tsv"):
+        forms = [each for written in cell.split(" ") for each in tokens.chosen(written)]
+        patterns = [tokens.form(text).pattern for text in forms] if near == "-" else [tokens.after_name(near, forms)]
+        for pattern in patterns:
+            assert parser.parse(pattern.pattern.decode()).getwidth()[1] <= 2500, pattern
+
+
+@pytest.mark.parametrize(
+    "kind", ["Airtable", "AWS secret key", "Heroku (old)", "Authress", "Slack user", "OpenAI", "GitLab routable", "Telegram"]
+)
+def test_steps_of_forms_are_in_proportion_to_the_text(kind: str) -> None:
+    """Of one form of each build: names with choices, hyphens, dots, several drawn parts."""
+    from tests.pipeline.test_patterns import excess
+
+    ((_, near, cell, _),) = [row for row in rows("secret-kinds.tsv") if row[0] == kind]
+    forms = [each for written in cell.split(" ") for each in tokens.chosen(written)]
+    pattern = tokens.form(forms[0]).pattern if near == "-" else tokens.after_name(near.split(" ")[0], forms)
+    assert excess(pattern, "match", (240, 1_000)) is None
 
 
 def filled(draw: random.Random, alphabet: str, length: int) -> str:

@@ -82,13 +82,13 @@ def table() -> Iterator[str]:
     }
     rows = {name: read(name) for name in SETS}
     by_set = {name: scores(rows[name]) for name in SETS}
-    yield "| kind | labelled | precision, recall while written | labelled | precision, recall held out |"
+    yield "| kind | shown to the rules | precision, recall | written last | precision, recall |"
     yield "|---|---|---|---|---|"
     for kind in (*KINDS, "all"):
         cells = [
-            f"{score.right + score.missed} | {score.precision:.3f}, {score.recall:.3f}" for score in (by_set[name][kind] for name in SETS)
+            f"{score.right + score.missed:,} | {score.precision:.3f}, {score.recall:.3f}" for score in (by_set[name][kind] for name in SETS)
         ]
-        yield f"| {names.get(kind, 'all')} | {' | '.join(cells)} |"
+        yield f"| {names.get(kind, 'all of them')} | {' | '.join(cells)} |"
     negatives = [sum(not row["spans"] for row in rows[name]) for name in SETS]
     masked = [sum(bool(masks(row)) for row in rows[name] if not row["spans"]) for name in SETS]
     cells = [f"{count:,} | {wrong} of them masked" for count, wrong in zip(negatives, masked, strict=True)]

@@ -1,4 +1,8 @@
-"""Templates that were held out at first; rules were mended for what they showed, so that they count as those of the development since."""
+"""Templates that were held out at first, and shown to the rules then.
+
+Measured before: precision 0.957, recall 0.987. What was wrong were versions without a word that says so, multicast addresses, pages before a
+year, compounds of `telefoon`, and letters of full width.
+"""
 
 from __future__ import annotations
 

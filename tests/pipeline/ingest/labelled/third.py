@@ -1,4 +1,8 @@
-"""Templates that were held out after the second ones had been; rules were mended for what they showed, too."""
+"""Templates that were held out after the second ones, and shown to the rules then.
+
+Measured before: precision 0.981, recall 0.981. What was wrong were words that touch an address, Perl's documentation, `return@label` outside
+of code, and words with hyphens after a number and a colon.
+"""
 
 from __future__ import annotations
 
