@@ -39,6 +39,7 @@ def _words(kind: str, spaceless: bool) -> list[str]:
 _MARKS = " \t\u00a0:：ঃ.#=\"'«»>*|-"
 _VERBS = ("is", "are", "at", "on", "ist", "lautet", "est", "es", "é", "是", "为", "為", "は")
 _NAMED_BY = {kind: {spaceless: tuple(_words(kind, spaceless)) for spaceless in (True, False)} for kind in ("name", "end", "weak", "number")}
+_TAILS = (*_VERBS, ")", "]", *(word for words in _NAMED_BY.values() for each in words.values() for word in each))
 _MARK = re.compile(r"[:：ঃ.#=\"'|]")
 _BRACKET = re.compile(r"[(（\[][^()（）\[\]0-9]{1,20}[)）\]]\Z")
 _AND = re.compile(r"\s{0,2}(?:[,;、，/|&]|or|and|oder|und|ou|et|o|y|e|и|или|或|和|و)?\s{0,2}", re.IGNORECASE)
@@ -149,11 +150,10 @@ def _ends_with(text: str, kind: str) -> str:
     if text.endswith(_NAMED_BY[kind][True]):
         return next(word for word in _NAMED_BY[kind][True] if text.endswith(word))
     if text.endswith(_NAMED_BY[kind][False]):
+        joins = ("-", "/") if kind == "weak" else ()  # quant-ph/0606140
         for word in _NAMED_BY[kind][False]:
             before = text[-len(word) - 1 : -len(word)]
-            if (
-                text.endswith(word) and (kind == "number" or not before.isalpha()) and not (kind == "weak" and before in ("-", "/"))
-            ):  # quant-ph/0606140
+            if text.endswith(word) and (kind == "number" or not before.isalpha()) and before not in joins:
                 return word
     return ""
 
@@ -165,7 +165,12 @@ def _name(before: str) -> tuple[str, bool]:
     if not text or text.endswith("pH") or not (text[-1] in ")）]" or unicodedata.category(text[-1])[0] in "LM"):
         return "", False
     text = unicodedata.normalize("NFKC", text).lower()
-    while verb := next((verb for verb in _VERBS if text.endswith(verb) and (not verb.isascii() or text[: -len(verb)][-1:].isspace())), ""):
+    if not text.endswith(_TAILS):
+        return "", False
+    while text.endswith(_VERBS):
+        verb = next(verb for verb in _VERBS if text.endswith(verb))
+        if verb.isascii() and not text[: -len(verb)][-1:].isspace():
+            break
         text = text[: -len(verb)].rstrip(_MARKS)
     bracket = _BRACKET.search(text)
     text = text[: bracket.start()].rstrip(_MARKS) if bracket else text
@@ -187,7 +192,7 @@ def _numbers(text: str, begin: int, stop: int, follows: bool) -> Iterator[tuple[
         for at, number in _after_name(text, begin, stop, kind == "weak", marked or follows):
             yield at, number
             begin = at + len(number)
-    for match in _INTERNATIONAL.finditer(text, begin, stop):
+    for match in _INTERNATIONAL.finditer(text, begin, stop) if "+" in text[begin:stop] else ():
         if (number := _international(match[0], False)) and not _AMOUNT.match(text, match.start() + len(number)):
             yield match.start(), number
     for match in _AMERICAN.finditer(text, begin):
@@ -203,7 +208,7 @@ def telephones(raw: bytes, begin: int, end: int, last: int) -> Iterator[tuple[in
     run = raw[begin:end].decode("utf-8", "ignore")
     before = raw[max(0, begin - _BEFORE) : begin].decode("utf-8", "ignore").rpartition("\n")[2]
     after = raw[end : end + _AFTER].decode("utf-8", "ignore")
-    plain = run.translate(PLAIN)
+    plain = run if run.isascii() else run.translate(PLAIN)
     follows = last >= 0 and begin - last <= 16 and bool(_AND.fullmatch(raw[last:begin].decode("utf-8", "ignore")))
     places = range(len(run) + 1) if run.isascii() else _places(run)
     for at, number in _numbers(before + plain + after, len(before), len(before) + len(run), follows):

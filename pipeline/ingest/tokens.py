@@ -212,8 +212,7 @@ def _named(kind: str, name: str, forms: list[str]) -> Rule:
         match = pattern.match(raw, at) if _is_word_start(raw, at) else None
         if match and not _HASHED.search(match["between"]):
             value = match["value"].decode()
-            digits = any(character.isdigit() for character in value)
-            if is_drawn(value) and digits and (len(value) == 36 or not is_placeholder(value)):
+            if is_drawn(value) and (len(value) == 36 or not is_placeholder(value)):
                 yield Secret(match.start("value"), match.end("value"), kind, "<KEY>")
 
     return Rule(name, True, 0, find)

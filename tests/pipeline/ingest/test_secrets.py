@@ -211,7 +211,7 @@ def test_every_form_of_the_table_is_found_where_it_is_drawn_and_not_where_it_is_
             _, parts = tokens.parsed(text)
             name = "" if near == "-" else f"{near.split(' ')[0]} = "
             made = "".join(fixed or filled(draw, alphabet, least) for fixed, alphabet, least, _ in parts)
-            found = tokens.tokens(f"x {name}{made} y".encode(), True)
+            found = list(tokens.tokens(f"x {name}{made} y".encode(), True))
             assert any((secret.begin, secret.end) == (2 + len(name), 2 + len(name) + len(made)) for secret in found), (kind, made)
             drawn = max(parts, key=lambda part: 0 if part[0] else part[2])
             if drawn[2] >= 8:
