@@ -33,6 +33,8 @@ _LABELLED = re.compile(rb"\A[Ee]-[Mm]ail(?=[A-Za-z0-9])")  # a word whose space 
 _GLUED = re.compile(r"[a-z]{2,6}(?=[A-Z][a-z])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
 _AFTER_COLON = re.compile(rb":(?::|[~/]|[^\s\"'<>]{0,100}(?:/|\.git\b))")
+_PATH = re.compile(rb":[A-Za-z_.]")  # in code, where no password follows
+_COMMENT = re.compile(rb"[ \t]*(?:#|//|/\*|\*|--|;|%|<!--|dnl |rem )[^=({\[]*\Z")
 _TABLE = re.compile(rb"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|LINK|SYNONYM|VIEW)\s{1,8}\Z")
 _COMMANDS = frozenset((b"ssh", b"scp", b"sftp", b"rsync", b"mosh", b"sshfs", b"ssh-copy-id"))
 _USER = re.compile(
@@ -193,9 +195,13 @@ def _is_top(labels: list[str], code: bool) -> bool:
     return False
 
 
-def _is_login(raw: bytes, begin: int, end: int) -> bool:
+def _is_login(raw: bytes, begin: int, end: int, code: bool) -> bool:
     """Whether it is a login at a machine: before a path, in a URL, or after a command that takes one."""
-    if _AFTER_COLON.match(raw, end) or (raw[begin : begin + 4] in (b"git@", b"hg@") and raw[end : end + 1] in (b":", b"/")):
+    if (
+        _AFTER_COLON.match(raw, end)
+        or (code and _PATH.match(raw, end))
+        or (raw[begin : begin + 4] in (b"git@", b"hg@") and raw[end : end + 1] in (b":", b"/"))
+    ):
         return True
     if user := _USER.search(raw[max(0, begin - 120) : begin]):
         return user[0].lower() not in _SCHEMES
@@ -211,7 +217,8 @@ def _is_addressed(raw: bytes, begin: int, end: int) -> bool:
     before = raw[max(0, begin - 60) : begin]
     if _BESIDE.get(before[-1:], b"\0") == raw[end : end + 1]:
         return True
-    return _ADDRESSED.search(before.rpartition(b"\n")[2]) is not None
+    line = raw[max(0, begin - 160) : begin].rpartition(b"\n")[2]
+    return _ADDRESSED.search(line[-60:]) is not None or _COMMENT.match(line) is not None
 
 
 def _is_code(raw: bytes, begin: int, end: int, local: str, labels: list[str], code: bool) -> bool:
@@ -253,6 +260,6 @@ def email(raw: bytes, sign: int, last: int, code: bool) -> tuple[int, int] | Non
     end = sign + (1 if raw[sign] < 0x80 else 3) + len(".".join(labels).encode())
     if local[:1] == b"_" == raw[end : end + 1] and len(local) > 1:  # of Markdown's emphasis
         begin, local = begin + 1, local[1:]
-    if _is_login(raw, begin, end) or _is_code(raw, begin, end, local.decode("utf-8", "replace"), labels, code):
+    if _is_login(raw, begin, end, code) or _is_code(raw, begin, end, local.decode("utf-8", "replace"), labels, code):
         return None
     return begin, end

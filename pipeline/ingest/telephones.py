@@ -37,7 +37,7 @@ def _words(kind: str, spaceless: bool) -> list[str]:
 
 # What may stand between a word and the number, and says that this is what it names: marks, and verbs.
 _MARKS = " \t\u00a0:：ঃ.#=\"'«»>*|-"
-_VERBS = ("is", "are", "at", "on", "ist", "lautet", "est", "es", "é", "是", "为", "為", "は")
+_VERBS = ("is", "are", "at", "on", "unter", "an", "au", "al", "le", "ao", "ist", "lautet", "est", "es", "é", "是", "为", "為", "は")
 _NAMED_BY = {kind: {spaceless: tuple(_words(kind, spaceless)) for spaceless in (True, False)} for kind in ("name", "end", "weak", "number")}
 _TAILS = (*_VERBS, ")", "]", *(word for words in _NAMED_BY.values() for each in words.values() for word in each))
 _MARK = re.compile(r"[:：ঃ.#=\"'|]")
@@ -63,6 +63,20 @@ _LONG_DECIMAL = re.compile(r"\+ ?[0-9]{1,3}\.[0-9]{3,}")
 _YEAR = re.compile(r"(?:1[5-9]|20)[0-9]{2}")
 _DATE = re.compile(r"(?<![0-9])(?:[0-9]{1,2}([./-])[0-9]{1,2}\1(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}([./-])[0-9]{1,2}\2[0-9]{1,2})(?![0-9])")
 _AMOUNT = re.compile(r"\s?(?:[%‰$€£¥₹°]|percent|per cent|dollars?|euros?|units?|pieces|Stück|штук|руб)")
+_USUAL = (
+    (10,),
+    (11,),
+    (3, 3, 4),
+    (1, 3, 3, 4),
+    (5, 5),
+    (5, 6),
+    (4, 3, 4),
+    (3, 4, 4),
+    (1, 3, 3, 2, 2),
+    (1, 3, 7),
+)  # of digits that a weak name has
+# Groups of digits in numbers that need no prefix after a word that means other things, too.
+_USUAL = {(10,), (11,), (5, 5), (5, 6), (3, 3, 4), (4, 3, 4), (3, 4, 4), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2)}
 _GROUPS = re.compile(r"[0-9]+")
 _PARTS = re.compile(r" +|(?<=[0-9])-(?=[0-9])")
 
@@ -119,9 +133,8 @@ def _national(number: str, weak: bool, marked: bool) -> str:
         return ""
     if not weak or (marked and 8 <= len(digits) <= 12):
         return number
-    return (
-        number if (number[0] in "+(0" or (len(digits) in (10, 11) and len(groups) in (1, 3, 4))) and not _DECIMAL_END.search(number) else ""
-    )
+    prefixed = number[0] in "+(0" or tuple(map(len, groups)) in _USUAL
+    return number if prefixed and not _DECIMAL_END.search(number) else ""
 
 
 def _first(numbers: str) -> str:
@@ -162,7 +175,7 @@ def _name(before: str) -> tuple[str, bool]:
     """What kind of word for telephones stands at the end of a text (`name`, `weak` or nothing), and whether a mark is behind it."""
     text = before.rstrip(_MARKS)
     marked = _MARK.search(before, len(text)) is not None
-    if not text or text.endswith("pH") or not (text[-1] in ")）]" or unicodedata.category(text[-1])[0] in "LM"):
+    if text.endswith("pH"):
         return "", False
     text = unicodedata.normalize("NFKC", text).lower()
     if not text.endswith(_TAILS):
