@@ -27,6 +27,7 @@ _LOCAL_MOST = 64  # bytes before the sign that are looked at, RFC 5321
 _WIDE_MOST = 4 * _LOCAL_MOST  # ... where they are of other scripts
 # All patterns are matched at a sign and bounded in length: linear.
 _DOMAIN = re.compile(rb"[A-Za-z0-9.-]{0,253}")  # RFC 1035: 253 at most
+_WIDE_DOMAIN = re.compile(r"(?:[A-Za-z0-9.-]|[^\x00-\x7f])*")
 _SCALE = re.compile(r"[1-9]x$")  # of a picture: icon@2x.png
 _VERSION = re.compile(r"v?[0-9]{1,4}$")
 _LABELLED = re.compile(rb"\A[Ee]-[Mm]ail(?=[A-Za-z0-9])")  # a word whose space was lost
@@ -152,11 +153,8 @@ def _domain(raw: bytes, at: int, code: bool) -> list[str]:
     if raw[end - 1 : end + 4] == b"E<gt>":  # Perl's documentation has E<lt>jane@example.orgE<gt>
         end -= 1
     if end < len(raw) and raw[end] >= 0x80:
-        text = raw[at : at + 253].decode("utf-8", "ignore")
-        end = 0
-        while end < len(text) and (text[end] in ".-" or _in_word(text[end])):
-            end += 1
-        text = text[:end]
+        text = _WIDE_DOMAIN.match(raw[at : at + 253].decode("utf-8", "ignore"))[0]  # type: ignore[index]
+        text = text[: next((place for place, each in enumerate(text) if not (each.isascii() or _in_word(each))), len(text))]
     else:
         text = raw[at:end].decode("ascii")
     labels: list[str] = []
@@ -251,6 +249,8 @@ def email(raw: bytes, sign: int, last: int, code: bool) -> tuple[int, int] | Non
 
     `code`: the text is a program's, so that a name alone is a member sooner than a domain.
     """
+    if raw[sign - 1] >= 0x80 and not _in_word(raw[max(0, sign - 4) : sign].decode("utf-8", "ignore")[-1:] or " "):
+        return None
     stop = sign - 1 if raw[sign - 1 : sign] == b"\\" else sign  # Perl and shells: jane\@example.org
     local = _local(raw, stop, last)
     labels = _domain(raw, sign + (1 if raw[sign] < 0x80 else 3), code)  # the other is a full-width sign

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kernel import characters as char
 from kernel.compile import kernel
 from kernel.utf8 import Bytes, Offsets, decode
+from pipeline.ingest.data import rows
 from pipeline.ingest.emails import email
 from pipeline.ingest.telephones import telephones
 
@@ -176,24 +177,9 @@ def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no c
 # All are matched at a candidate, or search a bounded stretch before it: linear.
 _FOUR = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_]|\.[0-9])")
 _EIGHT = re.compile(rb"[0-9A-Fa-f]{4}:[0-9A-Fa-f][0-9A-Fa-f:]{1,33}(?![0-9A-Za-z_:])")
-_ADDRESSES = re.compile(
-    r"(?<![^\W_])(?:ips?|ipv4|ip[- ]?addr\w*|addr|address|addresses|adresse|dirección|indirizzo|endereço|адрес\w*"
-    r"|hosts?|hostname|servers?|dns"
-    r"|name ?servers?|nslookup|ping|traceroute|tracert|dig|whois|gateway|resolvers?|proxy|router|client|remote"
-    r"|from|via|inet|subnet|user|listen|bind|peer|upstream"
-    r"|x-forwarded-for|vpn|firewall|forwarders?|الآي بي|عنوان)(?![^\W_])|地址|位址|アドレス|주소|服务器|伺服器|サーバ",
-    re.IGNORECASE,
-)
-_NO_ADDRESS = re.compile(
-    r"(?:(?<![^\W_])(?:v|ver|vers|versions?|versión|versión|versão|versione|versi|версии|версия|версию|إصدار|rel|release|releases|build|rev|revision|firmware"
-    r"|drivers?|sect?|sections?|sec|chapters?|clauses?|part|parts|paragraph|para|articles?|items?|figures?|fig|tables?|tab|theorem|lemma|proposition"
-    r"|corollary|definition|remark|equation|eq|exercise|example|appendix|annex|oid|oids|ec|e\.c|tc|tcdb|cath|scop|superfamily|formula|formulas|formulae"
-    r"|abschnitt|kapitel|abb|tabelle|ziffer|punkt|chapitre|capítulo|sección|seção|раздел|пункт|глава|sequence|player|flash|acrobat|reader|explorer|chrome|chromium"
-    r"|firefox|safari|opera|java|jre|jdk|windows|office|itunes|quicktime|skype|android|ios|mysql|mariadb|postgresql|oracle|kernel|spss|stata|matlab|imagej"
-    r"|assemblyversion|fileversion|productversion|assemblyfileversion)|§|版本|版|バージョン|버전|第|节|節)"
-    r"[\s.:：=#\"'(\[v]{0,4}$",
-    re.IGNORECASE,
-)
+_WORDS = {row[0]: row[1] for row in rows("address-words.tsv")}
+_ADDRESS_ENDS, _OTHER_ENDS = (tuple(word for word, kind in _WORDS.items() if kind == what) for what in ("address end", "other end"))
+_LETTERS = re.compile(r"[^\W\d_]+")
 _ATTACHED = re.compile(r"[\w.)][-/+~]$")  # libfoo-1.2.3.4, Chrome/1.2.3.4
 _GOES_ON = re.compile(rb"[-+~][0-9A-Za-z]|/[0-9]{1,3}\.[0-9]|/[A-Za-z]|\.[A-Za-z]")  # 1.2.3.4-beta, 2.1.2.3/2.1.2.3
 _PORT = re.compile(rb":[0-9]{2,5}(?![0-9]|\.[0-9])|/(?:8|9|[12][0-9]|3[0-2])(?![0-9]|\.[0-9])")  # ..., or a network
@@ -212,11 +198,15 @@ def _is_address(raw: bytes, begin: int, end: int, numbers: list[int]) -> bool:
         return False
     if before.endswith(("//", "@")) or _PORT.match(after):
         return True
-    if _NO_ADDRESS.search(before):
+    words = _LETTERS.findall(before.lower())
+    told = before.lower().rstrip(" \t\u00a0.:：=#\"'([")
+    if told.endswith(_OTHER_ENDS) or (words and _WORDS.get(words[-1]) == "other" and told.endswith(words[-1])):
         return False
     if sum(number >= _LARGE for number in numbers) >= 2 and max(numbers[:2]) >= _SMALL:
         return True
-    return _LOG.match(after) is not None or _ADDRESSES.search(before) is not None
+    if _LOG.match(after) or any(_WORDS.get(word) == "address" for word in words):
+        return True
+    return not before.isascii() and any(word in before for word in _ADDRESS_ENDS)
 
 
 def _ip(raw: bytes, begin: int, pattern: re.Pattern[bytes], public_only: bool) -> Span | None:

@@ -63,18 +63,6 @@ _LONG_DECIMAL = re.compile(r"\+ ?[0-9]{1,3}\.[0-9]{3,}")
 _YEAR = re.compile(r"(?:1[5-9]|20)[0-9]{2}")
 _DATE = re.compile(r"(?<![0-9])(?:[0-9]{1,2}([./-])[0-9]{1,2}\1(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}([./-])[0-9]{1,2}\2[0-9]{1,2})(?![0-9])")
 _AMOUNT = re.compile(r"\s?(?:[%‰$€£¥₹°]|percent|per cent|dollars?|euros?|units?|pieces|Stück|штук|руб)")
-_USUAL = (
-    (10,),
-    (11,),
-    (3, 3, 4),
-    (1, 3, 3, 4),
-    (5, 5),
-    (5, 6),
-    (4, 3, 4),
-    (3, 4, 4),
-    (1, 3, 3, 2, 2),
-    (1, 3, 7),
-)  # of digits that a weak name has
 # Groups of digits in numbers that need no prefix after a word that means other things, too.
 _USUAL = {(10,), (11,), (5, 5), (5, 6), (3, 3, 4), (4, 3, 4), (3, 4, 4), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2)}
 _GROUPS = re.compile(r"[0-9]+")
