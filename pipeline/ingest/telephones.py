@@ -151,7 +151,7 @@ def _ends_with(text: str, kind: str) -> str:
     if text.endswith(_NAMED_BY[kind][True]):
         return next(word for word in _NAMED_BY[kind][True] if text.endswith(word))
     if text.endswith(_NAMED_BY[kind][False]):
-        joins = ("-", "/") if kind == "weak" else ()  # quant-ph/0606140
+        joins = ("-", "/", ".") if kind == "weak" else ()  # quant-ph/0606140, j.cell.2009.01.042
         for word in _NAMED_BY[kind][False]:
             before = text[-len(word) - 1 : -len(word)]
             if text.endswith(word) and (kind == "number" or not before.isalpha()) and before not in joins:
