@@ -1,19 +1,13 @@
 """Personal data masked as text is ingested: e-mail addresses, IP addresses, telephone numbers.
 
-The placeholders are those of Dolma and OLMo (Soldaini et al. 2024, arXiv 2402.00159, section 5.3 and its taggers); what counts as
-an address follows Dolma and datatrove's `PIIFormatter`, with these departures:
+The placeholders are those of Dolma and OLMo (Soldaini et al. 2024, arXiv 2402.00159, section 5.3 and its taggers). What counts as an e-mail
+address is told in `emails.py`, what as a telephone number in `telephones.py`. Of IP addresses:
 
-- E-mail. An address is found after any character that cannot be in one (datatrove needs a word boundary, and misses addresses
-  that follow a letter of a script without spaces). The local part has the characters that mail providers allow, not all that
-  RFC 5322 does, so that `mailto=`, `/` and quotes before it stay. The last label is letters (or punycode), and no image's or
-  script's file name ending: `icon@2x.png`, `lodash@4.17.21` are no addresses. `git@host:path` is where a repository lies.
-- IP. Public addresses only, as in datatrove; version 6 too, within 2000::/3, where all public ones are,
-  and with a second group (`2004::07:48` is a date and a time). An address
-  neither touches letters (`v1.2.3.4`) nor is part of a longer run of numbers (`1.2.3.4.5`). A four-part version number that
-  stands alone cannot be told from an address, and is masked, as the references do.
-- Telephone. Dolma masks any ten digits after a space, which are mostly identifiers. Here a number has an international prefix
-  (`+`, 8 to 15 digits, E.164), or is written as in North America with valid codes and more than spaces between them, or
-  follows a word that says what it is (`Tel.`, `Fax:`, `Mobile` and their kin in six languages).
+- Public ones only, as in datatrove; version 6 too, within 2000::/3, where all public ones are, and with a second group (`2004::07:48` is a
+  date and a time). An address neither touches letters (`v1.2.3.4`) nor is part of a longer run of numbers (`1.2.3.4.5`).
+- Four numbers with dots are versions, sections, enzymes and dental formulas, too. Where most of them are small, as those are and few
+  addresses, a word or mark beside it must say that it is an address; else none may say that it is a version, a section or the like. The
+  references mask all.
 
 A kernel finds candidates in the bytes (a sign, dotted numbers, runs of digits), and what they are is decided by short,
 bounded expressions: time is linear.
@@ -23,7 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,7 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kernel import characters as char
 from kernel.compile import kernel
-from kernel.utf8 import Bytes, Offsets
+from kernel.utf8 import Bytes, Offsets, decode
+from pipeline.ingest.data import rows
+from pipeline.ingest.emails import email
+from pipeline.ingest.telephones import telephones
 
 Kind = Literal["email", "ip", "phone"]
 
@@ -70,20 +67,24 @@ class Span(NamedTuple):
 
 # --- candidates --------------------------------------------------------------------------------------------------------
 
-_DIGIT, _HEX, _WORD, _LOCAL, _IN_NUMBER = (1 << bit for bit in range(5))
+_DIGIT, _HEX, _WORD, _BEFORE_SIGN, _AFTER_SIGN, _IN_NUMBER, _LEAD, _NOTABLE = (1 << bit for bit in range(8))
 _EMAIL, _V4, _V6, _PHONE = range(4)
 
 
 def _table() -> Bytes:
     """What a byte can be part of. Bytes over 127 are of no word: scripts without spaces stand right beside addresses."""
     table = np.zeros(256, np.uint8)
+    other = bytes(range(0x80, 0x100))
     digits, letters = b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     for characters, bit in (
         (digits, _DIGIT),
         (digits + b"ABCDEFabcdef", _HEX),
         (digits + letters + b"_", _WORD),
-        (digits + letters + b"_%+-", _LOCAL),
-        (digits + b" -./()+\xc2\xa0", _IN_NUMBER),  # the last two: a no-break space
+        (digits + letters + b"_%+-\\" + other, _BEFORE_SIGN),
+        (digits + letters + other, _AFTER_SIGN),
+        (b"\xc2\xd9\xdb\xe0\xe2\xe3\xef", _LEAD),  # bytes that begin digits and separators of other scripts
+        (digits + b"+(@:\xc2\xd9\xdb\xe0\xe2\xe3\xef", _NOTABLE),  # what something may begin with
+        (digits + b" -./()+", _IN_NUMBER),
     ):
         table[list(characters)] |= bit
     return table
@@ -92,22 +93,47 @@ def _table() -> Bytes:
 _TABLE = _table()
 
 
+# What a code point over 127 is in a run of digits: those that `telephones.PLAIN` makes digits and marks of ASCII.
+_SEPARATOR, _OTHER_DIGIT, _OPENING = 1, 2, 3
+
+
+@kernel
+def _in_number(code: int) -> int:  # pragma: no cover - compiled
+    """What a code point over 127 is in a run of digits: a digit, what a number may begin with, a separator, or nothing (0)."""
+    if 0x660 <= code <= 0x669 or 0x6F0 <= code <= 0x6F9 or 0x966 <= code <= 0x96F or 0x9E6 <= code <= 0x9EF or 0xFF10 <= code <= 0xFF19:
+        return _OTHER_DIGIT
+    if code == 0xA0 or 0x2000 <= code <= 0x200B or 0x2010 <= code <= 0x2015 or code == 0x202F or code == 0x2212 or code == 0x3000:
+        return _SEPARATOR
+    if code == 0xFF09 or 0xFF0D <= code <= 0xFF0F:
+        return _SEPARATOR
+    return _OPENING if code == 0xFF08 or code == 0xFF0B else 0
+
+
 @kernel
 def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no cover - compiled
     """Where personal data may be: rows of `out` (kind, begin, end), as many as fit; returns how many there are.
 
     E-mail: the sign, between what may stand beside it. IP: where four numbers and three dots begin, or a group of four
     hexadecimal digits, of which the first is 2 or 3, with a colon. Telephone: a run of digits, with what may stand between
-    them, of at least seven digits.
+    them, of at least seven digits; it begins with a digit, a plus or a bracket.
     """
     count, run, digits, size = 0, -1, 0, len(data)
-    for at in range(size + 1):
+    at = 0
+    while at <= size:
         byte = data[at] if at < size else np.uint8(char.LINE_FEED)
-        kind, begin = -1, at
-        if table[byte] & _IN_NUMBER:
-            if run < 0:
+        bits = table[byte]
+        if run < 0 and not bits & _NOTABLE:
+            at += 1
+            continue
+        kind, begin, width, wide = -1, at, 1, 0
+        if bits & _LEAD:
+            code, behind = decode(data, at)
+            wide = _in_number(code)
+            width = behind - at if wide else 1
+        if bits & _IN_NUMBER or wide:
+            if run < 0 and (bits & _NOTABLE) and wide != _SEPARATOR:
                 run, digits = at, 0
-            if table[byte] & _DIGIT:
+            if bits & _DIGIT or wide == _OTHER_DIGIT:
                 digits += 1
             elif byte == char.FULL_STOP and at and at + 1 < size and table[data[at - 1]] & _DIGIT and table[data[at + 1]] & _DIGIT:
                 begin = at - 1
@@ -127,7 +153,10 @@ def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no c
                 count += 1
             run = -1
             if byte == char.AT_SIGN:
-                if at and at + 1 < size and table[data[at - 1]] & _LOCAL and table[data[at + 1]] & _WORD:
+                if at and at + 1 < size and table[data[at - 1]] & _BEFORE_SIGN and table[data[at + 1]] & _AFTER_SIGN:
+                    kind = _EMAIL
+            elif byte == 0xEF and at and at + 3 < size and data[at + 1] == 0xBC and data[at + 2] == 0xA0:  # a full-width sign
+                if table[data[at - 1]] & _BEFORE_SIGN and table[data[at + 3]] & _AFTER_SIGN:
                     kind = _EMAIL
             elif byte == char.COLON and at >= 4 and (data[at - 4] == char.TWO or data[at - 4] == char.THREE):
                 begin = at - 4
@@ -139,62 +168,45 @@ def _candidates(data: Bytes, table: Bytes, out: Offsets) -> int:  # pragma: no c
             if count < len(out):
                 out[count, 0], out[count, 1], out[count, 2] = kind, begin, at
             count += 1
+        at += width
     return count
 
 
-# --- grammar -----------------------------------------------------------------------------------------------------------
+# --- IP addresses --------------------------------------------------------------------------------------------------------
 
-_LOCAL_PART = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
-# All are matched at a candidate and bounded in length, or search a run of digits and separators from beginnings that a
-# look-behind fixes: linear.
-_DOMAIN = re.compile(rb"[A-Za-z0-9.-]{3,253}")  # RFC 1035: 253 at most
-_TOP = re.compile(rb"[A-Za-z]{2,24}|[Xx][Nn]--[A-Za-z0-9-]{2,59}")
-_FILES = frozenset(b"png jpg jpeg gif svg webp ico bmp pdf css scss less js mjs jsx ts tsx json html htm xml txt zip gz".split())
+# All are matched at a candidate, or search a bounded stretch before it: linear.
 _FOUR = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_]|\.[0-9])")
 _EIGHT = re.compile(rb"[0-9A-Fa-f]{4}:[0-9A-Fa-f][0-9A-Fa-f:]{1,33}(?![0-9A-Za-z_:])")
-_GAP = rb"(?:[ ./-]|\xc2\xa0)"
-_INTERNATIONAL = re.compile(rb"(?<![0-9A-Za-z_+])\+[1-9](?:[0-9 .()/-]|\xc2\xa0){6,26}(?<=[0-9])(?![0-9])")
-_AMERICAN = re.compile(
-    rb"(?<![0-9A-Za-z_.+/:=#-])(?:1" + _GAP + rb")?"
-    rb"(?:\([2-9][0-9]{2}\)" + _GAP + rb"?[2-9][0-9]{2}" + _GAP + rb"|[2-9][0-9]{2}" + _GAP + rb"[2-9][0-9]{2}[.-]"
-    rb"|[2-9][0-9]{2}[./-][2-9][0-9]{2} )[0-9]{4}(?![0-9A-Za-z_/-]|\.[0-9])"
-)
-_NAME = re.compile(
-    rb"(?i)(?<![a-z])(?:tel|telephone|phone|telefon|telefono|tel\xc3\xa9fono|telefone|t\xc3\xa9l\xc3\xa9phone|t\xc3\xa9l|fax|mobile|mobil|cell"
-    rb"|whatsapp|handy|ph)(?:[.: ]{0,3}(?:no|nr|number))?[.: ]{0,3}$"
-)
-_NAMED = re.compile(rb"[+(]?[0-9](?:[0-9 .()/-]|\xc2\xa0){5,26}(?<=[0-9])(?![0-9])")
-_LEADING = b" .-/()\xc2\xa0"
+_WORDS = {row[0]: row[1] for row in rows("address-words.tsv")}
+_ADDRESS_ENDS, _OTHER_ENDS = (tuple(word for word, kind in _WORDS.items() if kind == what) for what in ("address end", "other end"))
+_LETTERS = re.compile(r"[^\W\d_]+")
+_ATTACHED = re.compile(r"[\w.)][-/+~]$")  # libfoo-1.2.3.4, Chrome/1.2.3.4
+_GOES_ON = re.compile(rb"[-+~][0-9A-Za-z]|/[0-9]{1,3}\.[0-9]|/[A-Za-z]|\.[A-Za-z]")  # 1.2.3.4-beta, 2.1.2.3/2.1.2.3
+_PORT = re.compile(rb":[0-9]{2,5}(?![0-9]|\.[0-9])|/(?:8|9|[12][0-9]|3[0-2])(?![0-9]|\.[0-9])")  # ..., or a network
+_LOG = re.compile(rb" - - \[|\s(?:GET|POST|HEAD|PUT) /| \(talk")  # of a server's log, of a wiki's
+# Of the numbers of an address: of all addresses 5 in 100 have less than two large ones, and 2 in 100 begin with two small ones; of sections
+# and versions nearly all do.
+_LARGE, _SMALL = 64, 32
+_BEFORE = 48  # bytes before an address that are looked at
 
 
-def _email(raw: bytes, sign: int, last: int) -> Span | None:
-    """The address around the sign at byte `sign`, none of it before `last`."""
-    window = raw[max(last, sign - 64) : sign]
-    local = window[len(window.rstrip(_LOCAL_PART)) :]
-    local = local[local.rfind(b"..") + 2 :] if b".." in local else local
-    local = local.lstrip(b".'-+%")
-    found = _DOMAIN.match(raw, sign + 1)
-    if not local or local[-1:] == b"." or found is None:
-        return None
-    labels = _labels(found[0])
-    end = sign + 1 + len(b".".join(labels))
-    if not labels or (local == b"git" and raw[end : end + 1] in (b":", b"/")):
-        return None
-    return Span(sign - len(local), end, "email")
-
-
-def _labels(run: bytes) -> list[bytes]:
-    """The labels of the longest domain name that a run of its characters begins with, or none."""
-    labels: list[bytes] = []
-    for label in run.split(b"."):
-        if not 0 < len(label) < 64 or label[:1] == b"-":
-            break
-        labels.append(label.rstrip(b"-"))
-        if label[-1:] == b"-":
-            break
-    while labels and not _TOP.fullmatch(labels[-1]):
-        labels.pop()
-    return labels if len(labels) > 1 and labels[-1].lower() not in _FILES else []
+def _is_address(raw: bytes, begin: int, end: int, numbers: list[int]) -> bool:
+    """Whether four public numbers are an address, by their size and by what stands beside them."""
+    before = raw[max(0, begin - _BEFORE) : begin].decode("utf-8", "ignore").rpartition("\n")[2]
+    after = raw[end : end + 8]
+    if not before.endswith("//") and (_ATTACHED.search(before) or _GOES_ON.match(after)):
+        return False
+    if before.endswith(("//", "@")) or _PORT.match(after):
+        return True
+    words = _LETTERS.findall(before.lower())
+    told = before.lower().rstrip(" \t\u00a0.:：=#\"'([")
+    if told.endswith(_OTHER_ENDS) or (words and _WORDS.get(words[-1]) == "other" and told.endswith(words[-1])):
+        return False
+    if sum(number >= _LARGE for number in numbers) >= 2 and max(numbers[:2]) >= _SMALL:
+        return True
+    if _LOG.match(after) or any(_WORDS.get(word) == "address" for word in words):
+        return True
+    return not before.isascii() and any(word in before for word in _ADDRESS_ENDS)
 
 
 def _ip(raw: bytes, begin: int, pattern: re.Pattern[bytes], public_only: bool) -> Span | None:
@@ -208,42 +220,22 @@ def _ip(raw: bytes, begin: int, pattern: re.Pattern[bytes], public_only: bool) -
         ip = ipaddress.ip_address(address)
     except ValueError:
         return None
-    return Span(begin, begin + len(address), "ip") if ip.is_global or not public_only else None
+    end = begin + len(address)
+    if (public_only and (not ip.is_global or ip.is_multicast)) or (
+        ip.version == 4 and ip.is_global and not _is_address(raw, begin, end, list(ip.packed))
+    ):
+        return None
+    return Span(begin, end, "ip")
 
-
-def _phones(raw: bytes, begin: int, end: int) -> Iterator[Span]:
-    """The telephone numbers in a run of digits and separators."""
-    edge = min(len(raw), end + 2)  # what look-aheads see
-    if b"+" in raw[begin:end]:
-        for match in _INTERNATIONAL.finditer(raw, begin, edge):
-            yield from _fitting(match, 8)
-    for match in _AMERICAN.finditer(raw, begin, edge):
-        yield Span(match.start(), match.end(), "phone")
-    if _NAME.search(raw[max(0, begin - 24) : begin]):
-        start = end - len(raw[begin:end].lstrip(_LEADING))
-        start -= raw[start - 1 : start] == b"("
-        named = _NAMED.match(raw, start, edge)
-        if named is not None:
-            yield from _fitting(named, 7)
-
-
-def _fitting(match: re.Match[bytes], least: int) -> Iterator[Span]:
-    """A match of `least` to 15 digits (E.164's most); of a longer run the groups at its beginning that fit."""
-    number = match[0]
-    while sum(number.count(digit) for digit in _DIGITS) > 15:
-        head = number.rstrip(b"0123456789").rstrip(_LEADING)
-        number = head if len(head) < len(number) else b""
-    if sum(number.count(digit) for digit in _DIGITS) >= least:
-        yield Span(match.start(), match.start() + len(number), "phone")
-
-
-_DIGITS = b"0123456789"
 
 # --- the whole -----------------------------------------------------------------------------------------------------------
 
 
-def find(raw: bytes, kinds: tuple[Kind, ...], *, public_only: bool = True) -> list[Span]:
-    """Personal data of these kinds in UTF-8, in order, not overlapping; of two that overlap the earlier, then the longer, stays."""
+def find(raw: bytes, kinds: tuple[Kind, ...], *, public_only: bool = True, code: bool = False) -> list[Span]:
+    """Personal data of these kinds in UTF-8, in order, not overlapping; of two that overlap the earlier, then the longer, stays.
+
+    `code`: the text is source code, where what looks like an address is a member of an object sooner.
+    """
     data = np.frombuffer(raw, np.uint8)
     places = np.empty((64, 3), np.int64)
     count = _candidates(data, _TABLE, places)
@@ -254,13 +246,17 @@ def find(raw: bytes, kinds: tuple[Kind, ...], *, public_only: bool = True) -> li
         _candidates(data, _TABLE, places)
     spans: list[Span] = []
     last = 0  # where the last e-mail address ends
+    named = -1  # where the last telephone number ends that may have others beside it
     for candidate, begin, end in places[:count].tolist():
         span: Span | None = None
         if candidate == _EMAIL and "email" in kinds and begin >= last:
-            span = _email(raw, begin, last)
-            last = span.end if span else last
+            found = email(raw, begin, last, code)
+            if found is not None:
+                span, last = Span(*found, "email"), found[1]
         elif candidate == _PHONE and "phone" in kinds:
-            spans += _phones(raw, begin, end)
+            numbers = [Span(*place, "phone") for place in telephones(raw, begin, end, named)]
+            named = numbers[-1].end if numbers else -1
+            spans += numbers
         elif candidate in (_V4, _V6) and "ip" in kinds:
             span = _ip(raw, begin, _FOUR if candidate == _V4 else _EIGHT, public_only)
         if span is not None:
@@ -273,10 +269,10 @@ def find(raw: bytes, kinds: tuple[Kind, ...], *, public_only: bool = True) -> li
     return kept
 
 
-def mask(text: str, kinds: tuple[Kind, ...], public_only: bool = True) -> tuple[str, dict[str, int]]:
-    """The text with placeholders, and how many of each kind there were. The text must have no lone surrogates."""
+def mask(text: str, kinds: tuple[Kind, ...], public_only: bool = True, code: bool = False) -> tuple[str, dict[str, int]]:
+    """The text with placeholders, and how many of each kind there were. The text must have no lone surrogates. `code`: as for `find`."""
     raw = text.encode()
-    spans = find(raw, kinds, public_only=public_only)
+    spans = find(raw, kinds, public_only=public_only, code=code)
     if not spans:
         return text, {}
     pieces: list[bytes] = []

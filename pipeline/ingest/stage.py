@@ -74,7 +74,7 @@ def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
         masks.append(partial(mask_secrets, config=config.secrets))
     if config.personal is not None:
         kinds = config.personal.kinds(domain)
-        masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only))
+        masks.append(partial(mask, kinds=kinds, public_only=config.personal.public_only, code=domain == CODE))
     return tuple(masks)
 
 

@@ -29,7 +29,7 @@ def ingested(
 
 
 RECORD = {
-    "text": "itâ€™s jane@example.org\r\n10.0.0.1 and 8.8.8.8 \n",
+    "text": "itâ€™s jane@example.org\r\n10.0.0.1 and the server 8.8.8.8 \n",
     "title": "By jane@example.org",
     "authors": [{"mail": "jane@example.org"}],
 }
@@ -37,7 +37,7 @@ RECORD = {
 
 def test_documents_are_repaired_and_masked_and_say_so(workdir: Workdir, tmp_path: Path) -> None:
     rows, summary = ingested(workdir, tmp_path, [RECORD, {"text": "plain \n"}], IngestConfig())
-    assert rows[0]["text"] == "it’s |||EMAIL_ADDRESS|||\n10.0.0.1 and |||IP_ADDRESS|||\n"
+    assert rows[0]["text"] == "it’s |||EMAIL_ADDRESS|||\n10.0.0.1 and the server |||IP_ADDRESS|||\n"
     assert rows[0]["title"] == "By |||EMAIL_ADDRESS|||"
     assert json.loads(rows[0]["meta"]) == {
         "authors": [{"mail": "|||EMAIL_ADDRESS|||"}],
@@ -81,7 +81,7 @@ def test_what_a_reader_had_to_set_right_is_counted(workdir: Workdir, tmp_path: P
 
 def test_code_keeps_all_but_addresses_and_control_characters(workdir: Workdir, tmp_path: Path) -> None:
     rows, summary = ingested(workdir, tmp_path, [RECORD], IngestConfig(), "code")
-    assert rows[0]["text"] == "itâ€™s |||EMAIL_ADDRESS|||\n10.0.0.1 and 8.8.8.8 \n"
+    assert rows[0]["text"] == "itâ€™s |||EMAIL_ADDRESS|||\n10.0.0.1 and the server 8.8.8.8 \n"
     assert summary["domains"]["code"]["masked"] == {"email": 1}
 
 
