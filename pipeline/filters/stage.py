@@ -34,7 +34,7 @@ from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import tally, verdict_dataset
 
-VERSION = 2
+VERSION = 3
 FILTER = verdict_dataset("filter")
 
 
