@@ -48,6 +48,7 @@ LEFT_SINGLE_QUOTE, RIGHT_SINGLE_QUOTE = 0x2018, 0x2019
 LEFT_DOUBLE_QUOTE, RIGHT_DOUBLE_QUOTE = 0x201C, 0x201D
 BULLET, ELLIPSIS = 0x2022, 0x2026
 RIGHT_CORNER_BRACKET, RIGHT_WHITE_CORNER_BRACKET = 0x300D, 0x300F  # quotes of Chinese and Japanese
+WIDE_A, WIDE_Z = 0xFF21, 0xFF5A  # Latin letters of full width, large and small, with six marks between them
 TSHEG = 0x0F0B  # between the syllables of Tibetan; the next character is one without a break
 CAPITAL_A_CIRCUMFLEX, CAPITAL_A_TILDE = 0xC2, 0xC3
 CAPITAL_LIGATURE_OE, SMALL_LIGATURE_OE = 0x152, 0x153

@@ -44,10 +44,10 @@ def utf8_view(column: pa.Array | pa.ChunkedArray) -> tuple[Offsets, Bytes]:
 # Scripts without spaces between words, by how the names of their letters and marks begin: Han, Kana, and all that Unicode's line breaking
 # leaves to dictionaries (class SA of UAX #14), with a few that are written alike. Hangul has spaces.
 _UNSPACED = (
-    *("CJK", "IDEOGRAPHIC", "VERTICAL IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "COMBINING KATAKANA", "BOPOMOFO"),
-    *("THAI", "LAO", "KHMER", "MYANMAR", "TAI ", "NEW TAI LUE", "AHOM", "JAVANESE", "BALINESE"),
-    *("YI SYLLABLE", "TANGUT", "NUSHU", "KHITAN"),
-)
+    "CJK", "IDEOGRAPHIC", "VERTICAL IDEOGRAPHIC", "OLD CHINESE ITERATION", "BOPOMOFO",
+    "HIRAGANA", "KATAKANA", "HENTAIGANA", "HALFWIDTH KATAKANA", "COMBINING KATAKANA",
+    "THAI", "LAO", "KHMER", "MYANMAR", "TAI ", "NEW TAI LUE", "AHOM", "JAVANESE", "BALINESE", "YI SYLLABLE",
+)  # fmt: skip
 _TSHEGS = (0x0F0B, 0x0F0C, 0x0FD2)  # they stand between the syllables of Tibetan, as spaces do between words
 _ZERO = 0x3007  # of Han, a number by its category
 
@@ -82,17 +82,17 @@ def tables() -> tuple[Bytes, npt.NDArray[np.uint32]]:
 
 
 def terminal_marks() -> npt.NDArray[np.int64]:
-    """Code points of marks that end sentences (Unicode's Sentence_Terminal, as far as the names of its marks tell, and the shads of Tibetan).
+    """Code points of marks that end sentences (Unicode's Sentence_Terminal, as far as their names tell, and the shads of Tibetan).
 
     Full stop, question and exclamation mark in all scripts: what FineWeb's rule takes for the end of a sentence.
     """
     names = ("FULL STOP", "QUESTION MARK", "EXCLAMATION MARK", "DANDA", "INTERROBANG", "PERIOD", "SENTENCE")
-    names += ("LITTLE SECTION", "MYANMAR SIGN SECTION", "SIGN KHAN", "SIGN BARIYOOSAN", "MARK SHAD", "MARK NYIS SHAD", "ANGKHANKHU")
+    more = ("LITTLE SECTION", "MYANMAR SIGN SECTION", "SIGN KHAN", "SIGN BARIYOOSAN", "MARK SHAD", "MARK NYIS SHAD", "ANGKHANKHU")
     found = [
         code
         for code in range(0x21, 0x20000)
         if unicodedata.category(chr(code)) == "Po"
-        and unicodedata.name(chr(code), "").replace("INVERTED", "").endswith(names)
+        and unicodedata.name(chr(code), "").replace("INVERTED", "").endswith((*names, *more))
         and not unicodedata.name(chr(code)).startswith("INVERTED")
     ]
     return np.array(found, np.int64)

@@ -99,7 +99,7 @@ def word_spans(
 
 @kernel(inline="always")
 def most_units(offsets: Offsets, words: bool) -> int:  # pragma: no cover - compiled
-    """The most units that any of the documents can have: a word and its separator are at least two bytes, and one without separator three."""
+    """The most units that any of the documents can have: a word and its separator have two bytes, and one without three, at least."""
     longest = 0
     for document in range(len(offsets) - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])

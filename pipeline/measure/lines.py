@@ -256,6 +256,7 @@ def _end_flags(last: _Last, classes: Bytes) -> Any:  # pragma: no cover - compil
     return flags
 
 
+# Long: what is seen of a character is kept in registers.
 @leaf
 def _scan_line(
     data: Bytes, start: int, begin: int, end: int, tables: Tables, citations: _Citations, found: int
