@@ -55,18 +55,14 @@ def _squeezed(name: str) -> str:
 
 def check_license(name: str) -> None:
     """Raises `ValueError`, in one line with the nearest right one, where a name is no SPDX expression as SPDX writes it."""
-    parsed = _parse(name)
-    known = get_spdx_licensing().known_symbols
-    if name in _OTHERS or (parsed is not None and all(_is_known(key, known) for key in parsed.objects) and (str(parsed) == name or " WITH " in name)):
+    licensing, parsed = get_spdx_licensing(), _parse(name)
+    known = parsed is not None and all(key.startswith("LicenseRef-") for key in licensing.unknown_license_keys(parsed))
+    if name in _OTHERS or (known and str(parsed) == name):
         return
-    canonical = str(parsed) if parsed is not None and all(_is_known(key, known) for key in parsed.objects) else None
-    alike = (key for key in sorted(known, key=lambda key: (len(key), key)) if _squeezed(key) == _squeezed(name))
-    check_name(name, tuple(known), "licence", meant=canonical or next(alike, None), listed="https://spdx.org/licenses")
-    raise ValueError(f"no licence is named {name}; see https://spdx.org/licenses")
-
-
-def _is_known(key: str, known: Container[str]) -> bool:
-    return key in known or key.startswith("LicenseRef-")
+    names = sorted(licensing.known_symbols, key=lambda key: (len(key), key))
+    alike = next((key for key in names if _squeezed(key) == _squeezed(name)), None)
+    check_name(name, names, "licence", meant=str(parsed) if known else alike, listed="https://spdx.org/licenses")
+    raise AssertionError("a name of the list is its own expression")
 
 
 def is_allowed(expression: str | None, allowed: Container[str] = frozenset(PERMISSIVE)) -> bool:

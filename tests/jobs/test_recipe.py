@@ -136,7 +136,7 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
         ({"filter": {"wbe": {}}}, r"filter\.wbe: no domain and no source is named wbe; did you mean `web`\?"),
         (
             {"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]},
-            r"phases\.a\.mix: no domain and no source is named math; there are: mine, web",
+            r"phases\.a\.mix: no domain and no source is named math; known here: mine, web",
         ),
         (
             {"filter": {"web": {"limits": {"wrods": {"min": 3}}}}},

@@ -83,7 +83,7 @@ def test_lines_are_measured_as_c4s_code_reads_them(text: str) -> None:
     ("line", "words", "ends", "sentences"),
     [
         ("春天来了，万物复苏。河边的柳树长出了新芽。", 13, True, 2),
-        ("他说：“今天很冷。”", 5, True, 1),
+        ("他说：“今天很冷。”", 4, True, 1),
         ("春が来て、すべてが目を覚ました」", 10, True, 1),
         ("我不知道……", 3, True, 1),
         ("春天来了，", 3, False, 1),
