@@ -357,6 +357,18 @@ def _predict(offsets: Offsets, data: Bytes, network: Network, found: Offsets, sc
 _CAPITALS, _WIDE = 1, 2
 
 
+@leaf
+def _is_plain(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
+    """Whether a text has so many small letters of ASCII that whatever else it has cannot be more than half. False: not sure."""
+    capitals = small = others = 0
+    for place in range(at, min(end, at + MAX_CHARACTERS)):
+        byte = data[place]
+        capitals += (byte >= char.A) & (byte <= char.Z)
+        small += (byte >= char.a) & (byte <= char.z)
+        others += byte >= char.ASCII_END
+    return bool(capitals + others <= small and (others == 0 or end - at <= MAX_CHARACTERS))
+
+
 @kernel
 def _unusual(
     offsets: Offsets, data: Bytes, classes: Bytes, lower: npt.NDArray[np.uint32], out: Bytes
@@ -364,6 +376,9 @@ def _unusual(
     """Of each document whether more than half of its letters are capitals (_CAPITALS), or Latin ones of full width (_WIDE)."""
     for document in range(len(offsets) - 1):
         at, end = offsets[document], offsets[document + 1]
+        if _is_plain(data, at, end):
+            out[document] = 0
+            continue
         characters = letters = capitals = wide = 0
         while at < end and characters < MAX_CHARACTERS:
             characters += 1
