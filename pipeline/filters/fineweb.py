@@ -21,7 +21,7 @@ class FineWebRules(SpokenFamily):
     # Thai and Lao have no mark at the end of a sentence; 30 characters of Chinese or Japanese are a sentence, and no short line.
     OWN: ClassVar[Mapping[str, Mapping[str, float]]] = {
         **{language: {"min_terminal_lines": 0} for language in ("th", "lo")},
-        **{language: {"max_short_lines": 1} for language in ("zh", "ja")},
+        **{language: {"max_short_lines": 1} for language in ("zh", "yue", "wuu", "ja")},
     }
 
     min_terminal_lines: float = Field(0.12, ge=0, le=1, description="Least share of lines that end in a terminal mark (FineWeb: 0.12).")

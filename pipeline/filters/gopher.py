@@ -29,7 +29,7 @@ class GopherQuality(SpokenFamily):
 
     OWN: ClassVar[Mapping[str, Mapping[str, float]]] = {
         **{language: {"min_stop_words": 0} for language in ("km", "lo", "my")},
-        "zh": {"min_stop_words": 0, "min_mean_word_length": 1.1, "max_mean_word_length": 3.7},
+        **{language: {"min_stop_words": 0, "min_mean_word_length": 1.1, "max_mean_word_length": 3.7} for language in ("zh", "yue", "wuu")},
         "ja": {"min_stop_words": 0, "min_mean_word_length": 1.1, "max_mean_word_length": 3.6},
         "ko": {"min_stop_words": 0, "min_mean_word_length": 2.0, "max_mean_word_length": 6.8},
         "bo": {"min_stop_words": 0, "min_mean_word_length": 1.9, "max_mean_word_length": 6.4},
