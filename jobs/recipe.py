@@ -8,6 +8,7 @@ import os
 import types
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_v
 from jobs.console import printable
 from jobs.yaml_file import read_yaml
 from kernel.cache import expand_home
-from kernel.sections import hint, kind_of, wanted
+from kernel.sections import check_name, hint, kind_of, wanted
 from model import ClassicBertConfig, ModernBertConfig
 from pipeline.contamination.config import ContaminationConfig
 from pipeline.dedup.lines import LinesConfig
@@ -36,6 +37,15 @@ from storage.location import Place
 from tokenizer import TokenizerConfig
 from trainer.config import ModelConfig, PhaseConfig, TrainingConfig
 from trainer.optimizers import OPTIMIZERS
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """What is wrong inside is wrong at this place of the recipe."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 class PhaseRecipe(PhaseConfig):
@@ -91,8 +101,8 @@ class Recipe(BaseModel):
                 f"model.vocab_size is {self.model.vocab_size} and tokenizer.vocab_size {self.tokenizer.vocab_size}; make them equal"
             )
         for place, name, known, what in self._names():
-            if name not in known:
-                raise ValueError(f"{place}: no {what} is named {name}; there are: {', '.join(sorted(known))}")
+            with _at(place):
+                check_name(name, known, what)
         self._statistics_are_measured()
         self._phases_fit()
         OPTIMIZERS.check(self.training.optimizer.name)
@@ -127,8 +137,8 @@ class Recipe(BaseModel):
         added = {column for name in self.measure.statistics for column in STATISTICS[name].columns}
         known = sorted({*NUMBERS, *(classifier.column for classifier in self.classifiers), *added})
         for place, name in (*limits, *weights):
-            if name not in known:
-                raise ValueError(f"{place}: no statistic is named {name}; {hint(name, known)}")
+            with _at(place):
+                check_name(name, known, "statistic")
 
     def _phases_fit(self) -> None:
         names = [phase.name for phase in self.phases]

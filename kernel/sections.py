@@ -6,7 +6,7 @@ the choices that have it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
@@ -58,6 +58,18 @@ def hint(key: str, known: Iterable[str], *, extended: bool = False) -> str:
     near = nearest(key, names)
     more = f"; {NOT_INSTALLED}" if extended else ""
     return f"did you mean `{near}`?" if near else f"known here: {', '.join(names)}{more}"
+
+
+def check_name(name: str, known: Collection[str], what: str, *, meant: str | None = None, listed: str | None = None) -> None:
+    """Raises `ValueError`, in a line with the nearest right one, where a name is none of a closed list.
+
+    `what`: what the names are of, as in "no language is named". `meant`: what a name that is not of the list stands for. `listed`: where
+    the list is to be read, where it is too long for a message.
+    """
+    if name not in known:
+        near = meant or nearest(name, known)
+        advice = f"did you mean `{near}`?" if near else f"see {listed}" if listed else f"known here: {', '.join(sorted(known))}"
+        raise ValueError(f"no {what} is named {name}; {advice}")
 
 
 @dataclass(frozen=True, eq=False)

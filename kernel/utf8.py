@@ -19,8 +19,8 @@ from kernel.compile import kernel, leaf
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 
-# Classes of code points. Everything above SPACE and below MARKUP makes up words.
-OTHER, SPACE, LETTER, NUMBER, MARK, PUNCTUATION, IDEOGRAPH = range(7)
+# Classes of code points. UNSPACED are letters and marks of the scripts that are written without spaces between words.
+OTHER, SPACE, LETTER, NUMBER, MARK, PUNCTUATION, UNSPACED = range(7)
 TERMINAL = 8  # a bit that statistics add to marks that end sentences
 CLASS = 7  # the bits of a class, without it
 
@@ -41,10 +41,23 @@ def utf8_view(column: pa.Array | pa.ChunkedArray) -> tuple[Offsets, Bytes]:
     return view.astype(np.int64), text
 
 
+# Scripts without spaces between words, by how the names of their letters and marks begin: Han, Kana, and all that Unicode's line breaking
+# leaves to dictionaries (class SA of UAX #14), with a few that are written alike. Hangul has spaces.
+_UNSPACED = (
+    "CJK", "IDEOGRAPHIC", "VERTICAL IDEOGRAPHIC", "OLD CHINESE ITERATION", "BOPOMOFO",
+    "HIRAGANA", "KATAKANA", "HENTAIGANA", "HALFWIDTH KATAKANA", "COMBINING KATAKANA",
+    "THAI", "LAO", "KHMER", "MYANMAR", "TAI ", "NEW TAI LUE", "AHOM", "JAVANESE", "BALINESE", "YI SYLLABLE",
+)  # fmt: skip
+_TSHEGS = (0x0F0B, 0x0F0C, 0x0FD2)  # they stand between the syllables of Tibetan, as spaces do between words
+_ZERO = 0x3007  # of Han, a number by its category
+
+
 def _class_of(code: int) -> int:
     category = unicodedata.category(chr(code))
-    if category == "Lo" and unicodedata.name(chr(code), "").startswith(("CJK", "HIRAGANA", "KATAKANA")):
-        return IDEOGRAPH
+    if (category[0] in "LM" and unicodedata.name(chr(code), "").startswith(_UNSPACED)) or code == _ZERO:
+        return UNSPACED
+    if code in _TSHEGS:
+        return OTHER
     if category in ("Zs", "Zl", "Zp") or chr(code) in "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85":
         return SPACE
     return {"L": LETTER, "N": NUMBER, "M": MARK, "P": PUNCTUATION, "S": PUNCTUATION}.get(category[0], OTHER)
@@ -54,8 +67,7 @@ def _class_of(code: int) -> int:
 def tables() -> tuple[Bytes, npt.NDArray[np.uint32]]:
     """`(classes, lower)` over all 0x110000 code points: the class of each, and its one-to-one lower case.
 
-    From the running Python's Unicode database. Scripts written without spaces (Han, Kana) are IDEOGRAPH: each
-    character counts as a word, as the dictionary-free tokenizers of the field do.
+    From the running Python's Unicode database. What is UNSPACED is divided into words by `kernel.boundaries`.
     """
     classes = np.zeros(0x110000, np.uint8)
     lower = np.arange(0x110000, dtype=np.uint32)
@@ -70,16 +82,17 @@ def tables() -> tuple[Bytes, npt.NDArray[np.uint32]]:
 
 
 def terminal_marks() -> npt.NDArray[np.int64]:
-    """Code points of marks that end sentences (Unicode's Sentence_Terminal, as far as the names of its marks tell).
+    """Code points of marks that end sentences (Unicode's Sentence_Terminal, as far as their names tell, and the shads of Tibetan).
 
     Full stop, question and exclamation mark in all scripts: what FineWeb's rule takes for the end of a sentence.
     """
     names = ("FULL STOP", "QUESTION MARK", "EXCLAMATION MARK", "DANDA", "INTERROBANG", "PERIOD", "SENTENCE")
+    more = ("LITTLE SECTION", "MYANMAR SIGN SECTION", "SIGN KHAN", "SIGN BARIYOOSAN", "MARK SHAD", "MARK NYIS SHAD", "ANGKHANKHU")
     found = [
         code
         for code in range(0x21, 0x20000)
         if unicodedata.category(chr(code)) == "Po"
-        and unicodedata.name(chr(code), "").replace("INVERTED", "").endswith(names)
+        and unicodedata.name(chr(code), "").replace("INVERTED", "").endswith((*names, *more))
         and not unicodedata.name(chr(code)).startswith("INVERTED")
     ]
     return np.array(found, np.int64)

@@ -1,13 +1,14 @@
 """The words of a text, as deduplication, contamination and linear classifiers see them: one 64-bit hash each.
 
-A word is a maximal run of letters, marks and numbers, in lower case; a character of a script written without spaces is a word.
-Punctuation and spacing do not count, so that re-wrapped or re-punctuated copies are equal. The hashes are part of indexes on disk
-and of classifiers' features: they stay as they are.
+A word is a maximal run of letters, marks and numbers, in lower case; in scripts written without spaces it ends where
+`kernel.boundaries` says. Punctuation and spacing do not count, so that re-wrapped or re-punctuated copies are equal. The hashes are
+part of indexes on disk and of classifiers' features: they stay as they are.
 
 A run of consecutive words (a shingle, an n-gram) is hashed by a polynomial in its words' hashes, modulo 2^64, so that the next run
 costs one step whatever its length.
 
-(The statistics that published rules look at need the words of those rules' tokenizers: `pipeline.measure.scanner`.)
+(The statistics that published rules look at need the words of those rules' tokenizers, which keep some marks inside a word:
+`pipeline.measure.scanner`. In scripts without spaces they are the same.)
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kernel import characters as char
+from kernel.boundaries import word_end
 from kernel.compile import kernel
 from kernel.hashing import FNV_OFFSET, FNV_PRIME, fmix64
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, OTHER, Bytes, Offsets, decode
+from kernel.utf8 import LETTER, MARK, NUMBER, OTHER, UNSPACED, Bytes, Offsets, decode
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -26,10 +28,19 @@ U64 = npt.NDArray[np.uint64]
 BASE = np.uint64(0x9FB21C651E98DF25)  # of the polynomial that hashes runs of words: odd, and without structure
 
 
+@kernel(inline="always")
+def spell(data: Bytes, at: int, end: int, value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
+    """64-bit FNV-1a over the code points of `data[at:end]`, begun with `value`."""
+    while at < end:
+        code, at = decode(data, at)
+        value = (value ^ np.uint64(code)) * FNV_PRIME
+    return value
+
+
 @kernel
 def word_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32, out: U64) -> int:  # pragma: no cover - compiled
     """64-bit FNV-1a over each word's lower-case code points, finished by a mixer; returns how many were written."""
-    prime, count = FNV_PRIME, 0
+    prime, count, start = FNV_PRIME, 0, at
     value, inside = FNV_OFFSET, False
     while at <= end:
         if at < end:
@@ -45,8 +56,9 @@ def word_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32, out: 
                 out[count] = fmix64(value)
                 count += 1
                 value, inside = FNV_OFFSET, False
-            if kind == IDEOGRAPH:
-                out[count] = fmix64((value ^ np.uint64(code)) * prime)
+            if kind == UNSPACED:
+                following = word_end(data, at, start, end, classes)
+                out[count] = fmix64(spell(data, at, following, value))
                 count += 1
         at = following
     return count
@@ -76,8 +88,9 @@ def word_spans(
                 finish[count] = at - origin
                 count += 1
                 value, inside = FNV_OFFSET, False
-            if kind == IDEOGRAPH:
-                out[count] = fmix64((value ^ np.uint64(code)) * prime)
+            if kind == UNSPACED:
+                following = word_end(data, at, origin, end, classes)
+                out[count] = fmix64(spell(data, at, following, value))
                 begin[count], finish[count] = at - origin, following - origin
                 count += 1
         at = following
@@ -86,7 +99,7 @@ def word_spans(
 
 @kernel(inline="always")
 def most_units(offsets: Offsets, words: bool) -> int:  # pragma: no cover - compiled
-    """The most units that any of the documents can have: a word and its separator are at least two bytes."""
+    """The most units that any of the documents can have: a word and its separator have two bytes, and one without three, at least."""
     longest = 0
     for document in range(len(offsets) - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])

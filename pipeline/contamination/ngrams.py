@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernel import characters as char
+from kernel.boundaries import word_end
 from kernel.compile import kernel, leaf
 from kernel.hashing import fmix64
 from kernel.table import Table, key_of, slot_of, table_of
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
+from kernel.utf8 import LETTER, MARK, NUMBER, UNSPACED, Bytes, Offsets, decode, tables, utf8_view
 from kernel.words import BASE, most_units, power, shingles_of, word_spans, word_units
 
 U64 = npt.NDArray[np.uint64]
@@ -41,7 +42,7 @@ def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> in
     count, at, inside = 0, 0, False
     out[0] = False
     while at < len(data):
-        code, at = decode(data, at)
+        code, following = decode(data, at)
         kind = classes[code]
         if kind == LETTER or kind == NUMBER or kind == MARK:
             inside = True
@@ -51,10 +52,12 @@ def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> in
                 count += 1
                 out[count] = False
                 inside = False
-            if kind == IDEOGRAPH:
+            if kind == UNSPACED:
+                following = word_end(data, at, 0, len(data), classes)
                 out[count] = True
                 count += 1
                 out[count] = False
+        at = following
     return count + inside
 
 

@@ -20,7 +20,7 @@ from pipeline.workdir.stages import per_partition
 from pipeline.workdir.tasks import Stage, Task
 from pipeline.workdir.verdicts import verdict_dataset
 
-VERSION = 1
+VERSION = 2
 _READING = 2  # of how sets are read: what an earlier version could not reach is read again
 
 

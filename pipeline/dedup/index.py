@@ -27,7 +27,7 @@ from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining
 from storage.location import scrub
 
-VERSION = 1
+VERSION = 2
 INDEX = "index/near"
 ENTRIES, INDEX_BANDS = f"{INDEX}/entries", f"{INDEX}/bands"
 

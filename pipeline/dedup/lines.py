@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from kernel.boundaries import word_end
 from kernel.compile import kernel
 from kernel.hashing import FNV_OFFSET, FNV_PRIME, fmix64
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode, tables
+from kernel.utf8 import LETTER, MARK, NUMBER, SPACE, UNSPACED, Bytes, Offsets, decode, tables
+from kernel.words import spell
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.workdir.commit import Summary
@@ -28,7 +30,7 @@ from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
 from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import verdict_dataset
 
-VERSION = 1
+VERSION = 2
 HASHES = "dedup/line-hashes"
 SPANS = "dedup/line-spans"
 BYTES_A_LINE = 32  # of text, a low estimate; the number of buckets follows from it
@@ -83,9 +85,9 @@ def _lines(
                 value = (value ^ np.uint64(48 if kind == NUMBER else lower[code])) * prime
             else:
                 inside = False
-                if kind == IDEOGRAPH:
-                    value = (value ^ np.uint64(32)) * prime
-                    value = (value ^ np.uint64(code)) * prime
+                if kind == UNSPACED:
+                    following = word_end(data, at, offsets[index], stop, classes)
+                    value = spell(data, at, following, (value ^ np.uint64(32)) * prime)
                     words += 1
             blank &= kind == SPACE
             if code == 10:

@@ -2,7 +2,7 @@
 
 A text is first a sequence of *units*, each a 64-bit hash. A unit is a word, or a character:
 
-- words: those of `kernel.words`: runs of letters, marks and numbers, in lower case.
+- words: those of `kernel.words`: runs of letters, marks and numbers, in lower case, and words of scripts without spaces.
 - characters: the same words' characters, with one space between words.
 
 A shingle is `width` consecutive units; a text with fewer is one shingle. Shingles are hashed by a polynomial
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from kernel.compile import kernel
 from kernel.hashing import fmix64
-from kernel.utf8 import IDEOGRAPH, LETTER, MARK, NUMBER, Bytes, Offsets, decode, tables, utf8_view
+from kernel.utf8 import LETTER, MARK, NUMBER, UNSPACED, Bytes, Offsets, decode, tables, utf8_view
 from kernel.words import U32, U64, most_units, shingles_of, word_units
 
 Unit = Literal["words", "characters"]
@@ -32,7 +32,7 @@ def _character_units(data: Bytes, at: int, end: int, classes: Bytes, lower: U32,
     while at < end:
         code, at = decode(data, at)
         kind = classes[code]
-        if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
+        if kind == LETTER or kind == NUMBER or kind == MARK or kind == UNSPACED:
             if gap and count:
                 out[count] = fmix64(np.uint64(33))
                 count += 1

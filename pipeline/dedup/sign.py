@@ -18,7 +18,7 @@ from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
 from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import verdict_dataset
 
-VERSION = 1
+VERSION = 2
 CHOSEN = "dedup/substring-chosen"
 AROUND = "dedup/substring-around"
 RUNS = "dedup/substring-runs"

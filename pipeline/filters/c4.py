@@ -3,7 +3,8 @@
 Line rules become cuts; document rules look at the lines that stay, in C4's order: a line that is cut for its last mark or its
 length is not searched for lorem ipsum or curly brackets. Departures from datatrove: lines are what lies between line feeds; a
 blank line stays if the line before it stays, so that paragraphs do too; sentences are counted by their marks instead of by spaCy's
-sentencizer.
+sentencizer. The marks of C4's list are those of English; those of other scripts (。！？। ؟ ។ ...) and quotes that close after
+them count likewise, and words are told in scripts without spaces, too.
 
 The paper's rule on a list of bad words is not applied, nor is it by datatrove's filter of this name: no statistic counts the words
 of a list. Such a list drops text on health and law, and by and about minorities, along with what it is for (Dodge et al. 2021, arXiv
@@ -13,7 +14,8 @@ are searched for (javascript, cookies, lorem ipsum) are English.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +23,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from kernel.compile import leaf
-from pipeline.filters.check import Family, Judged, Judgement
+from pipeline.filters.check import Judged, Judgement
 from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.filters.spoken import SpokenFamily
 from pipeline.measure.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
 from pipeline.workdir.cuts import Cuts, unite
 
@@ -88,10 +91,17 @@ def _judge(
             stays = why == _STAYS
 
 
-class C4Rules(Family):
+class C4Rules(SpokenFamily):
     """C4's line rules, as cuts, and its document rules; the defaults are the published ones."""
 
-    terminal_punctuation: bool = Field(True, description="Cut lines that do not end in . ? ! or a quote (C4: yes; FineWeb: no).")
+    # Thai and Lao have no mark at the end of a sentence, so that neither lines nor sentences can be told by it.
+    OWN: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        language: {"terminal_punctuation": False, "min_sentences": 0} for language in ("th", "lo")
+    }
+
+    terminal_punctuation: bool = Field(
+        True, description="Cut lines that do not end in . ? ! or a quote, or such marks of other scripts (C4: yes; FineWeb: no)."
+    )
     min_line_words: int = Field(3, ge=0, description="Fewest words of a line (C4: 3; 0: any).")
     max_word_length: int = Field(1000, ge=1, le=65534, description="Most characters of a word in a line (C4's code: 1000).")
     javascript: bool = Field(True, description="Cut lines with the word javascript (C4: yes).")

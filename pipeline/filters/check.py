@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -120,6 +120,10 @@ class Family(BaseModel):
     def resolved(self, base: Path) -> Self:
         """The same with absolute paths, where the limits name files; relative ones are relative to `base`."""
         return self
+
+    def variants(self) -> Mapping[str, Self]:
+        """By natural language, the family with the limits that it has for documents in that language, where these differ."""
+        return {}
 
     @property
     def needs_lines(self) -> bool:

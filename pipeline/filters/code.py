@@ -9,10 +9,11 @@ github-linguist does.
 from __future__ import annotations
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.filters.check import Check, Family, Judged
-from pipeline.filters.license import Licenses, judge_licenses
+from pipeline.filters.license import Licenses, check_licenses, judge_licenses
+from pipeline.measure.languages import check_code_language
 
 # The Stack v2: of these only the longest line is limited, and generously.
 LONG_LINES = ("HTML", "JSON", "Markdown", "Roff", "Roff Manpage", "SMT", "TeX", "Text", "XML")
@@ -51,6 +52,19 @@ class CodeRules(Family):
     min_markup_text_characters: int = Field(100, ge=0, description="Least visible text in HTML, in characters (StarCoder: 100).")
     min_comments: float | None = Field(None, ge=0, le=1, description="Least share of comments (SantaCoder: 0.01). Null: any.")
     max_comments: float | None = Field(None, ge=0, le=1, description="Greatest share of comments (SantaCoder: 0.8). Null: any.")
+
+    @field_validator("licenses")
+    @classmethod
+    def _are_licenses(cls, licenses: Licenses | None) -> Licenses | None:
+        check_licenses(licenses)
+        return licenses
+
+    @field_validator("languages")
+    @classmethod
+    def _are_languages(cls, languages: list[str] | None) -> list[str] | None:
+        for name in languages or ():
+            check_code_language(name)
+        return languages
 
     def checks(self) -> list[Check]:
         checks = []

@@ -6,13 +6,23 @@ any rule cuts lines out of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family
+from pipeline.filters.check import Check
+from pipeline.filters.spoken import SpokenFamily
 
 
-class FineWebRules(Family):
+class FineWebRules(SpokenFamily):
     """Limits of FineWeb's three rules, and of the list rule in its code; the defaults are the published ones."""
+
+    # Thai and Lao have no mark at the end of a sentence; 30 characters of Chinese or Japanese are a sentence, and no short line.
+    OWN: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        **{language: {"min_terminal_lines": 0} for language in ("th", "lo")},
+        **{language: {"max_short_lines": 1} for language in ("zh", "yue", "wuu", "ja")},
+    }
 
     min_terminal_lines: float = Field(0.12, ge=0, le=1, description="Least share of lines that end in a terminal mark (FineWeb: 0.12).")
     max_short_lines: float = Field(0.67, ge=0, le=1, description="Greatest share of lines of at most 30 characters (FineWeb: 0.67).")

@@ -5,18 +5,36 @@ together, the word count and the mean length over words alone. Departures: words
 tokenizer for each language; shares of lines are of those that are not blank; stop words count in any case (`The`), where
 datatrove counts them in small letters alone.
 
-The stop words are English (the, be, to, of, and, that, have, with): for text in other languages set `min_stop_words: 0`.
+The stop words are English (the, be, to, of, and, that, have, with): for text in other languages set `min_stop_words: 0`; a recipe whose
+`language` rule allows others is refused until it does.
+
+`OWN`: for languages whose words are much shorter than those of English, or have no spaces between them. Gopher's bounds of the mean
+length are multiplied by how long that language's words are, beside those of English, where both tell the same (the texts of our own in
+`tests/kernel/data/icu-words.json`), and rounded to a tenth.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family
+from pipeline.filters.check import Check
+from pipeline.filters.spoken import SpokenFamily
 
 
-class GopherQuality(Family):
+class GopherQuality(SpokenFamily):
     """Limits of Gopher's quality rules; the defaults are the published ones."""
+
+    OWN: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        **{language: {"min_stop_words": 0} for language in ("km", "lo", "my")},
+        **{language: {"min_stop_words": 0, "min_mean_word_length": 1.1, "max_mean_word_length": 3.7} for language in ("zh", "yue", "wuu")},
+        "ja": {"min_stop_words": 0, "min_mean_word_length": 1.1, "max_mean_word_length": 3.6},
+        "ko": {"min_stop_words": 0, "min_mean_word_length": 2.0, "max_mean_word_length": 6.8},
+        "bo": {"min_stop_words": 0, "min_mean_word_length": 1.9, "max_mean_word_length": 6.4},
+        "th": {"min_stop_words": 0, "min_mean_word_length": 2.7, "max_mean_word_length": 9.1},
+    }
 
     min_words: int = Field(50, ge=0, description="Fewest words (Gopher: 50).")
     max_words: int = Field(100_000, ge=1, description="Most words (Gopher: 100,000).")

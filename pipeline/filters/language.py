@@ -7,9 +7,10 @@ characters are classified (`pipeline.measure.language.MAX_CHARACTERS`), where th
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.filters.check import Check, Family
+from pipeline.measure.languages import check_language
 
 
 class LanguageRules(Family):
@@ -17,6 +18,13 @@ class LanguageRules(Family):
 
     allow: list[str] = Field(["en"], min_length=1, description="Languages to keep, as fastText names them (en, de, zh ...).")
     min_score: float = Field(0.65, ge=0, le=1, description="Least probability of that language (FineWeb: 0.65).")
+
+    @field_validator("allow")
+    @classmethod
+    def _are_labels(cls, allow: list[str]) -> list[str]:
+        for name in allow:
+            check_language(name)
+        return allow
 
     def checks(self) -> list[Check]:
         return [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family
+from pipeline.filters.check import Check
+from pipeline.filters.spoken import SpokenFamily
 
 
-class LengthRules(Family):
+class LengthRules(SpokenFamily):
     """Bounds on a document's words."""
 
     min_words: int = Field(50, ge=0, description="Fewest words (peS2o: 50 for abstracts, 500 for full texts).")

@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.filters.check import Family, Judged, Judgement
-from pipeline.filters.licenses import PERMISSIVE, is_allowed
+from pipeline.filters.licenses import PERMISSIVE, check_license, is_allowed
 
 Licenses = list[str] | Literal["permissive"]
 
@@ -27,11 +27,23 @@ def judge_licenses(rule: str, statistics: pa.Table, licenses: Licenses, *, unkno
     return Judgement(rule, failed, nothing, nothing, [name if name is not None else "unknown" for name in names])
 
 
+def check_licenses(licenses: Licenses | None) -> None:
+    """Raises `ValueError`, in one line with the nearest right one, where a name is no SPDX expression and none that a reader gives."""
+    for name in licenses if isinstance(licenses, list) else ():
+        check_license(name)
+
+
 class LicenseRules(Family):
     """An allow-list of licences."""
 
     allow: Licenses = Field(description="SPDX names of the licences to keep, such as CC-BY-4.0; or `permissive`: Blue Oak's list.")
     unknown: bool = Field(False, description="Keep documents whose licence is not known, too.")
+
+    @field_validator("allow")
+    @classmethod
+    def _are_licenses(cls, allow: Licenses) -> Licenses:
+        check_licenses(allow)
+        return allow
 
     def apply(self, statistics: pa.Table) -> Judged:
         return Judged([judge_licenses("license", statistics, self.allow, unknown=self.unknown)])

@@ -7,12 +7,15 @@ Stack v2 adds what ScanCode classes as permissive or public domain; of those onl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from functools import lru_cache
 from importlib.resources import files
 
 from boolean import Expression, ParseError
 from license_expression import AND, OR, ExpressionError, LicenseSymbol, LicenseWithExceptionSymbol, get_spdx_licensing
+
+from kernel.sections import check_name
 
 _TABLE = (files("pipeline.filters") / "data" / "permissive-licenses.tsv").read_text(encoding="utf-8")
 _BLUE_OAK = [line for line in _TABLE.split("\n") if line and not line.startswith("#")]
@@ -39,6 +42,27 @@ def _parse(expression: str) -> Expression | None:
         return get_spdx_licensing().parse(expression[:1000])
     except (ExpressionError, ParseError):
         return None
+
+
+# What readers write of a licence that says no version.
+_OTHERS = ("CC-BY",)
+
+
+def _squeezed(name: str) -> str:
+    """A name without what people leave out of it: case, marks, `.0`, `-only` and the word license."""
+    return re.sub(r"licen[cs]e|[^a-z0-9]", "", re.sub(r"\.0$", "", name.lower().removesuffix("-only")))
+
+
+def check_license(name: str) -> None:
+    """Raises `ValueError`, in one line with the nearest right one, where a name is no SPDX expression as SPDX writes it."""
+    licensing, parsed = get_spdx_licensing(), _parse(name)
+    known = parsed is not None and all(key.startswith("LicenseRef-") for key in licensing.unknown_license_keys(parsed))
+    if name in _OTHERS or (known and str(parsed) == name):
+        return
+    names = sorted(licensing.known_symbols, key=lambda key: (len(key), key))
+    alike = next((key for key in names if _squeezed(key) == _squeezed(name)), None)
+    check_name(name, names, "licence", meant=str(parsed) if known else alike, listed="https://spdx.org/licenses")
+    raise AssertionError("a name of the list is its own expression")
 
 
 def is_allowed(expression: str | None, allowed: Container[str] = frozenset(PERMISSIVE)) -> bool:

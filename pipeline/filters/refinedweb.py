@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.filters.check import Family, Judged, Judgement
+from pipeline.filters.check import Judged, Judgement
 from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.filters.spoken import SpokenFamily
 from pipeline.measure.lines import COUNTER, IN_CART, NUMERIC, READ_MORE, SIGN_IN
 
 _REASONS = ("", "in upper case", "of numbers", "that count something", "of too few words", "to sign in, read more or buy")
 
 
-class RefinedWebLines(Family):
+class RefinedWebLines(SpokenFamily):
     """Cut lines that are no running text; drop documents that would lose too much. The defaults are DCLM's."""
 
     max_upper: float = Field(0.5, ge=0, le=1, description="Greatest share of upper-case characters in a line (DCLM: 0.5).")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family
+from pipeline.filters.check import Check
+from pipeline.filters.spoken import SpokenFamily
 
 
-class GopherRepetition(Family):
+class GopherRepetition(SpokenFamily):
     """Limits of Gopher's repetition rules, as shares; the defaults are the published ones."""
 
     max_duplicate_paragraphs: float = Field(0.3, ge=0, le=1, description="Greatest share of paragraphs that occurred before (Gopher: 0.3).")
@@ -33,5 +34,5 @@ class GopherRepetition(Family):
     max_duplicate_10grams: float = Field(0.10, ge=0, le=1, description="The same for 10-grams (Gopher: 0.10).")
 
     def checks(self) -> list[Check]:
-        names = [name.removeprefix("max_") for name in type(self).model_fields]
+        names = [name.removeprefix("max_") for name in type(self).model_fields if name != "languages"]
         return [Check(f"gopher_{name}", name, maximum=getattr(self, f"max_{name}")) for name in names]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
@@ -27,6 +28,7 @@ from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
 from pipeline.filters.science import ScienceRules
 from pipeline.filters.url import UrlRules
+from pipeline.measure.languages import UNKNOWN
 from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS, VERDICT_SCHEMA
@@ -34,8 +36,9 @@ from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import tally, verdict_dataset
 
-VERSION = 2
+VERSION = 3
 FILTER = verdict_dataset("filter")
+Integers = npt.NDArray[np.int64]
 
 
 class Rules(BaseModel):
@@ -65,6 +68,20 @@ class Rules(BaseModel):
             if value is not None:
                 ADDED.check(name)
         return values
+
+    @model_validator(mode="after")
+    def _can_judge(self) -> Rules:
+        """A rule that would drop all of a language that another one asks for is told before anything starts."""
+        quality, allowed = self.gopher_quality, self.language.allow if self.language is not None else []
+        if quality is not None:
+            variants = quality.variants()
+            foreign = [code for code in allowed if code not in ("en", UNKNOWN) and variants.get(code, quality).min_stop_words]
+            if foreign:
+                raise ValueError(
+                    f"gopher_quality.min_stop_words: the stop words are English, and language.allow has {', '.join(foreign)}; set it to 0, "
+                    f"or for some languages alone, as in languages: {{{foreign[0]}: {{min_stop_words: 0}}}}"
+                )
+        return self
 
     def families(self) -> tuple[Family, ...]:
         """The families that are named, in order."""
@@ -105,26 +122,37 @@ if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has
 Families = Mapping[str, tuple[Family, ...]]  # by domain or source
 
 
+def _by_language(languages: pa.ChunkedArray, families: tuple[Family, ...]) -> Iterator[tuple[Integers, tuple[Family, ...]]]:
+    """The rows of each language for which any of the families has other limits, and the families with these; then all other rows."""
+    variants = [family.variants() for family in families]
+    left = np.ones(len(languages), bool)
+    for language in sorted(set().union(*variants)):
+        found = np.asarray(pc.fill_null(pc.equal(languages, language), False))
+        left &= ~found
+        yield np.flatnonzero(found), tuple(own.get(language, family) for own, family in zip(variants, families, strict=True))
+    yield np.flatnonzero(left), families
+
+
 def filter_partition(workdir: Workdir, piece: Piece[Families]) -> Generator[File, None, Summary]:
     """One task: the verdicts of one partition, row for row. A domain or source without rules keeps everything."""
     statistics = workdir.read_table(STATISTICS, piece.partition)
-    verdict = decide(statistics, ())
+    decided: list[tuple[Integers, pa.Table]] = [(np.arange(statistics.num_rows), decide(statistics, ()))]
     groups = sorted(set(zip(statistics["domain"].to_pylist(), statistics["source"].to_pylist(), strict=True)))
     for domain, source in groups:
         families = piece.settings.get(source, piece.settings.get(domain))  # a source that is named follows its own rules
         if families is None:
             continue
-        chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
-        rows = np.flatnonzero(np.asarray(chosen))
-        everything = len(rows) == statistics.num_rows
-        decided = decide(statistics if everything else statistics.take(rows), families)
-        if everything:
-            verdict = decided
-        else:
-            order = np.arange(statistics.num_rows)
-            order[rows] = statistics.num_rows + np.arange(len(rows))
-            verdict = pa.concat_tables([verdict, decided]).take(order)
-    verdict = verdict.cast(VERDICT_SCHEMA).combine_chunks()
+        chosen = np.flatnonzero(pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source)))
+        for among, spoken in _by_language(statistics["language"].take(chosen), families):
+            rows = chosen[among]
+            if len(rows):
+                decided.append((rows, decide(statistics if len(rows) == statistics.num_rows else statistics.take(rows), spoken)))
+    order = np.empty(statistics.num_rows, np.int64)
+    first = 0
+    for rows, table in decided:
+        order[rows] = first + np.arange(len(rows))
+        first += table.num_rows
+    verdict = pa.concat_tables([table.cast(VERDICT_SCHEMA) for _, table in decided]).take(order).combine_chunks()
     yield File(FILTER, piece.name, to_parquet(verdict), verdict.num_rows)
     return tally(verdict, statistics)
 

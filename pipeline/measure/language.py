@@ -4,11 +4,15 @@ Joulin et al. 2016 (arXiv 1607.01759 and 1612.03651); the model is `lid.176.ftz`
 and datatrove use. Nothing is downloaded. It is run by a kernel over UTF-8 that does what fastText's own code does (words and
 n-grams of 2 to 4 characters, hashed; their vectors' mean; the likeliest leaf of a Huffman tree of labels), many times as fast, since
 most words of a text occurred before; probabilities differ from fastText's by rounding alone.
+
+Departure: text that is mostly in capitals is read in small letters, and Latin letters of full width as ordinary ones. The model has
+hardly seen either, and takes them for Japanese or others.
 """
 
 from __future__ import annotations
 
 import struct
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,7 +26,7 @@ from kernel import characters as char
 from kernel.compile import kernel, leaf
 from kernel.hashing import FNV_OFFSET, FNV_PRIME, fnv
 from kernel.table import Table, key_of, slot_of, table_of
-from kernel.utf8 import Bytes, Offsets, is_inside, utf8_view
+from kernel.utf8 import LETTER, UNSPACED, Bytes, Offsets, decode, is_inside, tables, utf8_view
 from pipeline.workdir.errors import UserError
 
 # The peers classify whole documents; past this many characters the answer no longer changes, only the time.
@@ -350,6 +354,57 @@ def _predict(offsets: Offsets, data: Bytes, network: Network, found: Offsets, sc
         found[document], scores[document] = _likeliest(network, hidden, waiting, waiting_scores)
 
 
+_CAPITALS, _WIDE = 1, 2
+
+
+@leaf
+def _is_plain(data: Bytes, at: int, end: int) -> bool:  # pragma: no cover - compiled
+    """Whether a text has so many small letters of ASCII that whatever else it has cannot be more than half. False: not sure."""
+    capitals = small = others = 0
+    for place in range(at, min(end, at + MAX_CHARACTERS)):
+        byte = data[place]
+        capitals += (byte >= char.A) & (byte <= char.Z)
+        small += (byte >= char.a) & (byte <= char.z)
+        others += byte >= char.ASCII_END
+    return bool(capitals + others <= small and (others == 0 or end - at <= MAX_CHARACTERS))
+
+
+@kernel
+def _unusual(
+    offsets: Offsets, data: Bytes, classes: Bytes, lower: npt.NDArray[np.uint32], out: Bytes
+) -> None:  # pragma: no cover - compiled
+    """Of each document whether more than half of its letters are capitals (_CAPITALS), or Latin ones of full width (_WIDE)."""
+    for document in range(len(offsets) - 1):
+        at, end = offsets[document], offsets[document + 1]
+        if _is_plain(data, at, end):
+            out[document] = 0
+            continue
+        characters = letters = capitals = wide = 0
+        while at < end and characters < MAX_CHARACTERS:
+            characters += 1
+            if data[at] < char.ASCII_END:
+                capital = char.A <= data[at] <= char.Z
+                capitals += capital
+                letters += capital or char.a <= data[at] <= char.z
+                at += 1
+                continue
+            code, at = decode(data, at)
+            kind = classes[code]
+            if kind == LETTER or kind == UNSPACED:
+                letters += 1
+                capitals += lower[code] != code
+                wide += char.WIDE_A <= code <= char.WIDE_Z
+        out[document] = _CAPITALS * (2 * capitals > letters) + _WIDE * (2 * wide > letters)
+
+
+def usual(text: str, capitals: bool, wide: bool) -> str:
+    """The part of a text that is classified, with capitals as small letters and Latin letters of full width as ordinary ones."""
+    part = text[:MAX_CHARACTERS]
+    if wide:
+        part = unicodedata.normalize("NFKC", part)
+    return part.lower() if capitals else part
+
+
 @cache
 def language_model() -> LanguageModel:
     """The model lid.176, which is read once."""
@@ -365,6 +420,15 @@ def detect(texts: pa.Array | pa.ChunkedArray | list[str]) -> tuple[list[str], np
     offsets, data = utf8_view(pa.array(texts, pa.large_string()) if isinstance(texts, list) else texts)
     found, scores = np.empty(len(offsets) - 1, np.int64), np.empty(len(offsets) - 1, np.float32)
     _predict(offsets, data, model.network, found, scores)
+    marks = np.zeros(len(found), np.uint8)
+    _unusual(offsets, data, *tables(), marks)
+    rows = np.flatnonzero(marks)
+    if len(rows):
+        raw = (bytes(data[offsets[row] : offsets[row + 1]][: 4 * MAX_CHARACTERS]).decode("utf-8", "ignore") for row in rows)
+        folded = [usual(text, bool(marks[row] & _CAPITALS), bool(marks[row] & _WIDE)) for text, row in zip(raw, rows, strict=True)]
+        again, likely = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
+        _predict(*utf8_view(pa.array(folded, pa.large_string())), model.network, again, likely)
+        found[rows], scores[rows] = again, likely
     names = [model.labels[label] if label >= 0 else "und" for label in found]
     probabilities = np.where(found >= 0, np.minimum(1.0, np.exp(scores.astype(np.float64))), 0.0)
     return names, probabilities

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernel import characters as char
+from kernel.boundaries import word_end
 from kernel.compile import leaf
-from kernel.utf8 import IDEOGRAPH, LETTER, NUMBER, SPACE, TERMINAL, Bytes, Offsets, decode
+from kernel.utf8 import LETTER, NUMBER, OTHER, SPACE, TERMINAL, UNSPACED, Bytes, Offsets, decode
 from pipeline.measure.scanner import Tables, in_word, is_abbreviation, push
 
 # What a line has or is.
-TERMINAL_MARK = 1  # ends in one of . ? ! " ' once its citations are out (C4's list as datatrove has it)
+TERMINAL_MARK = 1  # ends in one of . ? ! " ' (C4's list as datatrove has it) or of other scripts' such marks, once its citations are out
 ELLIPSIS = 2  # ends in three full stops
 JAVASCRIPT = 4  # has "javascript", in any case of letters; so with the other phrases
 LOREM_IPSUM = 8  # has "lorem ipsum"
@@ -34,7 +35,8 @@ MOST = 65535  # the largest number that a column of 16 bits holds
 
 COLUMNS = {
     "line_bytes": pa.list_(pa.int32()),  # without the line end
-    "line_words": pa.list_(pa.uint16()),  # between white space; MOST stands for that many and more
+    # between white space; in scripts without spaces those of `kernel.boundaries`. MOST stands for that many and more
+    "line_words": pa.list_(pa.uint16()),
     "line_longest_word": pa.list_(pa.uint16()),  # characters
     "line_sentences": pa.list_(pa.uint16()),
     "line_upper": pa.list_(pa.float32()),  # upper-case letters / characters
@@ -228,16 +230,33 @@ def _ends_sentence(
 
 
 @leaf(inline="always")
-def _end_flags(last: _Last) -> Any:  # pragma: no cover - compiled
+def _ends_line(last: _Last, classes: Bytes) -> Any:  # pragma: no cover - compiled
+    """Whether a line that ends in a character beyond ASCII ends in terminal punctuation: a mark that ends sentences, of any script, or,
+    where such a mark or a script without spaces stands before it, a quote that closes, or an ellipsis."""
+    mark = last.one
+    if classes[mark] & TERMINAL:
+        return True
+    closes = mark == char.RIGHT_DOUBLE_QUOTE or mark == char.RIGHT_SINGLE_QUOTE or mark == char.ELLIPSIS
+    closes |= mark == char.RIGHT_CORNER_BRACKET or mark == char.RIGHT_WHITE_CORNER_BRACKET
+    before = classes[last.two]
+    wide = before == UNSPACED or (before & TERMINAL and last.two >= char.ASCII_END) or last.two == char.ELLIPSIS
+    return closes and wide
+
+
+@leaf(inline="always")
+def _end_flags(last: _Last, classes: Bytes) -> Any:  # pragma: no cover - compiled
     """What a line's last characters say."""
     mark = last.one
     terminal = mark == char.FULL_STOP or mark == char.QUESTION_MARK or mark == char.EXCLAMATION_MARK
     flags = TERMINAL_MARK if terminal or mark == char.QUOTATION_MARK or mark == char.APOSTROPHE else 0
+    if mark >= char.ASCII_END and _ends_line(last, classes):
+        flags |= TERMINAL_MARK
     if mark == char.FULL_STOP and last.two == char.FULL_STOP and last.three == char.FULL_STOP:
         flags |= ELLIPSIS
     return flags
 
 
+# Long: what is seen of a character is kept in registers.
 @leaf
 def _scan_line(
     data: Bytes, start: int, begin: int, end: int, tables: Tables, citations: _Citations, found: int
@@ -246,6 +265,7 @@ def _scan_line(
     classes, upper = tables.classes, tables.upper
     at = begin
     flags = words = longest = sentences = capitals = characters = run = 0
+    unspaced = spaced = 0  # since the last white space: words of scripts without spaces, and runs of others' letters and numbers
     visible = numbers = word_characters = 0
     first_byte = last_byte = at
     # the last characters of the line; and those without white space after them, and without citations
@@ -276,11 +296,33 @@ def _scan_line(
                 kept = _Last(last, before, third)
                 piece, stops = 0, 0
                 continue
-        if in_word(kind) or kind == IDEOGRAPH:
+        if kind == UNSPACED:
             sentences += pending or fresh
             pending = fresh = False
             if not visible:
                 first_byte = at
+            stop = word_end(data, at, start, end, classes)
+            size = 0
+            while at < stop:
+                code, at = decode(data, at)
+                third, before, last = before, last, code
+                size += 1
+            characters += size
+            word_characters += size
+            visible += size
+            unspaced += 1
+            longest = max(longest, size, run)
+            run = 0  # what is spaced begins anew
+            piece, stops, packed = 0, 0, np.int64(0)
+            last_byte = at
+            kept = _Last(last, before, third)
+            continue
+        if in_word(kind):
+            sentences += pending or fresh
+            pending = fresh = False
+            if not visible:
+                first_byte = at
+            spaced += 1
             begin_word = characters
             while True:
                 characters += 1
@@ -295,7 +337,7 @@ def _scan_line(
                     break
                 code, following = decode(data, at)
                 kind = classes[code]
-                if not (in_word(kind) or kind == IDEOGRAPH):
+                if not in_word(kind):
                     break
             size = characters - begin_word
             word_characters += size
@@ -307,11 +349,13 @@ def _scan_line(
             continue
         characters += 1
         third, before, last = before, last, code
-        if kind == SPACE:
-            if run:
+        if kind == SPACE or (kind == OTHER and char.TSHEG <= code <= char.TSHEG + 1):
+            if unspaced:
+                words += unspaced + spaced
+            elif run:
                 words += 1
-                longest = max(longest, run)
-                run = 0
+            longest = max(longest, run)
+            run = unspaced = spaced = 0
             piece, stops, packed = 0, 0, np.int64(0)
             at = following
             continue
@@ -331,10 +375,12 @@ def _scan_line(
             flags |= CURLY_BRACKET
         piece, packed = 0, np.int64(0)
         at = following
-    if run:
+    if unspaced:
+        words += unspaced + spaced
+    elif run:
         words += 1
-        longest = max(longest, run)
-    flags |= _end_flags(kept)
+    longest = max(longest, run)
+    flags |= _end_flags(kept, classes)
     if numbers and numbers == word_characters:
         flags |= NUMERIC
     if last_byte - first_byte < 64 and _is_counter(data, first_byte, last_byte):

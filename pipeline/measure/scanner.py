@@ -2,9 +2,9 @@
 
 A *token* is a word or a mark, as near as plain rules come to the word tokenizers behind the published rules (spaCy's English
 one, for datatrove): a word is a run of letters, marks and numbers, together with the marks inside it where those tokenizers leave
-them inside (`o'clock`, `3.14`, `COVID-19`, `example.com`, `word(s`, `f(x=1`, `http://...`), contractions apart (`do` `n't`); a
-character of a script written without spaces is a word; every other punctuation mark or symbol is a token of its own, but for runs
-of full stops and of hyphens.
+them inside (`o'clock`, `3.14`, `COVID-19`, `example.com`, `word(s`, `f(x=1`, `http://...`), contractions apart (`do` `n't`); every
+other punctuation mark or symbol is a token of its own, but for runs of full stops and of hyphens. In scripts written without spaces a
+word is what `kernel.boundaries` says, and has no mark inside it.
 
 `scan_word` and `scan_mark` are given the first character, decoded, and return all there is to count. It is counted in
 `pipeline.measure.statistics`.
@@ -20,7 +20,7 @@ import numpy as np
 from kernel import characters as char
 from kernel.compile import leaf
 from kernel.hashing import FNV_OFFSET, fnv
-from kernel.utf8 import CLASS, IDEOGRAPH, LETTER, MARK, NUMBER, PUNCTUATION, SPACE, TERMINAL, Bytes, decode, tables, terminal_marks
+from kernel.utf8 import CLASS, LETTER, MARK, NUMBER, PUNCTUATION, SPACE, TERMINAL, UNSPACED, Bytes, decode, tables, terminal_marks
 
 
 class Tables(NamedTuple):
@@ -196,14 +196,14 @@ def _scan_address(data: Bytes, at: int, end: int, classes: Bytes, word: Word) ->
         key = fnv(key, np.uint64(code))
         characters += 1
         kind = classes[code]
-        if kind == LETTER or kind == IDEOGRAPH:
+        if kind == LETTER or kind == UNSPACED:
             letters += 1
             has_letter = True
-        alphanumeric += kind == LETTER or kind == NUMBER or kind == IDEOGRAPH
+        alphanumeric += kind == LETTER or kind == NUMBER or kind == UNSPACED
         number_signs += code == char.NUMBER_SIGN
         if kind & CLASS == PUNCTUATION:
             stopped = (kind & TERMINAL) != 0
-        elif in_word(kind) or kind == IDEOGRAPH:
+        elif in_word(kind) or kind == UNSPACED:
             stopped = False
         trails_off = code == char.ELLIPSIS or (trails_off and kind == SPACE)  # a no-break space is no end of an address
         ellipses += code == char.ELLIPSIS

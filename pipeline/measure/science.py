@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernel import characters as char
+from kernel.boundaries import word_end
 from kernel.compile import kernel
-from kernel.utf8 import CLASS, IDEOGRAPH, LETTER, MARK, NUMBER, SPACE, Bytes, Offsets, decode
+from kernel.utf8 import CLASS, LETTER, MARK, NUMBER, SPACE, UNSPACED, Bytes, Offsets, decode
 from pipeline.measure.columns import places
 
 COLUMNS = {
@@ -169,6 +170,7 @@ def _science(
         characters = words = citations = mathematics = spaced = singles = replaced = lines = broken = 0
         references, references_end = -1, -1
         length = letters = run = 0  # of the current word; single letters before it
+        ended = start  # where the last word of a script without spaces ends
         line = start
         formula = start  # where the last formula ends
         at = start
@@ -178,7 +180,7 @@ def _science(
                 kind = classes[code] & CLASS
             else:
                 code, following, kind = char.LINE_FEED, at + 1, SPACE
-            if kind == LETTER or kind == NUMBER or kind == MARK or kind == IDEOGRAPH:
+            if kind == LETTER or kind == NUMBER or kind == MARK:
                 length += 1
                 letters += kind == LETTER
             elif length:
@@ -191,6 +193,9 @@ def _science(
                 else:
                     run = 0
                 length = letters = 0
+            if kind == UNSPACED and at >= ended:
+                words += 1
+                ended = word_end(data, at, start, end, classes)
             if kind != SPACE and kind != LETTER:
                 run = 0
             if code == char.LINE_FEED:

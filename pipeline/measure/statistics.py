@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kernel import characters as char
+from kernel.boundaries import word_end
 from kernel.compile import leaf
 from kernel.hashing import FNV_OFFSET, fnv
-from kernel.utf8 import CLASS, IDEOGRAPH, PUNCTUATION, SPACE, TERMINAL, Bytes, Offsets, decode, utf8_view
+from kernel.utf8 import CLASS, PUNCTUATION, SPACE, TERMINAL, UNSPACED, Bytes, Offsets, decode, utf8_view
 from pipeline.measure.columns import places
 from pipeline.measure.repetition import BITS, DUPLICATE, TOP, Grams, Interned, duplicates, intern, ngram_repetition
 from pipeline.measure.scanner import Tables, character_classes, ending_key, in_word, pack, scan_mark, scan_word
@@ -44,8 +45,8 @@ COLUMNS = {
     "ellipsis_lines": "lines that end in an ellipsis / lines",
     "longest_line": "characters of the longest line",
     "mean_line": "characters / lines, blank ones too, line ends left out",
-    "alphanumeric": "letters and numbers / characters",
-    "letters": "letters / characters",
+    "alphanumeric": "letters and numbers / characters (in scripts without spaces marks of vowels and tones count as letters)",
+    "letters": "letters / characters (likewise)",
     "terminal_lines": "lines that end in a mark that ends sentences / lines",
     "short_lines": f"lines of at most {SHORT_LINE} characters / lines",
     "newlines": "line ends / tokens",
@@ -141,6 +142,7 @@ def _keep(tokens: Tokens, count: int, key: np.uint64, size: int, kind: int) -> i
 def _count(data: Bytes, at: int, end: int, tables: Tables, scratch: Scratch) -> Counts:  # pragma: no cover - compiled
     """Scan the text of one document, `data[at:end]`: its counts, and its tokens, lines and paragraphs into `scratch`."""
     classes, tokens = tables.classes, scratch.tokens
+    begin = at
     line_keys, line_sizes = scratch.lines.keys, scratch.lines.sizes
     paragraph_keys, paragraph_sizes = scratch.paragraphs.keys, scratch.paragraphs.sizes
     characters = words = punctuation = word_characters = alphabetic = 0
@@ -195,18 +197,22 @@ def _count(data: Bytes, at: int, end: int, tables: Tables, scratch: Scratch) -> 
             word_characters += size
             alphabetic += has_letter
             line_key = fnv(line_key, key)
-        elif kind == IDEOGRAPH:
+        elif kind == UNSPACED:
             if not first_visible:
                 first_visible = code
-            key = fnv(FNV_OFFSET, np.uint64(code))
-            characters += 1
-            letters += 1
-            alphanumeric += 1
-            at = following
+            stop = word_end(data, at, begin, end, classes)
+            key, size = FNV_OFFSET, 0
+            while at < stop:
+                code, at = decode(data, at)
+                key = fnv(key, np.uint64(code))
+                size += 1
+            characters += size
+            letters += size
+            alphanumeric += size
             last_terminal = ends_in_ellipsis = False
-            kept_tokens = _keep(tokens, kept_tokens, key, 1, _LETTERS)
+            kept_tokens = _keep(tokens, kept_tokens, key, size, _LETTERS)
             words += 1
-            word_characters += 1
+            word_characters += size
             alphabetic += 1
             line_key = fnv(line_key, key)
         elif code == char.LINE_FEED:

@@ -133,10 +133,10 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
         ({"model": {"heads": 7}}, r"model: model\.hidden_size 768 is not divisible by model\.heads 7"),
         ({"tokenizer": {"vocab_size": 1000}}, r"vocab_size: is 1000, not a multiple of 64"),
         ({"model": {"vocab_size": 64}}, r"model\.vocab_size is 64 and tokenizer\.vocab_size 50368; make them equal"),
-        ({"filter": {"wbe": {}}}, r"filter\.wbe: no domain and no source is named wbe; there are: mine, web"),
+        ({"filter": {"wbe": {}}}, r"filter\.wbe: no domain and no source is named wbe; did you mean `web`\?"),
         (
             {"phases": [{"name": "a", "tokens": 10, "mix": {"weights": {"math": 1}}}]},
-            r"phases\.a\.mix: no domain and no source is named math; there are: mine, web",
+            r"phases\.a\.mix: no domain and no source is named math; known here: mine, web",
         ),
         (
             {"filter": {"web": {"limits": {"wrods": {"min": 3}}}}},
@@ -149,7 +149,7 @@ def test_a_recipe_has_the_model_of_the_architecture_that_it_names(tmp_path: Path
         ),
         (
             {"ingest": {"personal": {"domains": {"wbe": ["ip"]}}}},
-            r"ingest\.personal\.domains: no domain is named wbe; there are: code, web$",
+            r"ingest\.personal\.domains: no domain is named wbe; did you mean `web`\?$",
         ),
         ({"phases": [{"name": "a", "tokens": 10, "length": 9000}]}, "length: 9000 is over model.max_length 8192"),
         ({"sources": LEAST["sources"] * 2}, "two sources are named mine"),

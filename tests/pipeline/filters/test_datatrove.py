@@ -23,6 +23,7 @@ DIFFER = {
     },
     "C4": {
         "symbols-5": "marks alone, as in `!!! ???`, are no sentences",
+        "chinese-1": "。 ends a line and a sentence, and Chinese has words; datatrove's list of marks is that of English",
         "apostrophes-1": "the full stop after `n't` or `'s` is taken for one of an initial",
     },
     "FineWeb": {

@@ -8,29 +8,26 @@ from collections import Counter
 
 from pipeline.measure.scanner import ABBREVIATIONS
 from pipeline.measure.statistics import GOPHER_STOP_WORDS, SHORT_LINE
+from tests.kernel.plain_words import is_unspaced, words_of_run
 
 CONTRACTIONS = re.compile(r"(?:[sSmMdDtT]|[rR][eE]|[vV][eE]|[lL][lL])")
 WORD, MARK_OR_SYMBOL, SPACE_OR_OTHER = "word", "mark", "space"
 
 
-def is_ideograph(character: str) -> bool:
-    return unicodedata.category(character) == "Lo" and unicodedata.name(character, "").startswith(("CJK", "HIRAGANA", "KATAKANA"))
-
-
 def is_letter(character: str) -> bool:
-    return unicodedata.category(character)[0] == "L" and not is_ideograph(character)
+    return unicodedata.category(character)[0] == "L" and not is_unspaced(character)
 
 
 def is_number(character: str) -> bool:
-    return unicodedata.category(character)[0] == "N"
+    return unicodedata.category(character)[0] == "N" and not is_unspaced(character)
 
 
 def is_wordy(character: str) -> bool:
-    return bool(character) and unicodedata.category(character)[0] in "LNM" and not is_ideograph(character)
+    return bool(character) and unicodedata.category(character)[0] in "LNM" and not is_unspaced(character)
 
 
 def is_mark(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PS"
+    return unicodedata.category(character)[0] in "PS" and character not in "\u0f0b\u0f0c\u0fd2"  # which part syllables of Tibetan
 
 
 def is_upper(character: str) -> bool:
@@ -43,9 +40,12 @@ def tokens(text: str) -> list[tuple[str, bool]]:
     at = 0
     while at < len(text):
         character = text[at]
-        if is_ideograph(character):
-            found.append((character, True))
-            at += 1
+        if is_unspaced(character):
+            end = at
+            while end < len(text) and is_unspaced(text[end]):
+                end += 1
+            found += [(word, True) for word in words_of_run(text[at:end])]
+            at = end
         elif is_wordy(character):
             at = _word(text, at, found)
         elif is_mark(character):
@@ -130,7 +130,7 @@ def _word(text: str, start: int, found: list[tuple[str, bool]]) -> int:
 
 def lines_of(text: str) -> list[str]:
     """Lines that are not blank."""
-    return [line for line in text.split("\n") if any(is_wordy(c) or is_ideograph(c) or is_mark(c) for c in line)]
+    return [line for line in text.split("\n") if any(is_wordy(c) or is_unspaced(c) or is_mark(c) for c in line)]
 
 
 def share(part: float, whole: float) -> float:
@@ -166,7 +166,7 @@ def duplicate_ngrams(words: list[str], n: int) -> int:
 
 
 def visible(line: str) -> str:
-    return "".join(c for c in line if is_wordy(c) or is_ideograph(c) or is_mark(c))
+    return "".join(c for c in line if is_wordy(c) or is_unspaced(c) or is_mark(c))
 
 
 def paragraphs_of(text: str) -> list[str]:
@@ -182,7 +182,7 @@ def plain_statistics(text: str, terminal: set[str]) -> dict[str, float]:
     lines = lines_of(text)
     all_lines = text.split("\n")
     count, size = len(found), len(text)
-    letters = sum(is_letter(c) or is_ideograph(c) for c in text)
+    letters = sum(is_letter(c) or is_unspaced(c) for c in text)
     repeated, repeated_characters = duplicates(lines)
     paragraphs = paragraphs_of(text)
     repeated_paragraphs, repeated_paragraph_characters = duplicates(paragraphs)
@@ -195,7 +195,7 @@ def plain_statistics(text: str, terminal: set[str]) -> dict[str, float]:
         "words": len(words),
         "punctuation": count - len(words),
         "mean_word_length": share(sum(map(len, words)), len(words)),
-        "alphabetic_words": share(sum(any(is_letter(c) or is_ideograph(c) for c in word) for word in words), count),
+        "alphabetic_words": share(sum(any(is_letter(c) or is_unspaced(c) for c in word) for word in words), count),
         "stop_words": len({word.lower() for word in words if word.isascii()} & set(GOPHER_STOP_WORDS)),
         "hashes": share(text.count("#"), count),
         "ellipses": share(text.count("…") + sum(token.count("...") for token in whole if set(token) == {"."}), count),
@@ -218,5 +218,5 @@ def plain_statistics(text: str, terminal: set[str]) -> dict[str, float]:
         **{f"duplicate_{n}grams": share(duplicate_ngrams(whole, n), size) for n in range(5, 11)},
         "fineweb_duplicate_characters": share(repeated_characters, size - text.count("\n")),
         "top_word": share(top[0][1] if top else 0, len(words)),
-        "top_word_alphabetic": float(bool(top) and all(is_letter(c) or is_ideograph(c) for c in top[0][0])),
+        "top_word_alphabetic": float(bool(top) and all(is_letter(c) or is_unspaced(c) for c in top[0][0])),
     }  # fmt: skip

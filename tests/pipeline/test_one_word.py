@@ -1,0 +1,107 @@
+"""One word everywhere: what deduplication, contamination and rules count and compare in scripts with and without spaces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.utf8 import tables, utf8_view
+from pipeline.contamination.ngrams import NgramSet, count_words, find_ngrams, ngram_hashes, ngrams_with_letters
+from pipeline.dedup.lines import _lines
+from pipeline.dedup.shingles import shingle_sets, signatures
+from pipeline.measure.statistics import measure
+from tests.kernel.plain_words import plain_words
+from tests.pipeline.measure.test_measures import science_of
+
+ICU = json.loads((Path(__file__).parents[1] / "kernel" / "data" / "icu-words.json").read_text(encoding="utf-8"))
+BETWEEN = {"en": " ", "ko": " ", "hi": " ", "ar": " ", "bo": "་"}  # what stands between the words of a language
+WORDS, A_LINE, PAIRS = 300, 15, 200
+
+
+def copies(language: str, rate: float) -> list[str]:
+    """PAIRS documents of words of the language's text drawn at random, each followed by a copy with words replaced at that rate.
+
+    Documents of all languages have the same edits at the same places.
+    """
+    vocabulary = sorted(set(ICU[language]["words"]))
+    texts = []
+    for number in range(PAIRS):
+        drawn, place, other = np.random.default_rng((number, WORDS)).random((3, WORDS))
+        words = (drawn * len(vocabulary)).astype(int)
+        edited = np.where(place < rate, (other * len(vocabulary)).astype(int), words)
+        for version in (words, edited):
+            lines = [version[at : at + A_LINE] for at in range(0, WORDS, A_LINE)]
+            texts.append("\n".join(BETWEEN.get(language, "").join(vocabulary[word] for word in line) for line in lines))
+    return texts
+
+
+def recall(language: str, rate: float) -> float:
+    """The share of the copies that FineWeb's bands find and whose true similarity is at least FineWeb's 0.75."""
+    texts = copies(language, rate)
+    bands = signatures(pa.array(texts), 5, 112, 1)[0].reshape(PAIRS, 2, 14, 8)
+    offsets, hashes = shingle_sets(pa.array(texts), 5)
+    sets = [set(hashes[a:b].tolist()) for a, b in zip(offsets, offsets[1:], strict=False)]
+    similar = [len(a & b) >= 0.75 * len(a | b) for a, b in zip(sets[::2], sets[1::2], strict=True)]
+    together = (bands[:, 0] == bands[:, 1]).all(2).any(1)
+    return float(np.mean(together & similar))
+
+
+@pytest.mark.parametrize("language", ["zh", "ja", "th", "km", "lo", "my", "bo", "ko"])
+def test_near_copies_are_found_as_in_english(language: str) -> None:
+    theirs = np.mean([recall("en", rate) for rate in (0.005, 0.01)])
+    assert theirs > 0.98
+    assert np.mean([recall(language, rate) for rate in (0.005, 0.01)]) >= theirs - 0.02
+
+
+@pytest.mark.parametrize("language", sorted(ICU))
+def test_an_evaluation_item_is_found_inside_a_document(language: str) -> None:
+    text = ICU[language]["text"]
+    item = "".join(text.splitlines())
+    assert 0.8 < count_words(item) / len(ICU[language]["words"]) < 1.2
+    hashes = np.unique(ngram_hashes(item, 13))
+    found = find_ngrams(pa.array([f"{ICU['en']['text']}\n{item}\nOf something else."]), NgramSet.of(hashes, np.array([13])))
+    assert len(np.unique(found.ngram)) == len(hashes)
+
+
+@given(st.text("漢字をไทยมาခွက် a1.-", max_size=40), st.integers(1, 6))
+def test_ngrams_and_their_letters_are_of_the_same_words(text: str, length: int) -> None:
+    words = plain_words(text)
+    flags = ngrams_with_letters(text, length)
+    span = min(length, len(words))
+    runs = [words[at : at + span] for at in range(len(words) - span + 1)] if words else []
+    assert flags.tolist() == [any(any(c.isalpha() or c in "าွ်" for c in word) for word in run) for run in runs]
+
+
+@given(st.text("漢字をไทยมาခွက် a1.-", max_size=40))
+def test_lines_count_the_same_words(text: str) -> None:
+    offsets, data = utf8_view(pa.array([text]))
+    words = len(plain_words(text))
+
+    def is_long(least: int) -> bool:
+        hashes = np.empty(4, np.uint64)
+        document, begin, end = (np.empty(4, np.int64) for _ in range(3))
+        return bool(_lines(offsets, data, *tables(), False, least, hashes, document, begin, end))
+
+    assert is_long(words) == (words > 0 or text == "" or is_long(0))
+    assert not is_long(words + 1)
+
+
+@pytest.mark.parametrize("language", sorted(ICU))
+def test_rules_for_papers_count_the_same_words(language: str) -> None:
+    text = ICU[language]["text"] + " [1]"
+    assert science_of(text)["citations_per_word"] == pytest.approx(1 / len(plain_words(text)))
+
+
+@pytest.mark.parametrize("language", sorted(ICU))
+def test_statistics_count_the_same_words(language: str) -> None:
+    text = ICU[language]["text"]
+    words = plain_words(text)
+    row = measure(pa.array([text])).to_pylist()[0]
+    assert row["words"] == len(words)
+    assert row["mean_word_length"] == pytest.approx(sum(map(len, words)) / len(words))
