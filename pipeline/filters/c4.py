@@ -22,7 +22,7 @@ from pydantic import Field
 
 from kernel.compile import leaf
 from pipeline.filters.check import Family, Judged, Judgement
-from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.filters.lines import LINE_COLUMNS, LineColumns, line_cuts, reasons_in_words
 from pipeline.measure.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
 from pipeline.workdir.cuts import Cuts, unite
 
@@ -104,6 +104,9 @@ class C4Rules(Family):
     @property
     def needs_lines(self) -> bool:
         return True
+
+    def columns(self) -> frozenset[str]:
+        return LINE_COLUMNS
 
     def apply(self, statistics: pa.Table) -> Judged:
         lines = LineColumns.of(statistics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -76,10 +76,7 @@ class Check:
                 failed = np.asarray(pc.is_valid(column), dtype=bool)
             else:
                 failed = ~np.asarray(pc.is_in(column, value_set=pa.array(self.allowed, pa.string())), dtype=bool)
-            detail = [None] * rows
-            for row in np.flatnonzero(failed):
-                found = column[int(row)].as_py()
-                detail[row] = found if found is not None else "unknown"
+            detail = pc.if_else(pa.array(failed), pc.fill_null(column, "unknown"), pa.scalar(None, pa.string())).to_pylist()
         else:
             value = (
                 column.to_numpy().astype(np.float64) if not column.null_count else np.asarray(column.cast(pa.float64()).fill_null(np.nan))
@@ -100,6 +97,14 @@ class Check:
         return Judgement(self.rule, failed, value, limit, detail)
 
 
+def columns_of(checks: Iterable[Check]) -> frozenset[str]:
+    """Names of the statistics that some checks look at."""
+    found: set[str] = set()
+    for check in checks:
+        found |= {check.statistic} | ({"declared_language"} if check.only is not None or check.but else set())
+    return frozenset(found)
+
+
 class Family(BaseModel):
     """A family of rules: its limits are its fields."""
 
@@ -112,6 +117,11 @@ class Family(BaseModel):
     def apply(self, statistics: pa.Table) -> Judged:
         """The family's judgement over the rows of `statistics`."""
         return Judged([check.judge(statistics) for check in self.checks()])
+
+    def columns(self) -> frozenset[str] | None:
+        """Names of the statistics that `apply` looks at, so that no others are read; None: all, as where a family has an `apply` of
+        its own and does not say."""
+        return columns_of(self.checks()) if type(self).apply is Family.apply else None
 
     def fingerprint(self) -> str:
         """Changes whenever the family's decisions may: with its limits, and with the contents of files that they name."""

@@ -33,5 +33,8 @@ class LicenseRules(Family):
     allow: Licenses = Field(description="SPDX names of the licences to keep, such as CC-BY-4.0; or `permissive`: Blue Oak's list.")
     unknown: bool = Field(False, description="Keep documents whose licence is not known, too.")
 
+    def columns(self) -> frozenset[str]:
+        return frozenset({"license"})
+
     def apply(self, statistics: pa.Table) -> Judged:
         return Judged([judge_licenses("license", statistics, self.allow, unknown=self.unknown)])

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.filters.check import Family, Judged, Judgement
-from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.filters.lines import LINE_COLUMNS, LineColumns, line_cuts, reasons_in_words
 from pipeline.measure.lines import COUNTER, IN_CART, NUMERIC, READ_MORE, SIGN_IN
 
 _REASONS = ("", "in upper case", "of numbers", "that count something", "of too few words", "to sign in, read more or buy")
@@ -32,6 +32,9 @@ class RefinedWebLines(Family):
     @property
     def needs_lines(self) -> bool:
         return True
+
+    def columns(self) -> frozenset[str]:
+        return LINE_COLUMNS
 
     def apply(self, statistics: pa.Table) -> Judged:
         lines = LineColumns.of(statistics)

@@ -10,19 +10,16 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kernel.sections import NOT_INSTALLED
 from pipeline.filters.check import Check
-from pipeline.filters.stage import FILTER, Rules
+from pipeline.filters.stage import FILTER, Rules, read_back
 from pipeline.measure.stage import FAMILIES
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.errors import UserError
 
 LINEAR, DECADE = 200, 24
 EDGES = np.concatenate([np.linspace(0, 1, LINEAR + 1), np.logspace(0, 12, 12 * DECADE + 1)[1:]])
@@ -58,21 +55,12 @@ def checks_of(rules: Mapping[str, Rules]) -> dict[str, list[Check]]:
     }
 
 
-def _read_back(workdir: Workdir, name: str, given: Mapping[str, Any]) -> Rules:
-    """The rules of a domain or source as the manifest has them. Raises `UserError` where one of them is not known here."""
-    used = {family: limits for family, limits in given.items() if limits is not None}
-    if unknown := [family for family in used if family not in Rules.model_fields]:
-        place = workdir.path(FILTER)
-        raise UserError(f"{place}: the rules of {name} have `{unknown[0]}`, which is not known here; {NOT_INSTALLED}")
-    return Rules.model_validate(used)
-
-
 def histograms(workdir: Workdir) -> list[Histogram]:
     """All histograms of a workdir that has been filtered, those with limits first; none where it has not."""
     verdict = workdir.manifest(FILTER)
     if verdict is None:
         return []
-    rules = {name: _read_back(workdir, name, given) for name, given in verdict.configuration.items()}
+    rules = read_back(workdir.path(FILTER), verdict.configuration)
     checks = checks_of(rules)
     counts: dict[tuple[str, str, str], Counts] = {}
     descriptions = {name: words for family in FAMILIES.values() for name, words in family.items()}
