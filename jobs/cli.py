@@ -192,7 +192,7 @@ def curate(
     from jobs.summary import show
 
     with stages.opened(loaded, address=address, workers=workers) as engine:
-        stages.curate(loaded, engine)
+        stages.curate(loaded, engine, warned=False)
     show(engine.workdir, loaded.name)
 
 

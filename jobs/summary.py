@@ -10,9 +10,10 @@ import pyarrow as pa
 from rich import box
 from rich.table import Table
 
-from jobs.console import console, number, size, warn
+from jobs.console import console, number, printable, size, warn
 from kernel.cache import cache_folder
 from pipeline.report.funnel import Funnel, funnel
+from pipeline.report.samples import Sample
 from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.documents import DOCUMENTS
 from pipeline.workdir.errors import UserError
@@ -23,6 +24,8 @@ from trainer.lock import check
 
 if TYPE_CHECKING:
     from trainer.checkpoints import Store
+
+SHOWN_TEXT = 80  # characters of a document that is an example
 
 # Sentences of the kind that the demo's corpus has, for a first look at what a model has learnt.
 SENTENCES = (
@@ -43,8 +46,10 @@ def show(workdir: Workdir, run: str) -> None:
         console.print(_cuts_table(numbers))
     if numbers.contamination:
         console.print(_contamination_table(numbers))
-    for warning in numbers.warnings:
-        warn(warning)
+    for alarm in numbers.warnings:
+        warn(alarm.text)
+        for sample in alarm.samples:
+            console.print(in_a_line(sample), markup=False, soft_wrap=True)
     if numbers.mix:
         console.print(_mix_table(numbers))
     if numbers.packed:
@@ -103,6 +108,13 @@ def put_results(workdir: Workdir, run: str) -> None:
 def other_runs(workdir: Workdir, run: str) -> list[Path]:
     """The folders of the workdir's other runs, by name; of a remote workdir, those that this machine has."""
     return sorted(path.parent for path in local_run(workdir, run).parent.glob("*/run.json") if path.parent.name != run)
+
+
+def in_a_line(sample: Sample) -> str:
+    """A document as an example: its id, what decided, and the beginning of its text."""
+    rule = f"{sample.rule}{f' ({sample.measured})' if sample.measured else ''}" if sample.rule else "kept"
+    text = " ".join(sample.text.split())
+    return printable(f"  {sample.document}: {rule}: {text[:SHOWN_TEXT] or '(no text)'}{'...' if len(text) > SHOWN_TEXT else ''}")
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -17,9 +17,7 @@ Integers = npt.NDArray[np.int64]
 
 
 # The columns of `statistics/` that `LineColumns` is made of.
-LINE_COLUMNS = frozenset(
-    ("line_bytes", "line_words", "line_longest_word", "line_sentences", "line_upper", "line_flags", "citations")
-)
+LINE_COLUMNS = frozenset(("line_bytes", "line_words", "line_longest_word", "line_sentences", "line_upper", "line_flags", "citations"))
 
 
 def _lists(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:

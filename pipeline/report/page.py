@@ -100,8 +100,7 @@ def _samples(found: list[Sample]) -> list[dict[str, Any]]:
         shown = [
             {
                 "document": sample.document,
-                "value": sample.detail
-                or (f"{sample.value:.3g}, limit {sample.limit:.3g}" if sample.value is not None and sample.limit is not None else ""),
+                "value": sample.measured,
                 "text": sample.cut if rule == "" else sample.text,
             }
             for sample in of_key
