@@ -509,6 +509,36 @@ def explain(
     tell(workdir, document)
 
 
+@app.command("whatif")
+def what_if(
+    recipe: RecipePath,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value of a key, by its place: filter.web.length.min_words=30."),
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUES", help="One limit at many values: BEGIN:END:STEP, or a list such as 10,20,50.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Your own labels, JSON Lines with `keep` and `id`, `url` or `text`: how far the filter agrees.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the sweep as a plot: FILE.svg, .html or .json.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Documents that are shown of each rule that would newly keep or drop some.")] = 3,
+    workdir: WorkdirOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What other limits of the filter would keep and drop, from what has been measured. Takes seconds, and writes nothing."""
+    from jobs.packaged import find_recipe
+
+    found = find_recipe(recipe)
+    loaded = _recipe(recipe, workdir)
+    from jobs import corpus
+    from jobs.whatif import whatif as tell
+
+    base = Path.cwd() if loaded.corpus is None else corpus.place()
+    tell(found, loaded, base, set_=set_ or (), sweep_=sweep, labels=labels, out=out, examples=examples, as_json=as_json)
+
+
 @app.command("diff")
 def difference(
     first: Annotated[str, typer.Argument(help="A workdir.")],

@@ -24,7 +24,6 @@ from jobs.progress import StageProgress
 from jobs.recipe import Recipe, resolve_workdir
 from jobs.summary import fetched_run, finished, local_run, put_results
 from jobs.timeline import Timeline
-from kernel.cache import cache_folder
 from pipeline.contamination.stage import decontaminate
 from pipeline.dedup.exact import exact_deduplicate
 from pipeline.dedup.lines import repeated_lines_as_cuts
@@ -98,7 +97,7 @@ def source_base(recipe: Recipe, report: Callable[[str], None] = console.print) -
     """What the sources' relative paths are relative to: the fetched corpus, or the current folder."""
     if recipe.corpus is None:
         return Path.cwd()
-    folder = cache_folder() / "demo-corpus"
+    folder = corpus.place()
     corpus.fetch(folder, report=report)
     return folder
 

@@ -45,7 +45,7 @@ def parse_yaml(text: str, place: str) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{place}:{mark.line + 1}" if mark and "\n" in text else place
+        where = f"{place}:{mark.line + 1}" if mark else place
         if isinstance(error, _GivenTwice):
             raise UserError(f"{where}: {error.problem}") from error
         why = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"

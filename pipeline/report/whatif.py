@@ -20,6 +20,8 @@ from pipeline.dedup.exact import HASHES, text_hashes
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather
 from pipeline.filters.check import Family
 from pipeline.filters.stage import FILTER, Rules, families_of, groups_of, read_back, verdicts_of
+from pipeline.measure.labels import Found
+from pipeline.report.agreement import Agreement
 from pipeline.report.funnel import Count
 from pipeline.report.samples import Drawing, Place, Sample, read_samples
 from pipeline.workdir.cuts import apply, from_column
@@ -30,6 +32,7 @@ from pipeline.workdir.verdicts import ORDER, verdict_dataset
 
 AXES = ("domain", "source", "language")
 STAYS, GOES = "stays", "goes"
+DROPPED_WRONGLY, KEPT_WRONGLY = "dropped_wrongly", "kept_wrongly"  # by the tried rules, as labels say
 MOST_TEXT = 1 << 30  # bytes of partitions of documents that are read to tell exact duplicates; of more, none is told
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -67,8 +70,9 @@ class WhatIf:
     rules: tuple[Change, ...]
     axes: dict[str, tuple[Change, ...]]  # by domain, source and language
     later: Later
-    samples: dict[str, tuple[Sample, ...]]  # of what would stay, as it is dropped now, and of what would go, by the rule that would drop it
+    samples: dict[str, tuple[Sample, ...]]  # of what would stay, as it is dropped now, of what would go, and of what labels contradict
     tokens_per_byte: dict[str, float]  # by domain, where documents were tokenised
+    agreement: tuple[Agreement, Agreement] | None  # with labels, before and after
 
 
 @dataclass(frozen=True)
@@ -220,8 +224,12 @@ def _total(chosen: Booleans, sizes: Integers) -> npt.NDArray[np.int64]:
     return np.array([chosen.sum(), sizes[chosen].sum()], np.int64)
 
 
-def what_if(tried: Tried, examples: int = 3) -> WhatIf:
-    """What the tried rules would change. `examples`: how many documents are shown of each rule that would newly keep or drop some."""
+def what_if(tried: Tried, examples: int = 3, labels: Found | None = None) -> WhatIf:
+    """What the tried rules would change.
+
+    `examples`: how many documents are shown of each rule that would newly keep or drop some. `labels`: documents with what a person says.
+    """
+    agreements = [Agreement(), Agreement()]
     sums = {axis: _Sums() for axis in (*AXES, "rule")}
     totals = {name: np.zeros(2, np.int64) for name in ("came", "before", "after", STAYS, GOES)}
     drawing: Drawing[tuple[str, str]] = Drawing(examples)
@@ -243,6 +251,14 @@ def what_if(tried: Tried, examples: int = 3) -> WhatIf:
             (GOES, goes, left),
         ):
             totals[name] += _total(chosen, sizes)
+        if labels is not None and judged.partition.name in labels.rows:
+            rows, keep = labels.rows[judged.partition.name]
+            for place, kept in enumerate((before[rows], after[rows])):
+                for says in (True, False):
+                    for outcome in (True, False):
+                        agreements[place] = agreements[place].plus(says, outcome, int(((keep == says) & (kept == outcome)).sum()))
+            drawing.add((DROPPED_WRONGLY, ""), judged.partition.name, rows[keep & ~after[rows]].tolist())
+            drawing.add((KEPT_WRONGLY, ""), judged.partition.name, rows[~keep & after[rows]].tolist())
         if judged.changed:
             later.add(judged, stays, goes)
             _draw(drawing, judged, stays, goes)
@@ -258,6 +274,7 @@ def what_if(tried: Tried, examples: int = 3) -> WhatIf:
         later.told(),
         _samples(tried, drawing),
         tokens_per_byte(tried.workdir),
+        None if labels is None else (agreements[0], agreements[1]),
     )
 
 
@@ -278,11 +295,15 @@ def _samples(tried: Tried, drawing: Drawing[tuple[str, str]]) -> dict[str, tuple
 
     stay = read_samples(tried.workdir, drawn(STAYS))
     verdicts = {}
-    for name in sorted({name for name, _ in drawn(GOES)}):
+    by_the_tried = [place for kind in (GOES, DROPPED_WRONGLY, KEPT_WRONGLY) for place in drawn(kind)]
+    for name in sorted({name for name, _ in by_the_tried}):
         partition = tried.statistics.by_name[name]
         verdicts[name] = tried.after(partition, tried.workdir.read_table(STATISTICS, partition, ["domain", "source"]))
-    go = read_samples(tried.workdir, drawn(GOES), verdicts)
-    return {STAYS: tuple(stay[place] for place in drawn(STAYS)), GOES: tuple(go[place] for place in drawn(GOES))}
+    other = read_samples(tried.workdir, by_the_tried, verdicts)
+    return {
+        kind: tuple((stay if kind == STAYS else other)[place] for place in drawn(kind))
+        for kind in (STAYS, GOES, DROPPED_WRONGLY, KEPT_WRONGLY)
+    }
 
 
 def tokens_per_byte(workdir: Workdir) -> dict[str, float]:
