@@ -213,8 +213,9 @@ def _tokens(result: WhatIf) -> dict[str, int] | None:
         return None
 
     def kept(side: str) -> int:
-        rates = result.tokens_per_byte
-        return round(sum(getattr(each, side).bytes * rates.get(each.name, 0.0) for each in result.axes["domain"]))
+        rates: dict[str, float] = result.tokens_per_byte
+        total: float = sum(getattr(each, side).bytes * rates.get(each.name, 0.0) for each in result.axes["domain"])
+        return round(total)
 
     return {"before": kept("before"), "after": kept("after")}
 

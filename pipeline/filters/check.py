@@ -62,6 +62,15 @@ class Check:
     only: tuple[str, ...] | None = None
     but: tuple[str, ...] = ()
 
+    def among(self, statistics: pa.Table) -> Booleans:
+        """Which rows the check is for: bool (documents,)."""
+        among = np.ones(statistics.num_rows, bool)
+        if self.only is not None:
+            among &= np.asarray(pc.is_in(statistics["declared_language"], value_set=pa.array(self.only, pa.string())), dtype=bool)
+        if self.but:
+            among &= ~np.asarray(pc.is_in(statistics["declared_language"], value_set=pa.array(self.but, pa.string())), dtype=bool)
+        return among
+
     def judge(self, statistics: pa.Table) -> Judgement:
         """The judgement over the rows of `statistics`."""
         rows = statistics.num_rows
@@ -87,13 +96,7 @@ class Check:
             limit[low] = self.minimum
             limit[high] = self.maximum
         if self.only is not None or self.but:
-            language = statistics["declared_language"]
-            among = np.ones(rows, bool)
-            if self.only is not None:
-                among &= np.asarray(pc.is_in(language, value_set=pa.array(self.only, pa.string())), dtype=bool)
-            if self.but:
-                among &= ~np.asarray(pc.is_in(language, value_set=pa.array(self.but, pa.string())), dtype=bool)
-            failed = failed & among
+            failed = failed & self.among(statistics)
         return Judgement(self.rule, failed, value, limit, detail)
 
 

@@ -113,14 +113,20 @@ if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has
 Families = Mapping[str, tuple[Family, ...]]  # by domain or source
 
 
-def groups_of(statistics: pa.Table, settings: Mapping[str, T]) -> Iterator[tuple[npt.NDArray[np.int64], T]]:
-    """The rows of each domain and source of a table that have a setting, and the setting: a source that is named has its own."""
+def pairs_of(statistics: pa.Table) -> Iterator[tuple[str, str, npt.NDArray[np.int64]]]:
+    """Each domain and source of a table's documents, in order, and the rows of these."""
     pairs = statistics.select(["domain", "source"]).group_by(["domain", "source"]).aggregate([]).to_pylist()
     for domain, source in sorted((pair["domain"], pair["source"]) for pair in pairs):
+        chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
+        yield domain, source, np.flatnonzero(np.asarray(chosen))
+
+
+def groups_of(statistics: pa.Table, settings: Mapping[str, T]) -> Iterator[tuple[npt.NDArray[np.int64], T]]:
+    """The rows of each domain and source of a table that have a setting, and the setting: a source that is named has its own."""
+    for domain, source, rows in pairs_of(statistics):
         found = settings.get(source, settings.get(domain))
         if found is not None:
-            chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
-            yield np.flatnonzero(np.asarray(chosen)), found
+            yield rows, found
 
 
 def verdicts_of(statistics: pa.Table, settings: Families) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jinja2 import Environment
 
 from pipeline.filters.check import Family, decide
-from pipeline.filters.stage import Rules
+from pipeline.filters.stage import Rules, pairs_of
 from pipeline.measure.labels import Found
 from pipeline.report.agreement import Agreement
 from pipeline.report.figures import PALETTE, SOFT, drawing, standalone, svg
@@ -59,8 +59,8 @@ def sweep(tried: Tried, key: str, now: float | None, values: Sequence[float | No
     agreements = [Agreement() for _ in values]
     for partition in tried.statistics.partitions:
         pairs = tried.workdir.read_table(STATISTICS, partition, ["domain", "source"])
-        domains, sources = pairs["domain"].to_pylist(), pairs["source"].to_pylist()
-        rows = np.flatnonzero([(s if s in tried.rules else d) == name for d, s in zip(domains, sources, strict=True)])
+        parts = [rows for domain, source, rows in pairs_of(pairs) if (source if source in tried.rules else domain) == name]
+        rows = np.sort(np.concatenate([np.zeros(0, np.int64), *parts]))
         if not len(rows):
             continue
         table = tried.workdir.read_table(STATISTICS, partition, columns).take(pa.array(rows))

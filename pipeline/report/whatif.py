@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.dedup.exact import HASHES, text_hashes
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather
 from pipeline.filters.check import Family
-from pipeline.filters.stage import FILTER, Rules, families_of, groups_of, read_back, verdicts_of
+from pipeline.filters.stage import FILTER, Rules, families_of, groups_of, pairs_of, read_back, verdicts_of
 from pipeline.measure.labels import Found
 from pipeline.report.agreement import Agreement
 from pipeline.report.funnel import Count
@@ -151,15 +151,10 @@ class Tried:
             return before is not after
         return after.url is not None or before.model_dump() != after.model_dump()
 
-    def pairs(self, table: pa.Table) -> list[tuple[str, str]]:
-        """The domains and sources in a table of statistics."""
-        found = table.select(["domain", "source"]).group_by(["domain", "source"]).aggregate([]).to_pylist()
-        return sorted((pair["domain"], pair["source"]) for pair in found)
-
     def columns(self, table: pa.Table) -> list[str]:
         """The columns that the tried rules of the documents in a table look at."""
         found = {"domain", "source", "bytes"}
-        for domain, source in self.pairs(table):
+        for domain, source, _ in pairs_of(table):
             _, _, name = self._rules_of(domain, source)
             found |= needed(self.schema, name, self.families.get(name, ()))
         return sorted(found)
@@ -184,7 +179,7 @@ class Tried:
                 STATISTICS, partition, ["domain", "source", "bytes", *({"language", "declared_language"} & set(self.schema.names))]
             )
             before = self.workdir.read_table(FILTER, self.verdict.by_name[partition.name], ["keep", "rule", "cuts"])
-            changed = any(self.is_changed(domain, source) for domain, source in self.pairs(table))
+            changed = any(self.is_changed(domain, source) for domain, source, _ in pairs_of(table))
             after = self.after(partition, table).select(["keep", "rule", "cuts"]) if changed else before
             yield Judged(partition, table, before, after, changed)
 
