@@ -107,7 +107,7 @@ def histograms(workdir: Workdir) -> list[Histogram]:
 # --- drawing -----------------------------------------------------------------------------------------------------------
 
 WIDTH, HEIGHT, BARS = 232, 66, 46
-_GREY, _RED = "#c3ccd6", "#c0392b"
+_GREY, _RED = "var(--axis)", "#c0392b"  # the grey is the page's own, which has it by day and by night
 
 
 def _short(value: float) -> str:
@@ -184,7 +184,7 @@ def draw(histogram: Histogram, colour: str) -> str:
                 parts.append(
                     f'<rect x="{bar * step:.1f}" y="{base:.1f}" width="{step - 0.6:.1f}" height="{max(size, 0.7):.1f}" fill="{fill}"/>'
                 )
-    parts.append(f'<path d="M0 {HEIGHT + 12.5}H{WIDTH}" stroke="#c9d1da"/>')
+    parts.append(f'<path d="M0 {HEIGHT + 12.5}H{WIDTH}" stroke="var(--axis)"/>')
     parts.append('<g class="limits">')
     for limit in limits:
         at = float(np.clip(scale.place(np.array([limit]))[0], 0, 1)) * WIDTH

@@ -23,7 +23,7 @@ function allowed(group, values) {
   return group.rules.map((rule) => bounds.get(rule.rule));
 }
 
-/** Of each document in the sample how many rules drop it, and the number of the last that does, -1 for one that cannot be moved. */
+/** Of each document in the sample how many rules drop it, and which did last: twice its number, and 1 for its maximum; -1: none that moves. */
 function failures(group, bounds) {
   const count = Uint8Array.from(group.fixed);
   const last = new Int16Array(group.sample).fill(-1);
@@ -33,7 +33,7 @@ function failures(group, bounds) {
     rule.values.forEach((value, document) => {
       if (value < low || value > high) { // what was not measured is NaN, and passes
         count[document] += 1;
-        last[document] = number;
+        last[document] = 2 * number + (value > high);
       }
     });
   });
@@ -45,8 +45,8 @@ function alone(group, rule, [low, high]) {
   let dropped = 0;
   rule.counts.forEach((count, bin) => {
     const begin = rule.begins[bin], end = rule.ends[bin];
-    const inside = Math.min(high, end) - Math.max(low, begin);
-    dropped += count * (1 - Math.min(1, Math.max(0, inside / (end - begin))));
+    const inside = begin === end ? Number(low <= end && end <= high) : (Math.min(high, end) - Math.max(low, begin)) / (end - begin);
+    dropped += count * (1 - Math.min(1, Math.max(0, inside)));
   });
   return 1 - dropped / group.documents;
 }
@@ -71,7 +71,7 @@ function estimate(group, now, then) {
   const rare = moved && left > 0 && sums[1] === 0 ? 3 / size : 0;
   const share = (value) => Math.min(1, Math.max(0, value));
   const scale = all / Math.max(1, group.bytes);
-  const only = group.rules.map(() => 0);
+  const only = new Array(2 * group.rules.length).fill(0);
   for (let document = 0; document < size; document += 1) {
     if (after.count[document] === 1 && after.last[document] >= 0) only[after.last[document]] += 1;
   }
@@ -157,7 +157,8 @@ function setUp(group, panel, figures) {
     return element("div", {}, `${name} `, button, pre);
   };
   panel.append(reset, output, element("div", { class: "meter", "aria-hidden": "true" }, fill, mark), note,
-    element("div", { class: "snippets" }, copied(yaml, "For the recipe"), copied(command, "Exactly, of all documents")));
+    element("details", { class: "snippets" }, element("summary", {}, "These limits as a part of the recipe, and as a command"),
+      element("div", {}, copied(yaml, "For the recipe"), copied(command, "To decide them again exactly"))));
   panel.hidden = false;
 
   function show() {
@@ -179,11 +180,12 @@ function setUp(group, panel, figures) {
     command.textContent = asCommand(group, values);
     group.limits.forEach((limit, index) => {
       for (const control of controls[index]) {
-        const numbers = limit.bounds.map(([rule]) => group.rules.findIndex((each) => each.rule === rule));
-        const passes = numbers.filter((number) => group.rules[number].statistic === control.statistic)
-          .map((number) => percent(alone(group, group.rules[number], bounds[number])));
-        const only = numbers.reduce((sum, number) => sum + found.only[number], 0);
-        control.alone.textContent = `alone keeps ${passes.join(", ")}; drops ${percent(only)} that no other rule does`;
+        const here = limit.bounds.map(([rule, end]) => [group.rules.findIndex((each) => each.rule === rule), end === "maximum"])
+          .filter(([number]) => group.rules[number].statistic === control.statistic);
+        const passes = here.map(([number, most]) =>
+          percent(alone(group, group.rules[number], most ? [-Infinity, bounds[number][1]] : [bounds[number][0], Infinity])));
+        const only = here.reduce((sum, [number, most]) => sum + found.only[2 * number + most], 0);
+        control.alone.textContent = `by itself keeps ${passes.join(", ")}${only ? `; alone drops ${percent(only)}` : ""}`;
         control.box.classList.toggle("moved", values[index] !== now[index]);
       }
     });
@@ -208,7 +210,8 @@ function setUp(group, panel, figures) {
     const number = element("input", { type: "number", step: "any", value: limit.value });
     const range = element("input", { type: "range", min: 0, max: STEPS, step: 1, "aria-label": `${limit.key}, of ${statistic}` });
     const field = limit.key.split(".").slice(limit.key.startsWith("limits.") ? 0 : 1).join(".");
-    const name = element("span", { title: `filter.${group.name}.${limit.key}: ${least ? "at least" : "at most"}` }, field);
+    const words = field.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]);
+    const name = element("span", { title: `filter.${group.name}.${limit.key}: ${least ? "at least" : "at most"}` }, ...words);
     const made = { statistic, axis, number, range, alone: element("div", { class: "alone" }) };
     made.box = element("div", { class: "limit" }, element("label", {}, name, number), range, made.alone);
     range.value = Math.round(STEPS * placeOf(axis, limit.value));

@@ -107,10 +107,10 @@ class _Group:
         self.bytes += int(table["bytes"].to_numpy().sum())
         self.kept += (int(keep.sum()), int(left[keep].sum()))
         for check in self.checks:
+            edges = _edges(check)
             values = _values(check, table)
-            edges = edges_of(check.statistic)
-            places = np.clip(np.searchsorted(edges, values[~np.isnan(values)], side="left") - 1, 0, len(edges) - 2)
-            counts = self.counts.setdefault(check.rule, np.zeros(len(edges) - 1, np.int64))
+            places = np.searchsorted(edges, values[~np.isnan(values)], side="left")
+            counts = self.counts.setdefault(check.rule, np.zeros(len(edges) + 1, np.int64))
             counts += np.bincount(places, minlength=len(counts))
         marks = hash_ordinals(ordinals)
         table = table.append_column("left", pa.array(left)).append_column("rule", rule)
@@ -182,11 +182,21 @@ def _as_page(name: str, group: _Group, limits: list[Limit]) -> dict[str, Any]:
     }
 
 
+def _edges(check: Check) -> Numbers:
+    """The upper ends of the bins in which a rule's values are counted, ascending: a histogram's, rounded; 0 by itself, which many values
+    are; and where the recipe's limits lie, so that what they do is exact. A value that is a minimum lies above the edge."""
+    edges = np.array([float(f"{edge:.6g}") for edge in edges_of(check.statistic)])
+    low = [] if check.minimum is None else [np.nextafter(check.minimum, -np.inf)]
+    high = [] if check.maximum is None else [check.maximum]
+    return np.unique(np.concatenate([edges, [0.0], low, high]))
+
+
 def _bins(check: Check, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """The bins that hold documents: where each begins and ends, and how many."""
+    """The bins that hold documents: where each begins and ends, and how many. What lies outside of all is at the nearest end."""
+    edges = _edges(check)
     used = np.flatnonzero(counts)
-    edges = [float(f"{edge:.6g}") for edge in edges_of(check.statistic)]
-    return {"begins": [edges[bin] for bin in used], "ends": [edges[bin + 1] for bin in used], "counts": counts[used].tolist()}
+    begins, ends = np.concatenate([edges[:1], edges]), np.concatenate([edges, edges[-1:]])
+    return {"begins": begins[used].tolist(), "ends": ends[used].tolist(), "counts": counts[used].tolist()}
 
 
 def movable(workdir: Workdir) -> list[dict[str, Any]]:
