@@ -84,15 +84,15 @@ def _of_rules(workdir: Workdir) -> tuple[Alarm, ...]:
     documents = workdir.manifest(DOCUMENTS)
     if statistics is None or verdict is None or documents is None or statistics.by_name.keys() != verdict.by_name.keys():
         return ()
-    return _looked_for(workdir, statistics.content, verdict.content)
+    return _looked_for(workdir, (documents.content, statistics.content, verdict.content), tuple(sorted(_extractors(documents).items())))
 
 
 @lru_cache(maxsize=4)  # the summary in the terminal and the report tell the same ones
-def _looked_for(workdir: Workdir, statistics: str, verdict: str) -> tuple[Alarm, ...]:
-    """The alarms on rules and extractors. `statistics` and `verdict`: the fingerprints of what is looked at."""
+def _looked_for(workdir: Workdir, contents: tuple[str, ...], extracted: tuple[tuple[str, str], ...]) -> tuple[Alarm, ...]:
+    """The alarms on rules and extractors. `contents`: the fingerprints of what is looked at; `extracted`: sources and their extractors."""
     counts = _Counts()
     empty: dict[str, npt.NDArray[np.int64]] = {}
-    extractors = _extractors(workdir.require(DOCUMENTS))
+    extractors = dict(extracted)
     for _, table in _tables(workdir):
         counts.add(table)
         pages = table.filter(pc.is_in(table["source"], value_set=pa.array(sorted(extractors), pa.string())))

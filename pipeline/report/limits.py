@@ -188,7 +188,8 @@ def _edges(check: Check) -> Numbers:
     edges = np.array([float(f"{edge:.6g}") for edge in edges_of(check.statistic)])
     low = [] if check.minimum is None else [np.nextafter(check.minimum, -np.inf)]
     high = [] if check.maximum is None else [check.maximum]
-    return np.unique(np.concatenate([edges, [0.0], low, high]))
+    edges = np.concatenate([edges, [0.0]])
+    return np.unique(np.concatenate([edges[edges != check.minimum], low, high]))
 
 
 def _bins(check: Check, counts: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def table(workdir: Workdir) -> list[dict[str, Any]]:
 
 
 def left(row: dict[str, Any]) -> int:
-    return int(row["bytes"]) - sum(cut["end"] - cut["begin"] for cut in row["cuts"] or [])
+    size: int = row["bytes"]
+    return size - sum(int(cut["end"] - cut["begin"]) for cut in row["cuts"] or [])
 
 
 def kept(rows: list[dict[str, Any]], axis: str) -> dict[str, tuple[int, int]]:
@@ -126,7 +127,7 @@ def test_nothing_in_the_workdir_is_changed(path: Path, tmp_path: Path) -> None:
         return {str(folder): folder.stat().st_mtime_ns for folder in (workdir, *workdir.rglob("*")) if folder.is_dir()}
 
     before = state(), folders()
-    common = ["whatif", path, "--workdir", workdir, "--labels", tmp_path / "labels.jsonl"]
+    common: list[str | Path] = ["whatif", path, "--workdir", workdir, "--labels", tmp_path / "labels.jsonl"]
     for more in (
         ["--set", "filter.web.gopher_quality.min_words=80"],
         ["--sweep", "filter.web.gopher_quality.min_words=10:50:10", "--out", tmp_path / "s.svg"],
