@@ -136,7 +136,7 @@ class C4Rules(Family):
             all_rows = np.concatenate([np.repeat(np.arange(statistics.num_rows), np.diff(cuts.offsets)), document])
             begin = np.concatenate([cuts.begin, lines.citation_begin])
             cuts = unite(statistics.num_rows, all_rows, begin, np.concatenate([cuts.end, lines.citation_end]))
-        return Judged(judgements, cuts, self._words(lines, reason, cuts))
+        return Judged(judgements, cuts, lambda: self._words(lines, reason, cuts))
 
     def _words(self, lines: LineColumns, reason: npt.NDArray[np.uint8], cuts: Cuts) -> list[str]:
         words = reasons_in_words("c4", lines, np.where(lines.words > 0, reason, 0), _REASONS)

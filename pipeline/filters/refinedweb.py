@@ -56,4 +56,4 @@ class RefinedWebLines(Family):
         share = np.bincount(row, words * (reason > 0), statistics.num_rows) / np.maximum(1, total)
         limit = np.full(statistics.num_rows, self.max_cut_words)
         judgement = Judgement("refinedweb_cut_words", lines.measured & (share > self.max_cut_words), share, limit)
-        return Judged([judgement], line_cuts(lines, reason > 0), reasons_in_words("refinedweb", lines, reason, _REASONS))
+        return Judged([judgement], line_cuts(lines, reason > 0), lambda: reasons_in_words("refinedweb", lines, reason, _REASONS))

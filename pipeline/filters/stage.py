@@ -129,12 +129,15 @@ def groups_of(statistics: pa.Table, settings: Mapping[str, T]) -> Iterator[tuple
             yield rows, found
 
 
-def verdicts_of(statistics: pa.Table, settings: Families) -> pa.Table:
-    """The verdicts (`VERDICT_SCHEMA`) on the rows of `statistics`. A domain or source without rules keeps everything."""
-    verdict = decide(statistics, ())
+def verdicts_of(statistics: pa.Table, settings: Families, *, in_words: bool = True) -> pa.Table:
+    """The verdicts (`VERDICT_SCHEMA`) on the rows of `statistics`. A domain or source without rules keeps everything.
+
+    `in_words`: as for `decide`.
+    """
+    verdict = decide(statistics, (), in_words=in_words)
     for rows, families in groups_of(statistics, settings):
         everything = len(rows) == statistics.num_rows
-        decided = decide(statistics if everything else statistics.take(rows), families)
+        decided = decide(statistics if everything else statistics.take(rows), families, in_words=in_words)
         if everything:
             verdict = decided
         else:

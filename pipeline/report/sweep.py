@@ -64,7 +64,7 @@ def sweep(tried: Tried, key: str, now: float | None, values: Sequence[float | No
         if not len(rows):
             continue
         table = tried.workdir.read_table(STATISTICS, partition, columns).take(pa.array(rows))
-        check_lines(table, name, families)
+        check_lines(table, np.arange(len(rows)), name, families)
         sizes = table["bytes"].to_numpy()
         came += (len(rows), sizes.sum())
         each_rate = np.array([rates.get(domain, 0.0) for domain in table["domain"].to_pylist()])
@@ -94,7 +94,7 @@ def _labelled(labels: Found | None, partition: str, rows: Any) -> tuple[Any, Any
 
 def _outcomes(table: pa.Table, fixed: Sequence[Family], varied: Sequence[Family | None]) -> list[tuple[Any, Any]]:
     """For each value which documents stay, bool, and the bytes that are cut out of each."""
-    verdict = decide(table, fixed)
+    verdict = decide(table, fixed, in_words=False)
     stay = np.asarray(verdict["keep"], dtype=bool)
     candidates = np.flatnonzero(stay)
     left, cuts = table.take(pa.array(candidates)), from_column(verdict["cuts"])

@@ -6,7 +6,9 @@ their rules look at, and no others. Text is read of a few samples, and of what w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,7 @@ AXES = ("domain", "source", "language")
 STAYS, GOES = "stays", "goes"
 DROPPED_WRONGLY, KEPT_WRONGLY = "dropped_wrongly", "kept_wrongly"  # by the tried rules, as labels say
 MOST_TEXT = 1 << 30  # bytes of partitions of documents that are read to tell exact duplicates; of more, none is told
+AHEAD = 2  # partitions that are read while one is judged
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
@@ -111,9 +114,9 @@ def needed(statistics: pa.Schema, name: str, families: Sequence[Family]) -> set[
     return found
 
 
-def check_lines(statistics: pa.Table, name: str, families: Sequence[Family]) -> None:
+def check_lines(statistics: pa.Table, rows: Integers, name: str, families: Sequence[Family]) -> None:
     """Raises `UserError` where rules look at lines, and the lines of these documents have not been measured."""
-    if any(family.needs_lines for family in families) and statistics["line_bytes"].null_count:
+    if any(family.needs_lines for family in families) and not np.asarray(statistics["line_bytes"].is_valid())[rows].all():
         raise UserError(
             f"filter.{name}: its rules look at lines, which have not been measured of all its documents; `foundry curate` measures them "
             "for a recipe that has such a rule"
@@ -164,24 +167,47 @@ class Tried:
         found = self.workdir.read_table(STATISTICS, self.statistics.by_name[partition.name], self.columns(table))
         named: dict[str, tuple[str, tuple[Family, ...]]] = {name: (name, families) for name, families in self.families.items()}
         for rows, (name, families) in groups_of(found, named):
-            if any(family.needs_lines for family in families):
-                check_lines(found.take(rows), name, families)
+            check_lines(found, rows, name, families)
         return found
 
-    def after(self, partition: Partition, table: pa.Table) -> pa.Table:
-        """The verdicts of the tried rules on a partition."""
+    def after(self, partition: Partition) -> pa.Table:
+        """The verdicts of the tried rules on a partition, with their details."""
+        table = self.workdir.read_table(STATISTICS, partition, ["domain", "source"])
         return verdicts_of(self.looked_at(partition, table), self.families)
 
     def partitions(self) -> Iterator[Judged]:
-        """Every partition before and after."""
-        for partition in self.statistics.partitions:
-            table = self.workdir.read_table(
-                STATISTICS, partition, ["domain", "source", "bytes", *({"language", "declared_language"} & set(self.schema.names))]
-            )
-            before = self.workdir.read_table(FILTER, self.verdict.by_name[partition.name], ["keep", "rule", "cuts"])
-            changed = any(self.is_changed(domain, source) for domain, source, _ in pairs_of(table))
-            after = self.after(partition, table).select(["keep", "rule", "cuts"]) if changed else before
-            yield Judged(partition, table, before, after, changed)
+        """Every partition before and after. What is next is read while one is judged."""
+        with ThreadPoolExecutor(AHEAD) as readers:
+            ahead: deque[Future[_Read]] = deque()
+            for partition in self.statistics.partitions:
+                ahead.append(readers.submit(self._read, partition))
+                if len(ahead) > AHEAD:
+                    yield self._judged(ahead.popleft().result())
+            while ahead:
+                yield self._judged(ahead.popleft().result())
+
+    def _read(self, partition: Partition) -> _Read:
+        names = ["domain", "source", "bytes", *({"language", "declared_language"} & set(self.schema.names))]
+        table = self.workdir.read_table(STATISTICS, partition, names)
+        before = self.workdir.read_table(FILTER, self.verdict.by_name[partition.name], ["keep", "rule", "cuts"])
+        changed = any(self.is_changed(domain, source) for domain, source, _ in pairs_of(table))
+        return _Read(partition, table, before, self.looked_at(partition, table) if changed else None)
+
+    def _judged(self, read: _Read) -> Judged:
+        if read.looked_at is None:
+            return Judged(read.partition, read.statistics, read.before, read.before, False)
+        after = verdicts_of(read.looked_at, self.families, in_words=False).select(["keep", "rule", "cuts"])
+        return Judged(read.partition, read.statistics, read.before, after, True)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read of a partition. `looked_at`: what the tried rules look at, where they are others than before."""
+
+    partition: Partition
+    statistics: pa.Table
+    before: pa.Table
+    looked_at: pa.Table | None
 
 
 def languages(statistics: pa.Table) -> pa.ChunkedArray:
@@ -292,8 +318,7 @@ def _samples(tried: Tried, drawing: Drawing[tuple[str, str]]) -> dict[str, tuple
     verdicts = {}
     by_the_tried = [place for kind in (GOES, DROPPED_WRONGLY, KEPT_WRONGLY) for place in drawn(kind)]
     for name in sorted({name for name, _ in by_the_tried}):
-        partition = tried.statistics.by_name[name]
-        verdicts[name] = tried.after(partition, tried.workdir.read_table(STATISTICS, partition, ["domain", "source"]))
+        verdicts[name] = tried.after(tried.statistics.by_name[name])
     other = read_samples(tried.workdir, by_the_tried, verdicts)
     return {
         kind: tuple((stay if kind == STAYS else other)[place] for place in drawn(kind))
