@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -18,6 +18,7 @@ from pipeline.measure.labels import Label, find, read_labels, texts
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.pipeline.corpus import write_documents
+from tests.profiles import share
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -45,6 +46,7 @@ def test_labels_find_documents_by_id_or_by_text(workdir: Workdir, tmp_path: Path
     assert find(workdir, both).contradicted == 3
 
 
+@settings(max_examples=share(0.2))
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=20))
 def test_each_document_has_what_all_its_labels_agree_on(said: list[tuple[int, bool]]) -> None:
     from tempfile import TemporaryDirectory
