@@ -203,7 +203,7 @@ def _bins(check: Check, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
 def movable(workdir: Workdir) -> list[dict[str, Any]]:
     """What the page needs of each domain or source with limits; none where nothing was filtered."""
     verdict, statistics = workdir.manifest(FILTER), workdir.manifest(STATISTICS)
-    if verdict is None or statistics is None or not statistics.partitions:
+    if verdict is None or statistics is None or not statistics.partitions or statistics.by_name.keys() != verdict.by_name.keys():
         return []
     names = pq.read_schema(pa.BufferReader(workdir.read_partition(STATISTICS, statistics.partitions[0]))).names
     rules = read_back(workdir.path(FILTER), verdict.configuration)

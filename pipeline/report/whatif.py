@@ -35,7 +35,7 @@ from pipeline.workdir.verdicts import ORDER, verdict_dataset
 AXES = ("domain", "source", "language")
 STAYS, GOES = "stays", "goes"
 DROPPED_WRONGLY, KEPT_WRONGLY = "dropped_wrongly", "kept_wrongly"  # by the tried rules, as labels say
-MOST_TEXT = 1 << 30  # bytes of partitions of documents that are read to tell exact duplicates; of more, none is told
+MOST_TEXT = 256 << 20  # bytes of partitions of documents that are read to tell exact duplicates; of more, none is told
 AHEAD = 2  # partitions that are read while one is judged
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
