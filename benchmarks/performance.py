@@ -21,6 +21,14 @@ ABOUT = {
         None,
         None,
     ),
+    "whatif": (
+        "What other limits would keep",
+        "English Wikipedia, its statistics and verdicts repeated until they are of a million documents; `foundry whatif` with the rules "
+        "of Gopher (quality, repetition), C4 and FineWeb, of which C4's look at lines. Processor time of all threads. No peer "
+        "keeps what its rules look at: each has to read and measure the text again.",
+        None,
+        None,
+    ),
     "warc": (
         "Web archives",
         "250 real crawled pages in many languages, as gzip members of a WARC. The bare loop beside ours iterates FastWARC, finds the "

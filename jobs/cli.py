@@ -192,7 +192,7 @@ def curate(
     from jobs.summary import show
 
     with stages.opened(loaded, address=address, workers=workers) as engine:
-        stages.curate(loaded, engine)
+        stages.curate(loaded, engine, warned=False)
     show(engine.workdir, loaded.name)
 
 
@@ -509,6 +509,36 @@ def explain(
     tell(workdir, document)
 
 
+@app.command("whatif")
+def what_if(
+    recipe: RecipePath,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value of a key, by its place: filter.web.length.min_words=30."),
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUES", help="One limit at many values: BEGIN:END:STEP, or a list such as 10,20,50.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Your own labels, JSON Lines with `keep` and `id`, `url` or `text`: how far the filter agrees.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the sweep as a plot: FILE.svg, .html or .json.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Documents that are shown of each rule that would newly keep or drop some.")] = 3,
+    workdir: WorkdirOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What other limits of the filter would keep and drop, from what has been measured. Takes seconds, and writes nothing."""
+    from jobs.packaged import find_recipe
+
+    found = find_recipe(recipe)
+    loaded = _recipe(recipe, workdir)
+    from jobs import corpus
+    from jobs.whatif import whatif as tell
+
+    base = Path.cwd() if loaded.corpus is None else corpus.place()
+    tell(found, loaded, base, set_=set_ or (), sweep_=sweep, labels=labels, out=out, examples=examples, as_json=as_json)
+
+
 @app.command("diff")
 def difference(
     first: Annotated[str, typer.Argument(help="A workdir.")],
@@ -555,8 +585,14 @@ def schema() -> None:
 
 @classifier_app.command("train")
 def train_classifier(
-    positive: Annotated[str, typer.Argument(help="Documents of the kind to keep: a file, a folder, a glob, a URI, or a workdir.")],
-    negative: Annotated[str, typer.Argument(help="Documents of the other kind.")],
+    positive: Annotated[
+        str,
+        typer.Argument(
+            help="Documents of the kind to keep: a file, a folder, a glob, a URI, or a workdir. Without NEGATIVE: labels, JSON Lines with "
+            "`keep` and `text`, `id` or `url`."
+        ),
+    ],
+    negative: Annotated[str | None, typer.Argument(help="Documents of the other kind.")] = None,
     output: Annotated[Path, typer.Option(help="The folder to write the model to.")] = Path("classifier"),
     form: Annotated[
         str | None, typer.Option("--format", help="Format of both, as of a recipe's sources; default: by the files' endings.")
@@ -564,6 +600,7 @@ def train_classifier(
     field: Annotated[str, typer.Option(help="For JSON and Parquet: the field that is the text.")] = "text",
     bits: Annotated[int, typer.Option(min=10, max=26, help="Hash words and pairs of words into 2^BITS buckets.")] = 20,
     most: Annotated[int, typer.Option(min=20, help="Train on this many documents of each at most, chosen by hash.")] = 50_000,
+    workdir: Annotated[str | None, typer.Option(help="Where the documents are that labels name without giving their text.")] = None,
 ) -> None:
     """Train a linear quality classifier, to be named under `classifiers` in a recipe; print how it does on held-out documents."""
     from kernel.sections import hint
@@ -573,7 +610,14 @@ def train_classifier(
 
     if form is not None and form not in FORMATS:
         raise UserError(f"--format {form}: no such format; {hint(form, FORMATS, extended=True)}")
-    trained = fit(positive, negative, output, form=form, field=field, bits=bits, most=most)
+    if negative is None and (form is not None or field != "text"):
+        raise UserError("--format and --field are of two sets of documents; give NEGATIVE, or leave them out for a file of labels")
+    place = workdir
+    if workdir is not None:
+        from jobs.recipe import resolve_workdir
+
+        place = resolve_workdir(workdir)
+    trained = fit(positive, negative, output, form=form, field=field, bits=bits, most=most, workdir=place)
     held = trained.held_out
     console.print(f"trained on {trained.positive:,} positive and {trained.negative:,} negative documents")
     if trained.both or trained.unreadable:

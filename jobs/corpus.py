@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel.cache import cache_folder
 from pipeline.workdir.errors import UserError
 
 
@@ -29,6 +30,11 @@ class Package:
     @property
     def is_source(self) -> bool:
         return not self.file.endswith(".whl")
+
+
+def place() -> Path:
+    """The folder that it is kept in."""
+    return cache_folder() / "demo-corpus"
 
 
 DEMO = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -164,8 +165,12 @@ class Recipe(BaseModel):
         KERNELS[name]  # that of a package which cannot be loaded is told before anything starts
 
 
-def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Read and check a recipe. Raises `UserError`: one line naming the file, the field and the remedy."""
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, *, told_as: str | None = None) -> Recipe:
+    """Read and check a recipe. Raises `UserError`: one line naming the file, the field and the remedy.
+
+    `overrides`: values of other keys than the file has, by their places in it, such as `filter.web.length.min_words`. `told_as`: what
+    messages name in place of the file.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such recipe; see recipes/ for examples")
     raw = read_yaml(path)
@@ -173,12 +178,26 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
         raise UserError(f"{path}: a recipe is a mapping of sections; this is {type(raw).__name__}")
     try:
         # JSON's kinds, strictly, as the schema for editors has them: "5" is no number, and "no" is not false
-        return Recipe.model_validate_json(json.dumps({**raw, **(overrides or {})}), strict=True)
+        return Recipe.model_validate_json(json.dumps(_overridden(raw, overrides or {})), strict=True)
     except ValidationError as error:
-        raise UserError(_one_line(path, error)) from error
+        raise UserError(_one_line(told_as or str(path), error)) from error
 
 
-def _one_line(path: Path, error: ValidationError) -> str:
+def _overridden(raw: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's content with other values at some places; sections on the way to one are made where they are missing."""
+    result = copy.deepcopy(raw)
+    for place, value in overrides.items():
+        *sections, key = place.split(".")
+        within = result
+        for name in sections:
+            if not isinstance(within.get(name), dict):
+                within[name] = {}
+            within = within[name]
+        within[key] = value
+    return result
+
+
+def _one_line(path: str, error: ValidationError) -> str:
     """The first thing that is wrong with a recipe, and how many more there are."""
     first, *others = error.errors()
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]

@@ -24,7 +24,6 @@ from jobs.progress import StageProgress
 from jobs.recipe import Recipe, resolve_workdir
 from jobs.summary import fetched_run, finished, local_run, put_results
 from jobs.timeline import Timeline
-from kernel.cache import cache_folder
 from pipeline.contamination.stage import decontaminate
 from pipeline.dedup.exact import exact_deduplicate
 from pipeline.dedup.lines import repeated_lines_as_cuts
@@ -38,7 +37,7 @@ from pipeline.mix.split import split_stage, trainable
 from pipeline.mix.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.pack.stage import pack_stage, shards_dataset
-from pipeline.report.funnel import warnings
+from pipeline.report.alarms import alarms
 from pipeline.shards import ShardInfo
 from pipeline.workdir.dataset import MANIFEST, Manifest, Workdir, fingerprint
 from pipeline.workdir.documents import QUARANTINE
@@ -98,7 +97,7 @@ def source_base(recipe: Recipe, report: Callable[[str], None] = console.print) -
     """What the sources' relative paths are relative to: the fetched corpus, or the current folder."""
     if recipe.corpus is None:
         return Path.cwd()
-    folder = cache_folder() / "demo-corpus"
+    folder = corpus.place()
     corpus.fetch(folder, report=report)
     return folder
 
@@ -115,8 +114,11 @@ def _unread(workdir: Workdir, sources: dict[str, Any]) -> Iterator[str]:
                 yield f"source {name}: {bad:,} of {all_of_it:,} records could not be read; the first, {why[:300]}"
 
 
-def curate(recipe: Recipe, engine: Engine) -> Curated:
-    """Raw files to a split: ingest, measure, filter, deduplicate, cut repeats, decontaminate, split."""
+def curate(recipe: Recipe, engine: Engine, *, warned: bool = True) -> Curated:
+    """Raw files to a split: ingest, measure, filter, deduplicate, cut repeats, decontaminate, split.
+
+    `warned`: tell what of it is unusual, which a summary that follows at once would tell again.
+    """
     base = source_base(recipe)
     ingested = engine.run(ingest_stage(recipe.ingest, recipe.sources, base)).manifests
     documents = ingested["documents"]
@@ -144,9 +146,8 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
             markup=False,
         )
     curated = judge(recipe, engine, base, documents)
-    if recipe.near is not None:
-        for warning in warnings(engine.workdir, recipe.near.alarm_share):
-            warn(warning)
+    for alarm in alarms(engine.workdir, recipe.near.alarm_share if recipe.near is not None else None) if warned else ():
+        warn(alarm.text)
     for phase in recipe.phases:  # a mix that cannot be had is told before anything is trained
         plan_phase(phase.name, phase.mix, recipe.mix, trainable(curated.split, "bytes"), unit="bytes")
     return curated

@@ -10,9 +10,10 @@ import pyarrow as pa
 from rich import box
 from rich.table import Table
 
-from jobs.console import console, number, size, warn
+from jobs.console import console, number, printable, size, warn
 from kernel.cache import cache_folder
 from pipeline.report.funnel import Funnel, funnel
+from pipeline.report.samples import Sample
 from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.documents import DOCUMENTS
 from pipeline.workdir.errors import UserError
@@ -23,6 +24,8 @@ from trainer.lock import check
 
 if TYPE_CHECKING:
     from trainer.checkpoints import Store
+
+SHOWN_TEXT = 80  # characters of a document that is an example
 
 # Sentences of the kind that the demo's corpus has, for a first look at what a model has learnt.
 SENTENCES = (
@@ -43,8 +46,10 @@ def show(workdir: Workdir, run: str) -> None:
         console.print(_cuts_table(numbers))
     if numbers.contamination:
         console.print(_contamination_table(numbers))
-    for warning in numbers.warnings:
-        warn(warning)
+    for alarm in numbers.warnings:
+        warn(alarm.text)
+        for sample in alarm.samples:
+            console.print(in_a_line(sample), markup=False, soft_wrap=True)
     if numbers.mix:
         console.print(_mix_table(numbers))
     if numbers.packed:
@@ -105,7 +110,15 @@ def other_runs(workdir: Workdir, run: str) -> list[Path]:
     return sorted(path.parent for path in local_run(workdir, run).parent.glob("*/run.json") if path.parent.name != run)
 
 
-def _table(title: str, *columns: str) -> Table:
+def in_a_line(sample: Sample) -> str:
+    """A document as an example: its id, what decided, and the beginning of its text."""
+    rule = f"{sample.rule}{f' ({sample.measured})' if sample.measured else ''}" if sample.rule else "kept"
+    text = " ".join(sample.text.split())
+    return printable(f"  {sample.document}: {rule}: {text[:SHOWN_TEXT] or '(no text)'}{'...' if len(text) > SHOWN_TEXT else ''}")
+
+
+def titled(title: str, *columns: str) -> Table:
+    """An empty table; its first column is of words, the others of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
@@ -113,7 +126,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _funnel_table(numbers: Funnel) -> Table:
-    table = _table("Funnel: documents kept, and their text", "stage", *numbers.domains, "all")
+    table = titled("Funnel: documents kept, and their text", "stage", *numbers.domains, "all")
     for stage, counts in numbers.stages:
         documents = sum(count.documents for count in counts.values())
         total = sum(count.bytes for count in counts.values())
@@ -126,7 +139,7 @@ def _funnel_table(numbers: Funnel) -> Table:
 
 
 def _reason_table(numbers: Funnel) -> Table:
-    table = _table("Why documents were dropped", "rule", *numbers.domains, "all")
+    table = titled("Why documents were dropped", "rule", *numbers.domains, "all")
     rows = sorted(numbers.reasons, key=lambda reason: -sum(reason[2].values()))
     for _, rule, counts in rows:
         cells = [f"{counts[domain]:,}" if domain in counts else "" for domain in numbers.domains]
@@ -137,7 +150,7 @@ def _reason_table(numbers: Funnel) -> Table:
 
 
 def _cuts_table(numbers: Funnel) -> Table:
-    table = _table("Cut out of documents that are kept", "stage", *numbers.domains, "all")
+    table = titled("Cut out of documents that are kept", "stage", *numbers.domains, "all")
     for stage, counts in numbers.cuts:
         cells = [f"{counts[domain].documents:,}  {size(counts[domain].bytes):>7}" if domain in counts else "" for domain in numbers.domains]
         documents, total = sum(count.documents for count in counts.values()), sum(count.bytes for count in counts.values())
@@ -146,7 +159,7 @@ def _cuts_table(numbers: Funnel) -> Table:
 
 
 def _contamination_table(numbers: Funnel) -> Table:
-    table = _table("Evaluation sets", "set", "items", "too short", "unreadable", "n-grams", "documents with some of it")
+    table = titled("Evaluation sets", "set", "items", "too short", "unreadable", "n-grams", "documents with some of it")
     for found in numbers.contamination:
         cells = (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)
         table.add_row(found.name, *(f"{cell:,}" for cell in cells))
@@ -154,7 +167,7 @@ def _contamination_table(numbers: Funnel) -> Table:
 
 
 def _mix_table(numbers: Funnel) -> Table:
-    table = _table("Mix: one pass of each phase", "phase", "name", "share", "there are", "seen", "documents", "repetitions", "tokens")
+    table = titled("Mix: one pass of each phase", "phase", "name", "share", "there are", "seen", "documents", "repetitions", "tokens")
     table.columns[1].justify = "left"
     for phase, groups in numbers.mix.items():
         for place, (name, group) in enumerate(groups.items()):
@@ -172,7 +185,7 @@ def _mix_table(numbers: Funnel) -> Table:
 
 
 def _packing_table(numbers: Funnel) -> Table:
-    table = _table("Packing", "phase", "length", "rows", "segments", "tokens", "efficiency", *numbers.domains)
+    table = titled("Packing", "phase", "length", "rows", "segments", "tokens", "efficiency", *numbers.domains)
     for packed in numbers.packed:
         total = max(1, sum(packed.domains.values()))
         shares = [f"{packed.domains.get(domain, 0) / total:.0%}" for domain in numbers.domains]

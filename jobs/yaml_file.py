@@ -29,22 +29,29 @@ def read_yaml(path: Path) -> Any:
     integer. Raises `UserError` where it is no YAML, cannot be read, gives a key twice, or holds what JSON could not.
     """
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        try:
-            return _Plain(path).value(loader.get_single_data(), "", 0)
-        finally:
-            loader.dispose()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """The same of a text. `place`: where it is from, as messages name it."""
+    try:
+        loader = _Loader(text)
+        try:
+            return _Plain(place).value(loader.get_single_data(), "", 0)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        where = f"{place}:{mark.line + 1}" if mark else place
         if isinstance(error, _GivenTwice):
             raise UserError(f"{where}: {error.problem}") from error
         why = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
         raise UserError(f"{where}: not YAML ({printable(why)})") from error
     except RecursionError as error:
-        raise UserError(f"{path}: {_TOO_DEEP}") from error
+        raise UserError(f"{place}: {_TOO_DEEP}") from error
 
 
 _TOO_DEEP = "is nested too deep; write it with fewer lists and mappings in one another"
@@ -53,7 +60,7 @@ _TOO_DEEP = "is nested too deep; write it with fewer lists and mappings in one a
 class _Plain:
     """A copy of what PyYAML made, of plain values alone. Aliases are written out, which a small file can make huge."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path, self._values = path, 0
 
     def value(self, value: Any, place: str, depth: int) -> Any:

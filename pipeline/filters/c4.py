@@ -24,7 +24,7 @@ from pydantic import Field
 
 from kernel.compile import leaf
 from pipeline.filters.check import Judged, Judgement
-from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.filters.lines import LINE_COLUMNS, LineColumns, line_cuts, reasons_in_words
 from pipeline.filters.spoken import SpokenFamily
 from pipeline.measure.lines import CURLY_BRACKET, ELLIPSIS, JAVASCRIPT, LOREM_IPSUM, POLICY, TERMINAL_MARK
 from pipeline.workdir.cuts import Cuts, unite
@@ -115,6 +115,9 @@ class C4Rules(SpokenFamily):
     def needs_lines(self) -> bool:
         return True
 
+    def columns(self) -> frozenset[str]:
+        return LINE_COLUMNS
+
     def apply(self, statistics: pa.Table) -> Judged:
         lines = LineColumns.of(statistics)
         reason = np.zeros(len(lines.bytes), np.uint8)
@@ -143,7 +146,7 @@ class C4Rules(SpokenFamily):
             all_rows = np.concatenate([np.repeat(np.arange(statistics.num_rows), np.diff(cuts.offsets)), document])
             begin = np.concatenate([cuts.begin, lines.citation_begin])
             cuts = unite(statistics.num_rows, all_rows, begin, np.concatenate([cuts.end, lines.citation_end]))
-        return Judged(judgements, cuts, self._words(lines, reason, cuts))
+        return Judged(judgements, cuts, lambda: self._words(lines, reason, cuts))
 
     def _words(self, lines: LineColumns, reason: npt.NDArray[np.uint8], cuts: Cuts) -> list[str]:
         words = reasons_in_words("c4", lines, np.where(lines.words > 0, reason, 0), _REASONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -38,11 +38,14 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a family of rules says: its judgements in order, its cuts, and for each document in words what is cut, empty for nothing."""
+    """What a family of rules says: its judgements in order, its cuts, and for each document in words what is cut, empty for nothing.
+
+    Words that take long may be given as a function, which is called where they are wanted.
+    """
 
     judgements: Sequence[Judgement]
     cuts: Cuts | None = None
-    cut_detail: Sequence[str] | None = None
+    cut_detail: Sequence[str] | Callable[[], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ class Check:
     only: tuple[str, ...] | None = None
     but: tuple[str, ...] = ()
 
+    def among(self, statistics: pa.Table) -> Booleans:
+        """Which rows the check is for: bool (documents,)."""
+        among = np.ones(statistics.num_rows, bool)
+        if self.only is not None:
+            among &= np.asarray(pc.is_in(statistics["declared_language"], value_set=pa.array(self.only, pa.string())), dtype=bool)
+        if self.but:
+            among &= ~np.asarray(pc.is_in(statistics["declared_language"], value_set=pa.array(self.but, pa.string())), dtype=bool)
+        return among
+
     def judge(self, statistics: pa.Table) -> Judgement:
         """The judgement over the rows of `statistics`."""
         rows = statistics.num_rows
@@ -76,10 +88,7 @@ class Check:
                 failed = np.asarray(pc.is_valid(column), dtype=bool)
             else:
                 failed = ~np.asarray(pc.is_in(column, value_set=pa.array(self.allowed, pa.string())), dtype=bool)
-            detail = [None] * rows
-            for row in np.flatnonzero(failed):
-                found = column[int(row)].as_py()
-                detail[row] = found if found is not None else "unknown"
+            detail = pc.if_else(pa.array(failed), pc.fill_null(column, "unknown"), pa.scalar(None, pa.string())).to_pylist()
         else:
             value = (
                 column.to_numpy().astype(np.float64) if not column.null_count else np.asarray(column.cast(pa.float64()).fill_null(np.nan))
@@ -90,14 +99,16 @@ class Check:
             limit[low] = self.minimum
             limit[high] = self.maximum
         if self.only is not None or self.but:
-            language = statistics["declared_language"]
-            among = np.ones(rows, bool)
-            if self.only is not None:
-                among &= np.asarray(pc.is_in(language, value_set=pa.array(self.only, pa.string())), dtype=bool)
-            if self.but:
-                among &= ~np.asarray(pc.is_in(language, value_set=pa.array(self.but, pa.string())), dtype=bool)
-            failed = failed & among
+            failed = failed & self.among(statistics)
         return Judgement(self.rule, failed, value, limit, detail)
+
+
+def columns_of(checks: Iterable[Check]) -> frozenset[str]:
+    """Names of the statistics that some checks look at."""
+    found: set[str] = set()
+    for check in checks:
+        found |= {check.statistic} | ({"declared_language"} if check.only is not None or check.but else set())
+    return frozenset(found)
 
 
 class Family(BaseModel):
@@ -112,6 +123,11 @@ class Family(BaseModel):
     def apply(self, statistics: pa.Table) -> Judged:
         """The family's judgement over the rows of `statistics`."""
         return Judged([check.judge(statistics) for check in self.checks()])
+
+    def columns(self) -> frozenset[str] | None:
+        """Names of the statistics that `apply` looks at, so that no others are read; None: all, as where a family has an `apply` of
+        its own and does not say."""
+        return columns_of(self.checks()) if type(self).apply is Family.apply else None
 
     def fingerprint(self) -> str:
         """Changes whenever the family's decisions may: with its limits, and with the contents of files that they name."""
@@ -131,16 +147,16 @@ class Family(BaseModel):
         return False
 
 
-def decide(statistics: pa.Table, families: Sequence[Family]) -> pa.Table:
+def decide(statistics: pa.Table, families: Sequence[Family], *, in_words: bool = True) -> pa.Table:
     """Verdicts (`VERDICT_SCHEMA`) for the rows of `statistics`: the first rule that fails gives rule, value, limit and detail.
 
-    What the families cut out of a document that stays is united.
+    What the families cut out of a document that stays is united. `in_words`: without it `detail` stays null, which saves most of the time.
     """
     rows = statistics.num_rows
-    names: list[str | None] = []
+    names: list[str] = []
     rule = np.full(rows, -1, np.int64)
     value, limit = np.full(rows, np.nan), np.full(rows, np.nan)
-    detail = np.full(rows, None, object)
+    detail = np.full(rows if in_words else 0, None, object)
     cuts: list[Cuts] = []
     cut_details: list[Sequence[str]] = []
     for family in families:
@@ -148,26 +164,30 @@ def decide(statistics: pa.Table, families: Sequence[Family]) -> pa.Table:
         for judgement in judged.judgements:
             failed = judgement.failed & (rule < 0)
             value[failed], limit[failed] = judgement.value[failed], judgement.limit[failed]
-            if judgement.detail is not None:
+            if judgement.detail is not None and in_words:
                 for row in map(int, np.flatnonzero(failed)):
                     detail[row] = judgement.detail[row]
             rule[failed] = len(names)
             names.append(judgement.rule)
         if judged.cuts is not None:
             cuts.append(judged.cuts)
-            cut_details.append(judged.cut_detail or [""] * rows)
+            if in_words:
+                words = judged.cut_detail() if callable(judged.cut_detail) else judged.cut_detail
+                cut_details.append(words or [""] * rows)
     kept = rule < 0
+    rules = pa.DictionaryArray.from_arrays(pa.array(rule, mask=kept), pa.array(names, pa.string()))
     columns = {
         "keep": pa.array(kept),
-        "rule": pa.array(np.array([*names, None], object)[rule].tolist(), pa.string()),
+        "rule": rules.cast(pa.string()),
         "value": pa.array(value, from_pandas=True),
         "limit": pa.array(limit, from_pandas=True),
     }
     if cuts:
         united = all_of(cuts, rows)
         sizes = united.sizes
-        for row in map(int, np.flatnonzero(kept & (sizes > 0))):
+        for row in map(int, np.flatnonzero(kept & (sizes > 0))) if in_words else ():
             detail[row] = "; ".join(words[row] for words in cut_details if words[row])
         columns["cuts"] = pc.if_else(pa.array(kept), united.to_column(), pa.scalar(None, united.to_column().type))
-    columns["detail"] = pa.array(detail.tolist(), pa.string())
+    if in_words:
+        columns["detail"] = pa.array(detail.tolist(), pa.string())
     return verdict_table(rows, columns)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from pipeline.filters.check import Check, Family, Judged
+from pipeline.filters.check import Check, Family, Judged, columns_of
 from pipeline.filters.license import Licenses, check_licenses, judge_licenses
 from pipeline.measure.languages import check_code_language
 
@@ -95,6 +95,9 @@ class CodeRules(Family):
                 else [Check("code_comments", "comments", self.min_comments, self.max_comments)]
             ),
         ]
+
+    def columns(self) -> frozenset[str]:
+        return columns_of(self.checks()) | {"license"}
 
     def apply(self, statistics: pa.Table) -> Judged:
         judged = super().apply(statistics)

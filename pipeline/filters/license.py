@@ -45,5 +45,8 @@ class LicenseRules(Family):
         check_licenses(allow)
         return allow
 
+    def columns(self) -> frozenset[str]:
+        return frozenset({"license"})
+
     def apply(self, statistics: pa.Table) -> Judged:
         return Judged([judge_licenses("license", statistics, self.allow, unknown=self.unknown)])

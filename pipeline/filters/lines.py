@@ -16,6 +16,10 @@ from pipeline.workdir.cuts import Cuts
 Integers = npt.NDArray[np.int64]
 
 
+# The columns of `statistics/` that `LineColumns` is made of.
+LINE_COLUMNS = frozenset(("line_bytes", "line_words", "line_longest_word", "line_sentences", "line_upper", "line_flags", "citations"))
+
+
 def _lists(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:
     """Offsets (rows + 1,) and values of a list column; null rows are empty."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

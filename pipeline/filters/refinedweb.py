@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.filters.check import Judged, Judgement
-from pipeline.filters.lines import LineColumns, line_cuts, reasons_in_words
+from pipeline.filters.lines import LINE_COLUMNS, LineColumns, line_cuts, reasons_in_words
 from pipeline.filters.spoken import SpokenFamily
 from pipeline.measure.lines import COUNTER, IN_CART, NUMERIC, READ_MORE, SIGN_IN
 
@@ -34,6 +34,9 @@ class RefinedWebLines(SpokenFamily):
     def needs_lines(self) -> bool:
         return True
 
+    def columns(self) -> frozenset[str]:
+        return LINE_COLUMNS
+
     def apply(self, statistics: pa.Table) -> Judged:
         lines = LineColumns.of(statistics)
         reason = np.zeros(len(lines.bytes), np.uint8)
@@ -54,4 +57,4 @@ class RefinedWebLines(SpokenFamily):
         share = np.bincount(row, words * (reason > 0), statistics.num_rows) / np.maximum(1, total)
         limit = np.full(statistics.num_rows, self.max_cut_words)
         judgement = Judgement("refinedweb_cut_words", lines.measured & (share > self.max_cut_words), share, limit)
-        return Judged([judgement], line_cuts(lines, reason > 0), reasons_in_words("refinedweb", lines, reason, _REASONS))
+        return Judged([judgement], line_cuts(lines, reason > 0), lambda: reasons_in_words("refinedweb", lines, reason, _REASONS))

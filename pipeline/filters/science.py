@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.filters.check import Check, Family, Judged
+from pipeline.filters.check import Check, Family, Judged, columns_of
 from pipeline.workdir.cuts import unite
 
 
@@ -53,6 +53,9 @@ class ScienceRules(Family):
             Check("science_mathematics", "mathematics", maximum=self.max_mathematics),
         ]
         return [check for check in checks if check.minimum is not None or check.maximum is not None]
+
+    def columns(self) -> frozenset[str]:
+        return columns_of(self.checks()) | {"references_begin", "references_end"}
 
     def apply(self, statistics: pa.Table) -> Judged:
         judged = super().apply(statistics)

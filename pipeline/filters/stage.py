@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from kernel.extensions import Registry, package_of
-from kernel.sections import Wanted
+from kernel.sections import NOT_INSTALLED, Wanted
 from pipeline.filters.c4 import C4Rules
 from pipeline.filters.check import Family, decide
 from pipeline.filters.code import CodeRules
@@ -32,6 +32,7 @@ from pipeline.measure.languages import UNKNOWN
 from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS, VERDICT_SCHEMA
+from pipeline.workdir.errors import UserError
 from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import tally, verdict_dataset
@@ -39,6 +40,7 @@ from pipeline.workdir.verdicts import tally, verdict_dataset
 VERSION = 3
 FILTER = verdict_dataset("filter")
 Integers = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
 class Rules(BaseModel):
@@ -83,10 +85,15 @@ class Rules(BaseModel):
                 )
         return self
 
+    def named(self) -> dict[str, Family]:
+        """The families that are named, by their names, in order."""
+        found = {name: getattr(self, name) for name in type(self).model_fields if name != "limits"}
+        named = {name: family for name, family in found.items() if family is not None}
+        return {**named, "limits": Limits(bounds=self.limits)} if self.limits else named
+
     def families(self) -> tuple[Family, ...]:
         """The families that are named, in order."""
-        named = [getattr(self, name) for name in type(self).model_fields if name != "limits"]
-        return (*(family for family in named if family is not None), *([Limits(bounds=self.limits)] if self.limits else []))
+        return tuple(self.named().values())
 
     @property
     def needs_lines(self) -> bool:
@@ -122,7 +129,7 @@ if not TYPE_CHECKING and ADDED.added:  # a package is imported when a recipe has
 Families = Mapping[str, tuple[Family, ...]]  # by domain or source
 
 
-def _by_language(languages: pa.ChunkedArray, families: tuple[Family, ...]) -> Iterator[tuple[Integers, tuple[Family, ...]]]:
+def by_language(languages: pa.ChunkedArray, families: tuple[Family, ...]) -> Iterator[tuple[Integers, tuple[Family, ...]]]:
     """The rows of each language for which any of the families has other limits, and the families with these; then all other rows."""
     variants = [family.variants() for family in families]
     left = np.ones(len(languages), bool)
@@ -133,35 +140,71 @@ def _by_language(languages: pa.ChunkedArray, families: tuple[Family, ...]) -> It
     yield np.flatnonzero(left), families
 
 
-def filter_partition(workdir: Workdir, piece: Piece[Families]) -> Generator[File, None, Summary]:
-    """One task: the verdicts of one partition, row for row. A domain or source without rules keeps everything."""
-    statistics = workdir.read_table(STATISTICS, piece.partition)
-    decided: list[tuple[Integers, pa.Table]] = [(np.arange(statistics.num_rows), decide(statistics, ()))]
-    groups = sorted(set(zip(statistics["domain"].to_pylist(), statistics["source"].to_pylist(), strict=True)))
-    for domain, source in groups:
-        families = piece.settings.get(source, piece.settings.get(domain))  # a source that is named follows its own rules
-        if families is None:
-            continue
-        chosen = np.flatnonzero(pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source)))
-        for among, spoken in _by_language(statistics["language"].take(chosen), families):
+def pairs_of(statistics: pa.Table) -> Iterator[tuple[str, str, npt.NDArray[np.int64]]]:
+    """Each domain and source of a table's documents, in order, and the rows of these."""
+    pairs = statistics.select(["domain", "source"]).group_by(["domain", "source"]).aggregate([]).to_pylist()
+    for domain, source in sorted((pair["domain"], pair["source"]) for pair in pairs):
+        chosen = pc.and_(pc.equal(statistics["domain"], domain), pc.equal(statistics["source"], source))
+        yield domain, source, np.flatnonzero(np.asarray(chosen))
+
+
+def groups_of(statistics: pa.Table, settings: Mapping[str, T]) -> Iterator[tuple[npt.NDArray[np.int64], T]]:
+    """The rows of each domain and source of a table that have a setting, and the setting: a source that is named has its own."""
+    for domain, source, rows in pairs_of(statistics):
+        found = settings.get(source, settings.get(domain))
+        if found is not None:
+            yield rows, found
+
+
+def verdicts_of(statistics: pa.Table, settings: Families, *, in_words: bool = True) -> pa.Table:
+    """The verdicts (`VERDICT_SCHEMA`) on the rows of `statistics`. A domain or source without rules keeps everything.
+
+    `in_words`: as for `decide`.
+    """
+    decided: list[tuple[Integers, pa.Table]] = [(np.arange(statistics.num_rows), decide(statistics, (), in_words=in_words))]
+    for chosen, families in groups_of(statistics, settings):
+        for among, spoken in by_language(statistics["language"].take(chosen), families):
             rows = chosen[among]
             if len(rows):
-                decided.append((rows, decide(statistics if len(rows) == statistics.num_rows else statistics.take(rows), spoken)))
+                table = statistics if len(rows) == statistics.num_rows else statistics.take(rows)
+                decided.append((rows, decide(table, spoken, in_words=in_words)))
     order = np.empty(statistics.num_rows, np.int64)
     first = 0
     for rows, table in decided:
         order[rows] = first + np.arange(len(rows))
         first += table.num_rows
-    verdict = pa.concat_tables([table.cast(VERDICT_SCHEMA) for _, table in decided]).take(order).combine_chunks()
+    return pa.concat_tables([table.cast(VERDICT_SCHEMA) for _, table in decided]).take(order).combine_chunks()
+
+
+def filter_partition(workdir: Workdir, piece: Piece[Families]) -> Generator[File, None, Summary]:
+    """One task: the verdicts of one partition, row for row."""
+    statistics = workdir.read_table(STATISTICS, piece.partition)
+    verdict = verdicts_of(statistics, piece.settings)
     yield File(FILTER, piece.name, to_parquet(verdict), verdict.num_rows)
     return tally(verdict, statistics)
+
+
+def families_of(rules: Mapping[str, Rules], base: Path | None = None) -> Families:
+    """The families of each domain and source. Paths of lists are relative to `base` (default: the current folder)."""
+    place = base or Path.cwd()
+    return {name: tuple(family.resolved(place) for family in rules[name].families()) for name in sorted(rules)}
+
+
+def read_back(place: str, given: Mapping[str, Mapping[str, Any]]) -> dict[str, Rules]:
+    """The rules that a finished filter's manifest, at `place`, has as its configuration. Raises `UserError` where one is not known here."""
+    found = {}
+    for name, families in given.items():
+        used = {family: limits for family, limits in families.items() if limits is not None}
+        if unknown := [family for family in used if family not in Rules.model_fields]:
+            raise UserError(f"{place}: the rules of {name} have `{unknown[0]}`, which is not known here; {NOT_INSTALLED}")
+        found[name] = Rules.model_validate(used)
+    return found
 
 
 def filter_stage(rules: Mapping[str, Rules], statistics: Manifest, base: Path | None = None) -> Stage:
     """The stage over all partitions of `statistics/`. Paths of lists are relative to `base` (default: the current folder)."""
     configuration = {name: rules[name].model_dump(mode="json") for name in sorted(rules)}
-    place = base or Path.cwd()
-    families: Families = {name: tuple(family.resolved(place) for family in rules[name].families()) for name in sorted(rules)}
+    families = families_of(rules, base)
     return per_partition(
         "filter",
         (FILTER,),

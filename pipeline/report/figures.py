@@ -53,3 +53,16 @@ def svg(figure: Figure, label: str) -> str:
     for colour, name in _NAMES.items():
         text = text.replace(colour, name)
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+
+
+# The page's greys by day and by night, for a figure that stands alone.
+_GREYS = (
+    "<style>:root{color-scheme:light dark;--ink:#1d2530;--soft:#5d6b7c;--axis:#c9d1da;--paper:#fff}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e2e8ef;--soft:#9aa7b6;--axis:#4a5663;--paper:#171d25}}</style>"
+)
+
+
+def standalone(figure: str) -> str:
+    """What `svg` made, as a file of its own or part of any page: with the greys that it names."""
+    begin = figure.index(">") + 1
+    return f"{figure[:begin]}{_GREYS}{figure[begin:]}"

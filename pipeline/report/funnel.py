@@ -1,15 +1,15 @@
-"""What came in, what went out and why: the numbers of a workdir, from its manifests alone."""
+"""What came in, what went out and why: the numbers of a workdir, from its manifests, and what of it deserves a look (`alarms.py`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from pipeline.contamination.index import NGRAMS
-from pipeline.dedup.representatives import GROUPS
 from pipeline.mix.plan import PLAN
 from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER
 from pipeline.pack.stage import shards_dataset
+from pipeline.report.alarms import Alarm, alarms
 from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.documents import DOCUMENTS, TOKENS
 from pipeline.workdir.verdicts import ORDER, totals, verdict_dataset
@@ -77,7 +77,7 @@ class Funnel:
     quarantined: int
     cuts: tuple[tuple[str, dict[str, Count]], ...]  # stage, and by domain the documents and bytes that it cut
     contamination: tuple[Contaminated, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Alarm, ...]
     split: dict[str, dict[str, Count]]  # domain -> train, validation
     mix: dict[str, dict[str, Mixed]]  # phase -> group
     tokenizer: dict[str, int] = field(default_factory=dict)
@@ -121,43 +121,13 @@ def funnel(workdir: Workdir) -> Funnel:
         quarantined=sum(counts["quarantined"] for counts in documents.summary.get("sources", {}).values()),
         cuts=tuple(cuts),
         contamination=_contamination(workdir),
-        warnings=tuple(warnings(workdir)),
+        warnings=tuple(alarms(workdir)),
         split=_split(split),
         mix=_mix(plan),
         tokenizer=tokenizer.summary if tokenizer else {},
         tokens=tokens.summary.get("domains", {}) if tokens else {},
         packed=_packed(workdir),
     )
-
-
-LEAST_DOCUMENTS = 20  # of a source, for its losses to be called unusual
-
-
-def warnings(workdir: Workdir, alarm_share: float | None = None) -> list[str]:
-    """What near deduplication did that deserves a look: sources that lose an unusual share, comparisons left out.
-
-    `alarm_share`: of a source's documents; by default the one that the run was made with.
-    """
-    manifest = workdir.manifest(verdict_dataset("near"))
-    if manifest is None:
-        return []
-    limit = alarm_share if alarm_share is not None else manifest.configuration.get("alarm_share", 0.5)
-    found = []
-    for name, counts in sorted(totals(manifest.summary, by="source").items()):
-        looked_at = counts["kept"] + counts["dropped"]
-        if looked_at >= LEAST_DOCUMENTS and counts["dropped"] > limit * looked_at:
-            found.append(
-                f"near deduplication drops {counts['dropped']:,} of {looked_at:,} documents of source {name} "
-                f"({counts['dropped'] / looked_at:.0%}, over near.alarm_share = {limit:g}); look at some with `foundry explain`"
-            )
-    groups = workdir.manifest(GROUPS)
-    left_out = groups.summary.get("left_out", 0) if groups is not None else 0
-    if left_out:
-        found.append(
-            f"near deduplication: {left_out:,} documents that stay share a band with more than near.compare others that stay, so "
-            "that later documents were not compared with all of them; raise near.compare to compare them"
-        )
-    return found
 
 
 def _contamination(workdir: Workdir) -> tuple[Contaminated, ...]:

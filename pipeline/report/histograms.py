@@ -10,19 +10,17 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from kernel.sections import NOT_INSTALLED
 from pipeline.filters.check import Check
-from pipeline.filters.stage import FILTER, Rules
+from pipeline.filters.stage import FILTER, Rules, pairs_of, read_back
 from pipeline.measure.stage import FAMILIES
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.documents import STATISTICS
-from pipeline.workdir.errors import UserError
 
 LINEAR, DECADE = 200, 24
 EDGES = np.concatenate([np.linspace(0, 1, LINEAR + 1), np.logspace(0, 12, 12 * DECADE + 1)[1:]])
@@ -58,32 +56,22 @@ def checks_of(rules: Mapping[str, Rules]) -> dict[str, list[Check]]:
     }
 
 
-def _read_back(workdir: Workdir, name: str, given: Mapping[str, Any]) -> Rules:
-    """The rules of a domain or source as the manifest has them. Raises `UserError` where one of them is not known here."""
-    used = {family: limits for family, limits in given.items() if limits is not None}
-    if unknown := [family for family in used if family not in Rules.model_fields]:
-        place = workdir.path(FILTER)
-        raise UserError(f"{place}: the rules of {name} have `{unknown[0]}`, which is not known here; {NOT_INSTALLED}")
-    return Rules.model_validate(used)
-
-
 def histograms(workdir: Workdir) -> list[Histogram]:
     """All histograms of a workdir that has been filtered, those with limits first; none where it has not."""
     verdict = workdir.manifest(FILTER)
     if verdict is None:
         return []
-    rules = {name: _read_back(workdir, name, given) for name, given in verdict.configuration.items()}
+    rules = read_back(workdir.path(FILTER), verdict.configuration)
     checks = checks_of(rules)
     counts: dict[tuple[str, str, str], Counts] = {}
     descriptions = {name: words for family in FAMILIES.values() for name, words in family.items()}
     for columns in workdir.require(STATISTICS).configuration.get("added", {}).values():
         descriptions.update(columns)
     for partition, table in workdir.tables(STATISTICS):
-        dropped_by = workdir.read_table(FILTER, verdict.by_name[partition.name], ["rule"])["rule"].to_pylist()
-        groups = [
-            (source if source in rules else domain, domain)
-            for domain, source in zip(table["domain"].to_pylist(), table["source"].to_pylist(), strict=True)
-        ]
+        dropped_by = workdir.read_table(FILTER, verdict.by_name[partition.name], ["rule"])["rule"]
+        rows_of: dict[tuple[str, str], list[npt.NDArray[np.int64]]] = {}
+        for domain, source, rows in pairs_of(table):
+            rows_of.setdefault((source if source in rules else domain, domain), []).append(rows)
         for field in table.schema:
             if not (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)) or field.name in LEFT_OUT:
                 continue
@@ -93,12 +81,14 @@ def histograms(workdir: Workdir) -> list[Histogram]:
             edges = edges_of(field.name)
             bins = len(edges) - 1
             places = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, bins - 1)
-            for group, domain in sorted(set(groups)):
-                here = {check.rule for check in checks.get(group, []) if check.statistic == field.name}
-                fate = np.array([KEPT if rule is None else HERE if rule in here else OTHER for rule in dropped_by])
-                chosen = valid & np.array([pair == (group, domain) for pair in groups], bool)
-                if chosen.any():
-                    found = np.bincount(fate[chosen] * bins + places[chosen], minlength=3 * bins).reshape(3, bins)
+            for (group, domain), parts in rows_of.items():
+                here = [check.rule for check in checks.get(group, []) if check.statistic == field.name]
+                rows = np.concatenate(parts)
+                rows = rows[valid[rows]]
+                if len(rows):
+                    rule = dropped_by.take(pa.array(rows))
+                    fate = np.where(rule.is_valid(), np.where(pc.is_in(rule, value_set=pa.array(here, pa.string())), HERE, OTHER), KEPT)
+                    found = np.bincount(fate * bins + places[rows], minlength=3 * bins).reshape(3, bins)
                     key = (group, domain, field.name)
                     counts[key] = counts.get(key, np.zeros((3, bins), np.int64)) + found
     result = []
@@ -117,7 +107,7 @@ def histograms(workdir: Workdir) -> list[Histogram]:
 # --- drawing -----------------------------------------------------------------------------------------------------------
 
 WIDTH, HEIGHT, BARS = 232, 66, 46
-_GREY, _RED = "#c3ccd6", "#c0392b"
+_GREY, _RED = "var(--axis)", "#c0392b"  # the grey is the page's own, which has it by day and by night
 
 
 def _short(value: float) -> str:
@@ -130,46 +120,53 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def draw(histogram: Histogram, colour: str) -> str:
-    """A histogram as SVG. Heights are square roots of counts, so that a thin tail shows; limits are dashed lines."""
+@dataclass(frozen=True)
+class Scale:
+    """The axis of a plot: values from `low` to `high`, by their logarithms or as they are, in so many bars; and what its ends say."""
+
+    low: float
+    high: float
+    logarithmic: bool
+    bars: int
+    ends: tuple[str, str]
+
+    def place(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Where values lie, 0 to 1."""
+        if self.logarithmic:
+            share: npt.NDArray[np.float64] = np.log(np.maximum(values, self.low) / self.low) / np.log(self.high / self.low)
+            return share
+        return (values - self.low) / (self.high - self.low)
+
+
+def scale_of(histogram: Histogram) -> Scale:
+    """The axis on which a histogram's values and limits lie."""
     used = np.flatnonzero(histogram.counts.sum(axis=0))
     limits = [limit for limit in histogram.limits if limit >= 0]
     edges = edges_of(histogram.statistic)
     low, high = float(edges[used[0]]), float(edges[used[-1] + 1])
-    bars_drawn = BARS
-    years = edges is YEARS
-    # A share that may pass 1: the last bar has those that do.
-    mostly_below = 2 * histogram.counts[:, :LINEAR].sum() > histogram.counts.sum()
-    above = not years and high > 1 and bool(limits) and max(limits) < 1 and mostly_below
-    if years:  # each bar has the same whole number of years
+    if edges is YEARS:  # each bar has the same whole number of years
         low, high = min([low, *(limit - 0.5 for limit in limits)]), max([high, *(limit + 0.5 for limit in limits)])
         each = -(-int(high - low) // BARS)
-        bars_drawn = -(-int(high - low) // each)
-        last, high = high, low + each * bars_drawn
-
-        def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            return (values - low) / (high - low)
-
-        ends = f"{low + 0.5:.0f}", f"{last - 0.5:.0f}"
-    elif above or (high <= 1 and all(limit <= 1 for limit in limits)):
+        bars = -(-int(high - low) // each)
+        return Scale(low, low + each * bars, False, bars, (f"{low + 0.5:.0f}", f"{high - 0.5:.0f}"))
+    # A share that may pass 1: the last bar has those that do.
+    mostly_below = 2 * histogram.counts[:, :LINEAR].sum() > histogram.counts.sum()
+    above = high > 1 and bool(limits) and max(limits) < 1 and mostly_below
+    if above or (high <= 1 and all(limit <= 1 for limit in limits)):
         low, high = min([low, *limits]), 1.0 if above else max([high, *limits])
         high = max(high, low + 0.02)
+        return Scale(low, high, False, BARS, (_short(low), f"{'≥ ' if above else ''}{_short(high)}"))
+    low, high = max(1.0, min([low, *limits])), max([high, *limits, 2.0])
+    return Scale(low, high, True, BARS, (_short(low) if low != 1 else "≤ 1", _short(high)))
 
-        def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            return (values - low) / (high - low)
 
-        ends = _short(low), f"{'≥ ' if above else ''}{_short(high)}"
-    else:
-        low, high = max(1.0, min([low, *limits])), max([high, *limits, 2.0])
-
-        def place(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            share: npt.NDArray[np.float64] = np.log(np.maximum(values, low) / low) / np.log(high / low)
-            return share
-
-        ends = _short(low) if low != 1 else "≤ 1", _short(high)
-
+def draw(histogram: Histogram, colour: str) -> str:
+    """A histogram as SVG. Heights are square roots of counts, so that a thin tail shows; limits are dashed lines."""
+    limits = [limit for limit in histogram.limits if limit >= 0]
+    edges, scale = edges_of(histogram.statistic), scale_of(histogram)
+    bars_drawn = scale.bars
     centres = (edges[:-1] + edges[1:]) / 2
-    bars = np.clip((place(centres) * bars_drawn).astype(np.int64), 0, bars_drawn - 1)
+    bars = np.clip((scale.place(centres) * bars_drawn).astype(np.int64), 0, bars_drawn - 1)
     heights = np.stack([np.bincount(bars, row, bars_drawn) for row in histogram.counts])
     most = np.sqrt(heights.sum(axis=0).max())
     step = WIDTH / bars_drawn
@@ -187,16 +184,17 @@ def draw(histogram: Histogram, colour: str) -> str:
                 parts.append(
                     f'<rect x="{bar * step:.1f}" y="{base:.1f}" width="{step - 0.6:.1f}" height="{max(size, 0.7):.1f}" fill="{fill}"/>'
                 )
-    parts.append(f'<path d="M0 {HEIGHT + 12.5}H{WIDTH}" stroke="#c9d1da"/>')
+    parts.append(f'<path d="M0 {HEIGHT + 12.5}H{WIDTH}" stroke="var(--axis)"/>')
+    parts.append('<g class="limits">')
     for limit in limits:
-        at = float(np.clip(place(np.array([limit]))[0], 0, 1)) * WIDTH
+        at = float(np.clip(scale.place(np.array([limit]))[0], 0, 1)) * WIDTH
         anchor = "end" if at > WIDTH * 0.7 else "start"
         parts.append(f'<path d="M{at:.1f} 2V{HEIGHT + 12}" stroke="{_RED}" stroke-dasharray="3 2"/>')
         parts.append(
             f'<text x="{at + (-3 if anchor == "end" else 3):.1f}" y="9" fill="{_RED}" text-anchor="{anchor}">{_short(limit)}</text>'
         )
-    parts.append(f'<text x="0" y="{HEIGHT + 24}">{ends[0]}</text>')
-    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{ends[1]}</text></svg>')
+    parts.append(f'</g><text x="0" y="{HEIGHT + 24}">{scale.ends[0]}</text>')
+    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 24}" text-anchor="end">{scale.ends[1]}</text></svg>')
     return "".join(parts)
 
 

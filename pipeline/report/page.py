@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,8 @@ from jinja2 import Environment
 from pipeline.contamination.verdict import REPORT
 from pipeline.report.figures import INK, PALETTE, drawing, svg
 from pipeline.report.funnel import Count, Funnel, funnel
-from pipeline.report.histograms import Histogram, by_group, draw, histograms
+from pipeline.report.histograms import Histogram, by_group, draw, histograms, scale_of
+from pipeline.report.limits import movable
 from pipeline.report.runs import Run, column, last, read_run
 from pipeline.report.samples import Sample, samples
 from pipeline.report.tasks import timeline
@@ -66,6 +68,8 @@ def write_report(workdir: Workdir, run: Path, others: Sequence[Path] = ()) -> st
             }
             for group, domain, limited, others in by_group(histograms(workdir))
         ],
+        limits=json.dumps(movable(workdir), separators=(",", ":")).replace("</", "<\\/"),
+        script=files("pipeline.report").joinpath("limits.js").read_text(encoding="utf-8"),
         samples=_samples(samples(workdir)),
         lengths=_lengths(workdir, numbers.domains, colours),
         mix=_mix(numbers),
@@ -87,8 +91,8 @@ def write_report(workdir: Workdir, run: Path, others: Sequence[Path] = ()) -> st
     return workdir.path("report.html")
 
 
-def _plot(histogram: Histogram, colour: str) -> dict[str, str]:
-    return {"name": histogram.statistic, "words": histogram.description, "svg": draw(histogram, colour)}
+def _plot(histogram: Histogram, colour: str) -> dict[str, Any]:
+    return {"name": histogram.statistic, "words": histogram.description, "svg": draw(histogram, colour), "scale": scale_of(histogram)}
 
 
 def _samples(found: list[Sample]) -> list[dict[str, Any]]:
@@ -100,8 +104,7 @@ def _samples(found: list[Sample]) -> list[dict[str, Any]]:
         shown = [
             {
                 "document": sample.document,
-                "value": sample.detail
-                or (f"{sample.value:.3g}, limit {sample.limit:.3g}" if sample.value is not None and sample.limit is not None else ""),
+                "value": sample.measured,
                 "text": sample.cut if rule == "" else sample.text,
             }
             for sample in of_key

@@ -62,6 +62,9 @@ class UrlRules(Family):
         """What each URL of a string column is dropped for. Raises `UserError` where a list cannot be read."""
         return _judge(urls, self._lists(), self.soft_limit)
 
+    def columns(self) -> frozenset[str]:
+        return frozenset({"url"})
+
     def apply(self, statistics: pa.Table) -> Judged:
         found = self.judge(statistics["url"])
         rules = np.array(found.rule, object)

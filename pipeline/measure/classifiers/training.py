@@ -1,4 +1,4 @@
-"""Training of a linear classifier from two sets of documents: `foundry classifier train POSITIVE NEGATIVE`.
+"""Training of a linear classifier from two sets of documents, or from labels: `foundry classifier train`.
 
 Logistic regression by scikit-learn (L-BFGS, L2 with C = 1, both sets weighing the same, so that 0.5 is where a document is as
 likely in one as in the other). Documents are chosen, and a tenth of them held out, by the hashes of their texts: equal texts are
@@ -8,7 +8,7 @@ one document, a text in both sets is in neither, and the result depends neither 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import numpy.typing as npt
 import xxhash
 
 from pipeline.measure.classifiers.linear import F32, LinearModel, features, write
+from pipeline.measure.labels import read_labels
+from pipeline.measure.labels import texts as labelled_texts
 from pipeline.readers import FORMATS, FieldsSource, InputFile, Record, SourceConfig, list_files, read_file, source_config
 from pipeline.workdir.dataset import MANIFEST, Workdir
 from pipeline.workdir.documents import DOCUMENTS
@@ -121,9 +123,9 @@ class _Set:
             del self.texts[-heapq.heappop(self._heap)]
 
 
-def _gather(path: str, form: str | None, field: str, most: int, base: Path) -> _Set:
+def _gather(texts: Iterable[str | None], most: int) -> _Set:
     found = _Set(most)
-    for text in documents(path, form, field, base):
+    for text in texts:
         found.add(text)
     return found
 
@@ -169,7 +171,7 @@ def evaluate(model: LinearModel, texts: list[bytes], labels: npt.NDArray[np.bool
 
 def train(
     positive: str,
-    negative: str,
+    negative: str | None,
     output: Path,
     *,
     form: str | None = None,
@@ -177,22 +179,30 @@ def train(
     bits: int = 20,
     most: int = 50_000,
     base: Path | None = None,
+    workdir: str | None = None,
 ) -> Training:
     """Train a classifier of `positive` against `negative` documents, at most `most` of each; write it to the folder `output`.
 
+    Without `negative`, `positive` is a file of labels (`pipeline.measure.labels`); the documents of those without a text are in `workdir`.
     Raises `UserError` where a set is not there or has fewer than 20 documents that the other has not.
     """
     base = base or Path.cwd()
-    sets = [_gather(path, form, field, most, base) for path in (positive, negative)]
+    if negative is None:
+        told = f"{positive}, labels to keep", f"{positive}, labels to drop"
+        labelled = labelled_texts(read_labels(base / positive), None if workdir is None else Workdir(workdir))
+        sets = [_gather(labelled[keep], most) for keep in (True, False)]
+        remedy = "label more documents"
+    else:
+        told = f"POSITIVE {positive}", f"NEGATIVE {negative}"
+        sets = [_gather(documents(path, form, field, base), most) for path in (positive, negative)]
+        remedy = "check path and --field"
     both = sets[0].texts.keys() & sets[1].texts.keys()
-    for path, found, name in zip((positive, negative), sets, ("POSITIVE", "NEGATIVE"), strict=True):
+    for name, found in zip(told, sets, strict=True):
         for key in both:
             del found.texts[key]
         if len(found.texts) < LEAST:
             why = f"; {found.unreadable} could not be read" if found.unreadable else f"; {len(both)} are in both sets" if both else ""
-            raise UserError(
-                f"{name} {path}: {len(found.texts)} documents with text, at least {LEAST} are needed{why}; check path and --field"
-            )
+            raise UserError(f"{name}: {len(found.texts)} documents with text, at least {LEAST} are needed{why}; {remedy}")
     keyed = sorted((key, text, label) for found, label in zip(sets, (True, False), strict=True) for key, text in found.texts.items())
     parts: dict[bool, tuple[list[bytes], npt.NDArray[np.bool_]]] = {}
     for held in (False, True):

@@ -27,7 +27,7 @@ from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import buckets_for
 from pipeline.dedup.signing import SIGNATURES, matrix
 from pipeline.measure.stage import measure_stage
-from pipeline.report.funnel import warnings
+from pipeline.report.alarms import alarms
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import CorruptData, UserError
@@ -175,17 +175,17 @@ def test_strangers_that_share_boilerplate_all_stay_and_what_is_not_compared_is_t
     _, near = run_dedup(workdir, texts, NearConfig(compare=5, threshold=0.75, bands=32, rows=2))
     assert all(row["keep"] for row in near)
     assert workdir.require(GROUPS).summary["left_out"] > 0
-    assert any("near.compare" in warning for warning in warnings(workdir))
+    assert any("near.compare" in alarm.text for alarm in alarms(workdir))
 
 
 def test_a_source_that_loses_most_of_its_documents_is_told(workdir: Workdir) -> None:
     words = document(5, 200)
     texts = [" ".join([*words, f"n{number}"]) for number in range(30)] + [" ".join(document(50 + number)) for number in range(30)]
     judge(workdir, texts, NearConfig(), sources=["mirror"] * 30 + ["fine"] * 30)
-    found = warnings(workdir)
+    found = [alarm.text for alarm in alarms(workdir)]
     assert len(found) == 1
     assert "drops 29 of 30 documents of source mirror (97%" in found[0]
-    assert warnings(workdir, 0.99) == []
+    assert alarms(workdir, 0.99) == []
 
 
 # --- indexes ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pipeline.filters.language import LanguageRules
 from pipeline.filters.license import LicenseRules
 from pipeline.filters.refinedweb import RefinedWebLines
 from pipeline.filters.repetition import GopherRepetition
-from pipeline.filters.stage import Rules, _by_language
+from pipeline.filters.stage import Rules, by_language
 from pipeline.measure.language import detect
 from pipeline.measure.stage import measure_text
 from tests.kernel.plain_words import plain_words
@@ -31,7 +31,7 @@ def kept(texts: list[str], family: Family) -> list[str | None]:
     """For each text, the rule that drops it by the family's limits for the language that it is in."""
     statistics = measure_text(pa.array(texts)).append_column("language", pa.array(detect(texts)[0]))
     found: dict[int, str | None] = {}
-    for rows, spoken in _by_language(statistics["language"], (family,)):
+    for rows, spoken in by_language(statistics["language"], (family,)):
         found |= dict(zip(rows.tolist(), decide(statistics.take(rows), spoken)["rule"].to_pylist(), strict=True))
     return [found[row] for row in range(len(texts))]
 
