@@ -103,6 +103,24 @@ def _one(head: bytes, member: Member, source: SourceConfig) -> Iterator[Record |
         yield _record(member, article, f"{member.path}#{number}" if len(articles) > 1 else member.path)
 
 
+# Kinds of sections of a paper's end that say something of it, and not what it is about (JATS' list of suggested `sec-type`s, and PMC's).
+_STATEMENTS = frozenset({
+    "supplementary-material", "supplementary", "coi-statement", "conflict", "conflict-of-interest", "competing-interests",
+    "author-contributions", "author-contribution", "contributions", "funding", "funding-information", "funding-statement",
+    "financial-disclosure", "data-availability", "data-availability-statement", "availability", "ethics", "ethics-statement",
+    "ethics-approval", "consent", "disclaimer", "associated-data", "acknowledgments", "acknowledgements", "ack", "publishers-note",
+    "provenance",
+})  # fmt: skip
+
+
+def _is_content(element: Any) -> bool:
+    """Whether a part of `back` is read: appendices, and sections, in which many papers have their methods, figures and tables."""
+    name = name_of(element)
+    if name == "sec":
+        return (element.get("sec-type") or "").strip().lower().replace("_", "-") not in _STATEMENTS
+    return name in ("app-group", "app", "floats-group", "fig", "fig-group", "table-wrap", "table-wrap-group", "boxed-text")
+
+
 def _record(member: Member, article: Any, identity: str) -> Record:
     pubmed = name_of(article) == "PubmedArticle"
     title = _title(article)
@@ -121,11 +139,9 @@ def _record(member: Member, article: Any, identity: str) -> Record:
             emit(element, blocks, 0)
         for part in ("body", "back", "floats-group"):
             for element in article.iterfind(f"{{*}}{part}"):
-                if part == "back":
-                    for appendix in element.iter("{*}app"):
-                        emit(appendix, blocks, 0)
-                else:
-                    emit(element, blocks, 0)
+                for child in element if part == "back" else (element,):
+                    if part != "back" or _is_content(child):
+                        emit(child, blocks, 0)
         if len(blocks) <= 1:  # papers of no known build
             for element in article.iter("{*}abstract", "{*}body"):
                 emit(element, blocks, 0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.readers.config import RECORD_FIELDS, EncodedSource, FieldsSource
-from pipeline.readers.decode import decode, describe_bytes
+from pipeline.readers.decode import decode, describe_bytes, lines_of
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 
@@ -91,11 +91,12 @@ def read_lines(member: Member, source: RecordsSource) -> Iterator[Record | Unrea
 
 
 def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[str, Any]] | Unreadable]:
-    """The objects of JSON Lines with their places."""
+    """The objects of JSON Lines with their places. (Places in bytes are those of the text in UTF-8, where it is in UTF-16.)"""
     offset = number = 0
+    stream, encoding = lines_of(member.stream, source.encoding)
     while True:
         try:
-            line = member.stream.readline(source.max_record_bytes + 1)
+            line = stream.readline(source.max_record_bytes + 1)
         except STREAM_ERRORS as error:
             yield Unreadable(f"{member.path}#{number + 1} (byte {offset})", f"the rest cannot be read: {describe(error)}")
             return
@@ -107,7 +108,7 @@ def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[s
         if len(line) > source.max_record_bytes and not line.endswith(b"\n"):
             head = line[:RAW_BYTES]
             while line and not line.endswith(b"\n"):  # skipped in pieces, never held whole
-                line = member.stream.readline(1 << 20)
+                line = stream.readline(1 << 20)
                 offset += len(line)
             why = f"a line of {offset - begin} bytes, over max_record_bytes ({source.max_record_bytes})"
             yield Unreadable(f"{place} (byte {begin})", why, head)
@@ -115,7 +116,7 @@ def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[s
         if not line.strip():
             continue
         try:
-            record = parse(decode(line, source.encoding))
+            record = parse(decode(line, encoding))
         except UnicodeDecodeError as error:
             yield Unreadable(f"{place} (byte {begin + error.start})", describe_bytes(error), line[:RAW_BYTES])
             continue
@@ -172,11 +173,12 @@ def read(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]
 
 def read_any(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]:
     """A .json file of a dataset, which may hold JSON Lines: its first line is an object then, and more follow."""
-    first = member.stream.readline(source.max_record_bytes + 1)
-    more = member.stream.read(1) if first.endswith(b"\n") else b""
-    stream = rejoin(first + more, member.stream)
+    stream, encoding = lines_of(member.stream, source.encoding)
+    first = stream.readline(source.max_record_bytes + 1)
+    more = stream.read(1) if first.endswith(b"\n") else b""
+    stream = rejoin(first + more, stream)
     try:
-        lines = bool(more) and isinstance(parse(decode(first, source.encoding)), dict)
+        lines = bool(more) and isinstance(parse(decode(first, encoding)), dict)
     except (ValueError, RecursionError):
         lines = False
-    yield from (read_lines if lines else read)(replace(member, stream=stream), source)
+    yield from (read_lines if lines else read)(replace(member, stream=stream), source.model_copy(update={"encoding": encoding}))
