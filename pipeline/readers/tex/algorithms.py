@@ -37,7 +37,7 @@ def _line(state: State, text: str = "", change: int = 0) -> None:
 def _then(state: State, after: str) -> None:
     """The next argument, which is a condition, followed by `after`."""
     state.tokens.optional()
-    state.tokens.push([*state.tokens.argument(), after])
+    state.tokens.push([*state.tokens.argument(), *([after] if after else [])])
 
 
 def _opens(before: str, after: str) -> Handler:
@@ -177,7 +177,7 @@ def _repeat(state: State, name: str) -> None:
 
     def close() -> None:
         _line(state, "until ")
-        state.tokens.push(condition)
+        state.tokens.push([*condition, "\\;"])
 
     _body(state, close)
 

@@ -208,6 +208,12 @@ def _refer(state: State, name: str) -> None:
     state.page.out.append(reference(state, name.removesuffix("*")))
 
 
+def _refer_to_range(state: State, name: str) -> None:
+    r"""cleveref's `\crefrange{from}{to}`."""
+    begin, end = state.tokens.argument(), state.tokens.argument()
+    state.tokens.push(["\\cref", "{", *begin, "}", "–", "\\ref", "{", *end, "}"])
+
+
 def _address(state: State, name: str) -> None:
     r"""A `\url` whose argument is no token of its own."""
     address = "".join(state.tokens.argument())
@@ -323,6 +329,7 @@ HANDLERS = _table(
     (_with_stars("caption"), structure.caption),
     (["item"], structure.item),
     (["label"], _label),
+    (["crefrange", "Crefrange"], _refer_to_range),
     (["ensuremath"], _ensure_math),
     (["url", "nolinkurl", "path"], _address),
     (["SI", "qty"], quantities.quantity),

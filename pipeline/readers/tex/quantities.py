@@ -48,7 +48,7 @@ _SIGNS = {
 _POWERS = {"squared": "2", "cubed": "3"}
 _POWERS_AHEAD = {"square": "2", "cubic": "3"}
 _MOST = 2_000  # tokens of an argument, with the author's macros expanded
-_EXPONENT = re.compile(r"\s*[eEdD]\s*([-+−]?\s*\d+)\s*\Z")
+_EXPONENT = re.compile(r" ?[eEdD] ?([-+−]? ?\d+)\Z")
 
 
 def _expanded(state: State, tokens: list[str]) -> list[str]:
@@ -73,7 +73,7 @@ def _number(state: State, tokens: list[str]) -> str:
     for token in _expanded(state, tokens):
         text += _SIGNS.get(token[1:].rstrip() or " ", "") if token[0] == "\\" else "" if token in "{}$" else token
     text = " ".join(text.replace("+-", "±").replace("~", " ").split())
-    text = re.sub(r"\s*([±×])\s*", r" \1 ", re.sub(r"(?<=[\d\s])x(?=[\d\s])", "×", text)).strip()
+    text = re.sub(r" ?([±×]) ?", r" \1 ", re.sub(r"(?<=[\d\s])x(?=[\d\s])", "×", text)).strip()
     exponent = _EXPONENT.search(text)
     if exponent is None:
         return text
