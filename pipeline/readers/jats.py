@@ -15,8 +15,10 @@ from typing import Any
 from lxml import etree
 
 from pipeline.readers.config import SourceConfig
+from pipeline.readers.creative_commons import licenses_in
 from pipeline.readers.elements import name_of, split
 from pipeline.readers.jats_text import collapse, emit, inline, labelled
+from pipeline.readers.license_expressions import combine
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_some
 
@@ -210,31 +212,15 @@ def _meta(article: Any, pubmed: bool) -> dict[str, object]:
 
 
 def _license(article: Any) -> str | None:
-    """The licence as SPDX-like text, from its link or its words."""
-    for element in article.iter("{*}license"):
-        words = " ".join(
-            [
-                element.get(_XLINK) or "",
-                *(link.get(_XLINK) or "" for link in element.iter("{*}ext-link")),
-                "".join(element.itertext()),
-            ]
-        ).lower()
-        if "publicdomain/zero" in words or "cc0" in words:
-            return "CC0-1.0"
-        for kind in ("by-nc-nd", "by-nc-sa", "by-nc", "by-nd", "by-sa", "by"):
-            if f"licenses/{kind}/" in words:
-                version = words.split(f"licenses/{kind}/", 1)[1][:3]
-                return f"CC-{kind.upper()}-{version}" if version[:1].isdigit() else f"CC-{kind.upper()}"
-        if "creative commons attribution" in words:
-            for phrase, kind in (
-                ("noncommercial-no", "BY-NC-ND"),
-                ("noncommercial-share", "BY-NC-SA"),
-                ("non-commercial", "BY-NC"),
-                ("noncommercial", "BY-NC"),
-            ):
-                if phrase in words:
-                    return f"CC-{kind}"
-            return "CC-BY"
+    """The licence by its links, or else its words; of a paper without a <license>, by what it says of its copyright. All that are named
+    apply, and of Creative Commons' each has the version that is said."""
+    for path in ("{*}license", "{*}permissions"):
+        texts = []
+        for element in article.iter(path):
+            links = [element.get(_XLINK) or "", *(link.get(_XLINK) or "" for link in element.iter("{*}ext-link", "{*}license_ref"))]
+            texts.append(" ".join([*links, *element.itertext()]))
+        if found := licenses_in(" ".join(texts)):
+            return combine(found, "AND")
     return None
 
 

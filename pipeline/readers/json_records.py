@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.readers.config import RECORD_FIELDS, EncodedSource, FieldsSource
 from pipeline.readers.decode import decode, describe_bytes, lines_of
+from pipeline.readers.facts import fact, plain
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 
@@ -57,6 +58,13 @@ def pick(record: dict[str, Any], path: str) -> Any:
     return value
 
 
+def _text(value: Any) -> str | None:
+    """A record's text: a string, the paragraphs of a list, or bytes of UTF-8."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n\n".join(value)
+    return plain(value)
+
+
 def to_record(raw: dict[str, Any], place: str, source: FieldsSource, *, key: str | None = None) -> Record | Unreadable:
     """A mapped record. `place` is its location, and its id where it has none; `key` is its key in an object of records."""
     ours: dict[str, Any] = {}
@@ -64,14 +72,15 @@ def to_record(raw: dict[str, Any], place: str, source: FieldsSource, *, key: str
     for name in RECORD_FIELDS:
         path = source.fields.get(name, name)
         value = pick(raw, path)
-        used.add(path.split(".")[0])
         if value is None:
+            used.add(path.split(".")[0])
             continue
-        if name == "text" and isinstance(value, list) and all(isinstance(part, str) for part in value):
-            value = "\n\n".join(value)
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
+        text = _text(value) if name == "text" else fact(name, value)
+        if text is not None:
+            ours[name] = text
+            used.add(path.split(".")[0])
+        elif name == "text":
             return Unreadable(place, f"field {path} is a {type(value).__name__}, not text", _raw(raw))
-        ours[name] = value if isinstance(value, str) else str(value)
     if "text" not in ours:
         wanted = source.fields.get("text", "text")
         return Unreadable(place, f"no field {wanted}; it has: {', '.join(sorted(map(str, raw))[:12])}", _raw(raw))
