@@ -21,6 +21,7 @@ from pipeline.ingest.personal import PersonalDataConfig, change_strings, mask, s
 from pipeline.ingest.repair import LAYOUT, RepairConfig, repair, well_formed
 from pipeline.ingest.secrets import SecretsConfig, mask_secrets
 from pipeline.readers import FORMATS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file
+from pipeline.readers.facts import as_json, license_of
 from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, fingerprint, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
@@ -161,17 +162,17 @@ def _row(chunk: Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     _add(counts.masked, masked)
     if masked:
         notes["masked"] = masked
-    meta = {**_clean_meta(record.meta, masks), **notes}
+    meta = {**_clean_meta(as_json(record.meta), masks), **notes}
     row = {
         "id": f"{source.name}:{record.id}",
         "domain": source.domain,
         "source": source.name,
         "url": record.url,
         "language": record.language or source.language,
-        "license": record.license or source.license,
+        "license": license_of(record.license or source.license),
         "path": record.path,
         "date": record.date,
-        "meta": json.dumps(meta, sort_keys=True, ensure_ascii=False) if meta else None,
+        "meta": json.dumps(meta, sort_keys=True, ensure_ascii=False, allow_nan=False) if meta else None,
     }
     row = {name: value if value is None else well_formed(value) for name, value in row.items()}
     return {**row, "text": text, "title": None if title is None else _masked(title, masks, {})}

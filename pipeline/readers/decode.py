@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import io
+from typing import BinaryIO, cast
 
 from pipeline.readers.charsets import decode_strictly, name_of
+from pipeline.readers.streams import read_some, rejoin
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -29,3 +32,40 @@ def decode(data: bytes, encoding: str | None = None) -> str:
         if data.startswith(mark):
             return data.decode(charset)
     return data.decode() if encoding is None else decode_strictly(data, name_of(encoding) or encoding)
+
+
+class _AsUtf8(io.RawIOBase):
+    """A stream of text in another charset as UTF-8. Half of a pair of surrogates stays one, so that it costs its line alone."""
+
+    def __init__(self, stream: BinaryIO, charset: str) -> None:
+        self._stream, self._ready, self._ended = stream, b"", False
+        self._decoder = codecs.getincrementaldecoder(charset)("surrogatepass")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while not self._ready and not self._ended:
+            data = read_some(self._stream, 1 << 16)
+            self._ended = not data
+            try:
+                self._ready = self._decoder.decode(data, final=self._ended).encode("utf-8", "surrogatepass")
+            except UnicodeDecodeError as error:
+                raise OSError(describe_bytes(error)) from error
+        data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def lines_of(stream: BinaryIO, encoding: str | None) -> tuple[BinaryIO, str | None]:
+    """A stream that can be cut into lines at its bytes 0x0A, and the charset that these lines are in.
+
+    Of UTF-16 and UTF-32, by their mark or by `encoding`, that byte is part of other characters, too: they are read as UTF-8. A stream
+    that breaks off in a character raises `OSError` there.
+    """
+    head = stream.read(4)
+    stream = rejoin(head, stream)
+    charset = next((charset for mark, charset in _MARKS if head.startswith(mark)), encoding)
+    if charset is None or charset == "utf-8-sig" or "\n".encode(charset)[-1:] == b"\n" == "\n".encode(charset)[:1]:
+        return stream, encoding
+    return cast(BinaryIO, io.BufferedReader(_AsUtf8(stream, charset), 1 << 16)), None

@@ -78,8 +78,9 @@ def choose(found: list[InputFile], source: HuggingfaceSource) -> list[InputFile]
     if states:
         splits = _saved(names, states)
     else:
-        data = [name for name in names if name.lower().endswith(_DATA) and not _is_about(name)]
-        splits = _of_card(names, data, source) or _by_name(data, source)
+        every = [name for name in names if name.lower().endswith(_DATA)]  # of which a card may name any
+        data = [name for name in every if not _is_beside(name)]
+        splits = _of_card(names, every, source) or _by_name(data, source)
     wanted = sorted({name for split, chosen in splits.items() if source.split in ("all", split) for name in chosen})
     if not wanted:
         raise UserError(
@@ -99,8 +100,17 @@ def _load(file: InputFile, parse: Callable[[str], Any]) -> Any:
         raise UserError(f"{scrub(file.uri)}: cannot be read ({' '.join(str(error).split())[:200]})") from error
 
 
-def _is_about(name: str) -> bool:
-    return PurePosixPath(name).name in ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "requirements.txt")
+# What lies beside data and is none of it: files of these names, with any ending or with this one.
+_SIDE_NAMES = frozenset({"readme", "license", "licence", "copying", "notice", "citation", "changelog", "contributing", "requirements"})
+_SIDE_FILES = frozenset({
+    "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json", "croissant.json",
+    "metadata.json", "manifest.json", "stats.json", "schema.json",
+})  # fmt: skip
+
+
+def _is_beside(name: str) -> bool:
+    file = PurePosixPath(name).name.lower()
+    return file in _SIDE_FILES or file.partition(".")[0] in _SIDE_NAMES
 
 
 def _saved(names: dict[str, InputFile], states: list[str]) -> dict[str, list[str]]:

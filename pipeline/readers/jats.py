@@ -15,8 +15,10 @@ from typing import Any
 from lxml import etree
 
 from pipeline.readers.config import SourceConfig
+from pipeline.readers.creative_commons import licenses_in
 from pipeline.readers.elements import name_of, split
 from pipeline.readers.jats_text import collapse, emit, inline, labelled
+from pipeline.readers.license_expressions import combine
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_some
 
@@ -103,6 +105,24 @@ def _one(head: bytes, member: Member, source: SourceConfig) -> Iterator[Record |
         yield _record(member, article, f"{member.path}#{number}" if len(articles) > 1 else member.path)
 
 
+# Kinds of sections of a paper's end that say something of it, and not what it is about (JATS' list of suggested `sec-type`s, and PMC's).
+_STATEMENTS = frozenset({
+    "supplementary-material", "supplementary", "coi-statement", "conflict", "conflict-of-interest", "competing-interests",
+    "author-contributions", "author-contribution", "contributions", "funding", "funding-information", "funding-statement",
+    "financial-disclosure", "data-availability", "data-availability-statement", "availability", "ethics", "ethics-statement",
+    "ethics-approval", "consent", "disclaimer", "associated-data", "acknowledgments", "acknowledgements", "ack", "publishers-note",
+    "provenance",
+})  # fmt: skip
+
+
+def _is_content(element: Any) -> bool:
+    """Whether a part of `back` is read: appendices, and sections, in which many papers have their methods, figures and tables."""
+    name = name_of(element)
+    if name == "sec":
+        return (element.get("sec-type") or "").strip().lower().replace("_", "-") not in _STATEMENTS
+    return name in ("app-group", "app", "floats-group", "fig", "fig-group", "table-wrap", "table-wrap-group", "boxed-text")
+
+
 def _record(member: Member, article: Any, identity: str) -> Record:
     pubmed = name_of(article) == "PubmedArticle"
     title = _title(article)
@@ -121,11 +141,9 @@ def _record(member: Member, article: Any, identity: str) -> Record:
             emit(element, blocks, 0)
         for part in ("body", "back", "floats-group"):
             for element in article.iterfind(f"{{*}}{part}"):
-                if part == "back":
-                    for appendix in element.iter("{*}app"):
-                        emit(appendix, blocks, 0)
-                else:
-                    emit(element, blocks, 0)
+                for child in element if part == "back" else (element,):
+                    if part != "back" or _is_content(child):
+                        emit(child, blocks, 0)
         if len(blocks) <= 1:  # papers of no known build
             for element in article.iter("{*}abstract", "{*}body"):
                 emit(element, blocks, 0)
@@ -194,31 +212,15 @@ def _meta(article: Any, pubmed: bool) -> dict[str, object]:
 
 
 def _license(article: Any) -> str | None:
-    """The licence as SPDX-like text, from its link or its words."""
-    for element in article.iter("{*}license"):
-        words = " ".join(
-            [
-                element.get(_XLINK) or "",
-                *(link.get(_XLINK) or "" for link in element.iter("{*}ext-link")),
-                "".join(element.itertext()),
-            ]
-        ).lower()
-        if "publicdomain/zero" in words or "cc0" in words:
-            return "CC0-1.0"
-        for kind in ("by-nc-nd", "by-nc-sa", "by-nc", "by-nd", "by-sa", "by"):
-            if f"licenses/{kind}/" in words:
-                version = words.split(f"licenses/{kind}/", 1)[1][:3]
-                return f"CC-{kind.upper()}-{version}" if version[:1].isdigit() else f"CC-{kind.upper()}"
-        if "creative commons attribution" in words:
-            for phrase, kind in (
-                ("noncommercial-no", "BY-NC-ND"),
-                ("noncommercial-share", "BY-NC-SA"),
-                ("non-commercial", "BY-NC"),
-                ("noncommercial", "BY-NC"),
-            ):
-                if phrase in words:
-                    return f"CC-{kind}"
-            return "CC-BY"
+    """The licence by its links, or else its words; of a paper without a <license>, by what it says of its copyright. All that are named
+    apply, and of Creative Commons' each has the version that is said."""
+    for path in ("{*}license", "{*}permissions"):
+        texts = []
+        for element in article.iter(path):
+            links = [element.get(_XLINK) or "", *(link.get(_XLINK) or "" for link in element.iter("{*}ext-link", "{*}license_ref"))]
+            texts.append(" ".join([*links, *element.itertext()]))
+        if found := licenses_in(" ".join(texts)):
+            return combine(found, "AND")
     return None
 
 

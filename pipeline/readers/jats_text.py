@@ -106,7 +106,8 @@ def _span(element: Any, parts: list[str], floats: list[Any], depth: int) -> None
     if name in ("sup", "sub"):
         inner: list[str] = []
         _children(element, inner, floats, depth)
-        text = collapse("".join(inner))
+        raw = "".join(inner)
+        text = collapse(raw)
         if name == "sup" and text:
             if any(name_of(child) == "xref" and child.get("ref-type") in ("fn", "aff", "corresp", "table-fn") for child in element):
                 return
@@ -114,7 +115,12 @@ def _span(element: Any, parts: list[str], floats: list[Any], depth: int) -> None
                 text = text if text[0] in "[(" else f"[{text}]"
             elif _NUMBER.match(text):
                 text = "^" + text if len(text) == 1 else f"^{{{text}}}"
-        parts.append(text)
+        # white space at its edges is that of the sentence (`Ca<sup>2+ </sup>ions`)
+        parts.append(f"{raw[:1] if raw[:1].isspace() else ''}{text}{raw[-1:] if raw[-1:].isspace() and text else ''}")
+        return
+    if name == "xref" and element.get("ref-type") == "bibr" and any(name_of(child) == "sup" for child in element):
+        mark = collapse("".join(element.itertext()))
+        parts.append(mark if mark[:1] in ("[", "(", "") else f"[{mark}]")
         return
     if name == "xref" and element.get("ref-type") in ("fn", "aff", "corresp"):
         return
@@ -217,17 +223,28 @@ def _float(element: Any, blocks: list[str], depth: int) -> None:
         blocks.append(text)
 
 
+def _span_of(cell: Any, name: str) -> int:
+    """How many columns or rows a cell takes; 1 where that is not said, or is more than a page has room for."""
+    span = cell.get(name) or "1"
+    return int(span) if span.isdecimal() and span.isascii() and len(span) < 4 and 1 < int(span) <= 50 else 1
+
+
 def _table(table: Any) -> str:
-    """Rows and cells; one that spans columns keeps the others in their places."""
+    """Rows and cells; one that spans columns or rows keeps the others in their places."""
     rows = []
+    held: dict[int, int] = {}  # columns that a cell of an earlier row takes, and for how many more rows
     for row in table.iter("{*}tr"):
         cells: list[str] = []
+        below: dict[int, int] = {}
         for cell in row:
-            if name_of(cell) in ("td", "th"):
-                cells.append(inline(cell))
-                span = cell.get("colspan") or "1"
-                if span.isdecimal() and span.isascii() and 1 < int(span[:4]) <= 50:
-                    cells.extend([""] * (int(span[:4]) - 1))
+            if name_of(cell) not in ("td", "th"):
+                continue
+            while held.get(len(cells), 0):
+                cells.append("")
+            width, height = _span_of(cell, "colspan"), _span_of(cell, "rowspan")
+            below.update(dict.fromkeys(range(len(cells), len(cells) + width), height - 1))
+            cells.extend([inline(cell), *[""] * (width - 1)])
+        held = {column: rest - 1 for column, rest in held.items() if rest > 1} | {column: rest for column, rest in below.items() if rest}
         rows.append(cells)
     return rows_to_text(rows)
 

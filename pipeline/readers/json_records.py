@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.readers.config import RECORD_FIELDS, EncodedSource, FieldsSource
-from pipeline.readers.decode import decode, describe_bytes
+from pipeline.readers.decode import decode, describe_bytes, lines_of
+from pipeline.readers.facts import fact, plain
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_all, rejoin
 
@@ -57,6 +58,13 @@ def pick(record: dict[str, Any], path: str) -> Any:
     return value
 
 
+def _text(value: Any) -> str | None:
+    """A record's text: a string, the paragraphs of a list, or bytes of UTF-8."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n\n".join(value)
+    return plain(value)
+
+
 def to_record(raw: dict[str, Any], place: str, source: FieldsSource, *, key: str | None = None) -> Record | Unreadable:
     """A mapped record. `place` is its location, and its id where it has none; `key` is its key in an object of records."""
     ours: dict[str, Any] = {}
@@ -64,14 +72,15 @@ def to_record(raw: dict[str, Any], place: str, source: FieldsSource, *, key: str
     for name in RECORD_FIELDS:
         path = source.fields.get(name, name)
         value = pick(raw, path)
-        used.add(path.split(".")[0])
         if value is None:
+            used.add(path.split(".")[0])
             continue
-        if name == "text" and isinstance(value, list) and all(isinstance(part, str) for part in value):
-            value = "\n\n".join(value)
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
+        text = _text(value) if name == "text" else fact(name, value)
+        if text is not None:
+            ours[name] = text
+            used.add(path.split(".")[0])
+        elif name == "text":
             return Unreadable(place, f"field {path} is a {type(value).__name__}, not text", _raw(raw))
-        ours[name] = value if isinstance(value, str) else str(value)
     if "text" not in ours:
         wanted = source.fields.get("text", "text")
         return Unreadable(place, f"no field {wanted}; it has: {', '.join(sorted(map(str, raw))[:12])}", _raw(raw))
@@ -91,11 +100,12 @@ def read_lines(member: Member, source: RecordsSource) -> Iterator[Record | Unrea
 
 
 def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[str, Any]] | Unreadable]:
-    """The objects of JSON Lines with their places."""
+    """The objects of JSON Lines with their places. (Places in bytes are those of the text in UTF-8, where it is in UTF-16.)"""
     offset = number = 0
+    stream, encoding = lines_of(member.stream, source.encoding)
     while True:
         try:
-            line = member.stream.readline(source.max_record_bytes + 1)
+            line = stream.readline(source.max_record_bytes + 1)
         except STREAM_ERRORS as error:
             yield Unreadable(f"{member.path}#{number + 1} (byte {offset})", f"the rest cannot be read: {describe(error)}")
             return
@@ -107,7 +117,7 @@ def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[s
         if len(line) > source.max_record_bytes and not line.endswith(b"\n"):
             head = line[:RAW_BYTES]
             while line and not line.endswith(b"\n"):  # skipped in pieces, never held whole
-                line = member.stream.readline(1 << 20)
+                line = stream.readline(1 << 20)
                 offset += len(line)
             why = f"a line of {offset - begin} bytes, over max_record_bytes ({source.max_record_bytes})"
             yield Unreadable(f"{place} (byte {begin})", why, head)
@@ -115,7 +125,7 @@ def objects(member: Member, source: EncodedSource) -> Iterator[tuple[str, dict[s
         if not line.strip():
             continue
         try:
-            record = parse(decode(line, source.encoding))
+            record = parse(decode(line, encoding))
         except UnicodeDecodeError as error:
             yield Unreadable(f"{place} (byte {begin + error.start})", describe_bytes(error), line[:RAW_BYTES])
             continue
@@ -172,11 +182,12 @@ def read(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]
 
 def read_any(member: Member, source: RecordsSource) -> Iterator[Record | Unreadable]:
     """A .json file of a dataset, which may hold JSON Lines: its first line is an object then, and more follow."""
-    first = member.stream.readline(source.max_record_bytes + 1)
-    more = member.stream.read(1) if first.endswith(b"\n") else b""
-    stream = rejoin(first + more, member.stream)
+    stream, encoding = lines_of(member.stream, source.encoding)
+    first = stream.readline(source.max_record_bytes + 1)
+    more = stream.read(1) if first.endswith(b"\n") else b""
+    stream = rejoin(first + more, stream)
     try:
-        lines = bool(more) and isinstance(parse(decode(first, source.encoding)), dict)
+        lines = bool(more) and isinstance(parse(decode(first, encoding)), dict)
     except (ValueError, RecursionError):
         lines = False
-    yield from (read_lines if lines else read)(replace(member, stream=stream), source)
+    yield from (read_lines if lines else read)(replace(member, stream=stream), source.model_copy(update={"encoding": encoding}))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
 from boolean import ParseError
 from license_expression import ExpressionError, get_spdx_licensing
 
+from pipeline.readers.creative_commons import license_named
 from pipeline.readers.data import rows
 
 # Names that people write for licences, in small letters, where they are no SPDX names.
 _COMMON = {name: license for license, name in rows("license-names.tsv")}
+_SPELLINGS = {key.lower(): key for key in get_spdx_licensing().known_symbols}
+# Where licences are explained: the name is the last part of the address.
+_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:opensource\.org/licenses?|spdx\.org/licenses|(?:gnu|apache)\.org/licenses(?:/old-licenses)?|"
+    r"choosealicense\.com/licenses)/(?:license-)?([a-z0-9.+-]{1,40}?)(?:\.html|\.txt|-standalone\.html|\.php)?/?"
+)
 
 
 @lru_cache(1 << 12)
@@ -34,7 +42,10 @@ def normalise(expression: str) -> str | None:
         unknown = licensing.unknown_license_keys(parsed)
         if all(key.startswith("LicenseRef-") for key in unknown):
             return str(parsed)
-    return None
+    if found := _ADDRESS.fullmatch(text.lower()):
+        name = f"apache-{found[1]}" if "apache.org" in text.lower() else found[1]
+        return _COMMON.get(name) or _SPELLINGS.get(name) or _SPELLINGS.get(name + "-only")
+    return license_named(text)
 
 
 def combine(expressions: Iterable[str], operator: str) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.readers.config import EncodedSource
 from pipeline.readers.json_records import load, objects, parse
 from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.s2orc_placeholders import filled, floats
 from pipeline.readers.streams import Member, rejoin
 
 _META = (
@@ -130,7 +131,7 @@ def _spans(annotations: Any, length: int) -> list[tuple[int, int]]:
 
 
 def _parsed(paper: dict[str, Any], place: str) -> Record | None:
-    """Paragraphs with their sections."""
+    """Paragraphs with their sections, then the captions and tables that stand beside the text."""
     parse: Any = next(
         (paper[name] for name in ("pdf_parse", "latex_parse", "grobid_parse", "pdf_parses") if isinstance(paper.get(name), dict)), paper
     )
@@ -139,28 +140,35 @@ def _parsed(paper: dict[str, Any], place: str) -> Record | None:
     metadata = paper["metadata"] if isinstance(paper.get("metadata"), dict) else {}
     title = str(paper.get("title") or metadata.get("title") or parse.get("title") or "").strip()
     blocks = [title] if title else []
+    entries = parse.get("ref_entries") or paper.get("ref_entries")
+    entries = entries if isinstance(entries, dict) else {}
     abstract = paper.get("abstract") or parse.get("abstract")
     if abstract:
-        parts = [abstract] if isinstance(abstract, str) else [_text(part) for part in abstract] if isinstance(abstract, list) else []
+        parts = (
+            [abstract] if isinstance(abstract, str) else [filled(part, entries) for part in abstract] if isinstance(abstract, list) else []
+        )
         if any(part.strip() for part in parts):
             blocks.append("Abstract")
             blocks.extend(parts)
-    section = None
+    section = ""
     for group in (parse["body_text"], parse.get("back_matter")):
         for part in group if isinstance(group, list) else []:
-            heading = part.get("section") if isinstance(part, dict) else None
-            if group is not parse["body_text"] and re.match(r"acknowl|fund|conflict|author contrib", str(heading or ""), re.IGNORECASE):
+            heading = _heading(part.get("section")) if isinstance(part, dict) else ""
+            if group is not parse["body_text"] and re.match(r"acknowl|fund|conflict|author contrib", heading, re.IGNORECASE):
                 continue
             if heading and heading != section:
-                blocks.append(" ".join(str(heading).split()))
+                blocks.append(heading)
             section = heading
-            blocks.append(_text(part))
+            blocks.append(filled(part, entries))
+    blocks.extend(floats(entries))
     return Record(place, "\n\n".join(block.strip() for block in blocks if block.strip()), title=title or None)
 
 
-def _text(part: Any) -> str:
-    text = part.get("text") if isinstance(part, dict) else part
-    return text if isinstance(text, str) else ""
+def _heading(section: Any) -> str:
+    """A section's heading: words, or in s2orc-doc2json a list of number and words for it and each section around it."""
+    if isinstance(section, list) and section:
+        section = section[-1][-1] if isinstance(section[-1], list) and section[-1] else section[-1]
+    return " ".join(section.split()) if isinstance(section, str) else ""
 
 
 def _date(paper: dict[str, Any]) -> tuple[str | None, int | None]:

@@ -29,6 +29,9 @@ STREAM_ERRORS = (
     zipfile.BadZipFile,
     pa.ArrowException,
 )
+# The largest that zstd can write (`--long=31`, as Pushshift's dumps of Reddit are). It is asked of the system at once and taken as data
+# come, of which `max_expansion` has the bound.
+_ZSTD_WINDOW = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def decompress(stream: BinaryIO, path: str, size: int, source: SourceConfig) -> 
     if name.endswith((".gz", ".tgz")):
         opened = cast(BinaryIO, GzipMembers(stream))
     elif name.endswith((".zst", ".tzst")):
-        opened = cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True))
+        opened = cast(BinaryIO, zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(stream, read_across_frames=True))
     elif name.endswith((".bz2", ".tbz2", ".tbz")):
         opened = cast(BinaryIO, bz2.BZ2File(stream))
     elif name.endswith((".xz", ".txz")):

@@ -10,17 +10,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from pipeline.readers.tex import conditionals, environments, formulas, macros, structure
+from pipeline.readers.tex import algorithms, conditionals, environments, formulas, macros, quantities, structure
 from pipeline.readers.tex.characters import ACCENTS, CONTROL_SYMBOLS, REDEFINABLE, SYMBOLS, accent, named_accent, symbol
 from pipeline.readers.tex.inclusion import include_file
 from pipeline.readers.tex.macros import Macro
+from pipeline.readers.tex.page import ARGUMENT
 from pipeline.readers.tex.references import citation, label, reference
 from pipeline.readers.tex.state import State
 from pipeline.readers.tex.tokens import environment_of, is_blank_line, is_environment, words
-from pipeline.readers.tex.vocabulary import CITATIONS, DISPLAYS, DROPPED, LEADING, NO_TEXT, REFERENCES, SECTIONS, TABLE_RULES
+from pipeline.readers.tex.vocabulary import (
+    CITATIONS,
+    DISPLAYS,
+    DROPPED,
+    LEADING,
+    NO_TEXT,
+    REFERENCES,
+    SECTIONS,
+    TABLE_RULES,
+    TRACKED,
+)
 
 Handler = Callable[[State, str], None]
 
+_LOOKED_PAST = 20  # groups' ends
+_ENDS_A_WORD = ("footnote", "footnotemark", "begin", "end", "par", "item", "label", "index")
 _ESCAPED = re.compile(r"\\([%_#~&])")  # in an address
 _REGISTERS = ("skip", "dent", "idth", "eight", "ngth", "alty")  # ends of registers' names: \parskip, \textwidth ...
 
@@ -39,7 +52,7 @@ def command(state: State, token: str) -> None:
         if not state.tokens.stopped:
             macros.expand(state.tokens, macro, token)
         return
-    handler = HANDLERS.get(name)
+    handler = algorithms.handler_of(state, name) or HANDLERS.get(name)
     if handler is not None:
         handler(state, name)
         return
@@ -99,8 +112,11 @@ def _other(state: State, name: str) -> None:
         state.page.out.append(reference(state, name))
     elif has_argument and "cite" in name:
         state.page.out.append(citation(state))
-    elif following == "[":
+    elif has_argument:
         tokens.optional()
+        if tokens.peek() == "{":  # its arguments are text, each by itself
+            tokens.next()
+            state.page.braces.append(ARGUMENT)
     elif following is not None and following[0] == "=" and name.endswith(_REGISTERS):
         tokens.skip_assignment()
 
@@ -192,19 +208,45 @@ def _refer(state: State, name: str) -> None:
     state.page.out.append(reference(state, name.removesuffix("*")))
 
 
+def _refer_to_range(state: State, name: str) -> None:
+    r"""cleveref's `\crefrange{from}{to}`."""
+    begin, end = state.tokens.argument(), state.tokens.argument()
+    state.tokens.push(["\\cref", "{", *begin, "}", "–", "\\ref", "{", *end, "}"])
+
+
 def _address(state: State, name: str) -> None:
     r"""A `\url` whose argument is no token of its own."""
     address = "".join(state.tokens.argument())
     state.page.out.append(address.replace("\\%", "%").replace("\\_", "_").replace("\\#", "#").replace("\\~", "~").strip())
 
 
-def _quantity(state: State, name: str) -> None:
-    r"""siunitx's `\SI{1}{\metre}`: the number, and the unit's words where it is spelt."""
-    tokens = state.tokens
-    tokens.optional()
-    number = tokens.argument()
-    tokens.optional()
-    tokens.push([*number, " ", *tokens.argument()])
+def _first_of_two(state: State, name: str) -> None:
+    r"""`\replaced[id]{new}{old}` of the package changes, `\annote[id]{text}{note}` of trackchanges."""
+    state.tokens.optional()
+    conditionals.choose(state, 2, 0)
+
+
+def _second_of_two(state: State, name: str) -> None:
+    r"""`\change[id]{old}{new}` of the package trackchanges."""
+    state.tokens.optional()
+    conditionals.choose(state, 2, 1)
+
+
+def _space_after(state: State, name: str) -> None:
+    r"""`\xspace`: a space, unless what follows has one or is a mark that ends the word. A group that ends first is looked past."""
+    tokens, closing = state.tokens, 0
+    while tokens.peek() == "}" and closing < _LOOKED_PAST:
+        tokens.next()
+        closing += 1
+    following = tokens.peek() or " "
+    tokens.stack.extend(["}"] * closing)
+    name = following[1:].rstrip()
+    if following[0] == "\\" and name != "xspace":
+        ends = not name[:1].isalpha() or name in _ENDS_A_WORD
+    else:
+        ends = following[0] in ",.'/?;:!~-)]}{%&" or following[0].isspace() or name == "xspace"
+    if not ends:
+        state.page.out.append(" ")
 
 
 def _quote(state: State, name: str) -> None:
@@ -287,11 +329,21 @@ HANDLERS = _table(
     (_with_stars("caption"), structure.caption),
     (["item"], structure.item),
     (["label"], _label),
+    (["crefrange", "Crefrange"], _refer_to_range),
     (["ensuremath"], _ensure_math),
     (["url", "nolinkurl", "path"], _address),
-    (["SI", "qty"], _quantity),
+    (["SI", "qty"], quantities.quantity),
+    (["num", "tablenum", "complexnum"], quantities.number),
+    (["si", "unit"], quantities.unit),
+    (["ang"], quantities.angle),
+    (["SIrange", "qtyrange", "numrange"], quantities.span),
+    (["SIlist", "qtylist", "numlist", "qtyproduct", "numproduct"], quantities.enumeration),
+    (["DeclareSIUnit"], quantities.declare),
+    (["replaced", "chreplaced", "annote"], _first_of_two),
+    (["change"], _second_of_two),
     (["enquote"], _quote),
-    (["xspace"], _nothing),
+    (["xspace"], _space_after),
+    (["IEEEPARstart", "PARstart", "lettrine", "dropcap", "yinipar"], _drop_optional),  # a large first letter and the rest of its word
 )
 # Of two rows with one name the later counts.
 STARRED_ALIKE = _table(
@@ -308,4 +360,4 @@ STARRED_ALIKE = _table(
     (CITATIONS, _cite),
     (SECTIONS, structure.heading),
 )
-KEPT = ((HANDLERS.keys() | STARRED_ALIKE.keys()) - DISPLAYS.keys()) - REDEFINABLE  # names that macros cannot take
+KEPT = ((HANDLERS.keys() | STARRED_ALIKE.keys()) - DISPLAYS.keys()) - REDEFINABLE - TRACKED  # names that macros cannot take

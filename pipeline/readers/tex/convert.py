@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.readers.tex import commands, formulas, mathematics
+from pipeline.readers.tex.algorithms import LINE
 from pipeline.readers.tex.characters import with_ligatures
 from pipeline.readers.tex.macros import Macros
+from pipeline.readers.tex.page import ARGUMENT
 from pipeline.readers.tex.references import resolved
 from pipeline.readers.tex.state import Include, State
 from pipeline.readers.tex.tokens import Tokens
@@ -81,6 +83,16 @@ def _cell_end(state: State, token: str) -> None:
     state.page.out.append("\2" if state.page.frames[-1].name in TABLES else " ")
 
 
+def _group_end(state: State, token: str) -> None:
+    """A group ends. After an argument of a command that is not known the next one is another thing, and stands apart."""
+    is_argument = state.page.braces[-1:] == [ARGUMENT]
+    state.page.close_brace()
+    if is_argument and state.tokens.peek() == "{":
+        state.tokens.next()
+        state.page.braces.append(ARGUMENT)
+        state.page.out.append(" ")
+
+
 def _nothing(state: State, token: str) -> None:
     pass
 
@@ -89,7 +101,7 @@ def _nothing(state: State, token: str) -> None:
 _BY_FIRST: dict[str, Callable[[State, str], None]] = {
     "\\": commands.command,
     "{": lambda state, token: state.page.braces.append(None),
-    "}": lambda state, token: state.page.close_brace(),
+    "}": _group_end,
     "$": formulas.begin,
     "~": lambda state, token: state.page.out.append(" "),
     "&": _cell_end,
@@ -105,6 +117,9 @@ def _finish(state: State, text: str) -> str:
     text = text.replace("\2", " ")
     text = re.sub(r"[ \t]{2,}|\t", " ", text)
     text = re.sub(r" \n ?|\n ", "\n", text)
+    if LINE in text:  # statements of algorithms, of which those without a word are none
+        text = re.sub(f"(?:\n{LINE}[\1 ]*)+(?=\n|\\Z)", "", text)
+        text = re.sub(f"\n*{LINE}(\1*) *", r"\n\1", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     text = text.replace("\1", " ")
 

@@ -135,8 +135,6 @@ def expand(tokens: Tokens, macro: Macro, token: str) -> None:
         body = _filled(tokens, macro.body, given)
     if body is None:
         return
-    if token[-1:].isspace() and body and body[-1].rstrip() == "\\xspace":
-        tokens.stack.append(" ")
     tokens.stack.extend(reversed(body))
 
 

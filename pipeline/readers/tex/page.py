@@ -30,6 +30,9 @@ class Frame:
     is_heading: bool = False  # it ends with the paragraph, since its group was never closed if it does not
 
 
+ARGUMENT = Frame("capture", "", 0)  # among open groups: an argument of a command that is not known
+
+
 class Page:
     """The frames, and where text goes now: `out`, the buffer of the innermost frame or of a formula."""
 

@@ -48,6 +48,7 @@ class State:
     theorems: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # environment -> printed name, counter
     flags: dict[str, bool] = field(default_factory=lambda: {"true": True, "false": False})
     branches: int = 0  # of conditionals that are being read
+    depth: int = 0  # of the statements of an algorithm
 
     title: str = ""
     first_heading: str = ""

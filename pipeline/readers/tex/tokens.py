@@ -17,8 +17,8 @@ MAX_MACRO = 20_000  # tokens in a macro's body or argument
 BUDGET = 200_000  # characters that macros may give, and
 BUDGET_RATE = 5  # as many for each character of the source
 
-# Each alternative takes at least one character and none looks far: `\verb` at most 200 ahead. `\0` and `\1` are not in the text (they
-# are ours: placeholders for what is put in at the end, and an indenting space).
+# Each alternative takes at least one character and none looks far: `\verb` at most 200 ahead. `\0` to `\3` are not in the text (they are
+# ours: placeholders for what is put in at the end, an indenting space, the end of a cell, the begin of a statement).
 _TOKEN = re.compile(
     r"\\(?:begin|end)[ \t]*\{[^{}\\\n]{0,64}\}"
     r"|\\verb\*?(?P<mark>[^\sA-Za-z*\\{}])(?:(?!(?P=mark))[^\n]){0,200}(?P=mark)"
@@ -58,7 +58,7 @@ def words(parts: list[str]) -> str:
 
 
 def _split(text: str) -> Iterator[str]:
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\1", "").replace("\2", "")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\1", "").replace("\2", "").replace("\3", "")
     if not any(f"{{{name}}}" in text for name in VERBATIM):
         yield from (match.group() for match in _TOKEN.finditer(text))
         return

@@ -41,7 +41,7 @@ LISTS = {
 ENVIRONMENT_ARGUMENTS = {
     "minipage": 1, "multicols": 1, "list": 2, "wrapfigure": 2, "wraptable": 2, "spacing": 1, "adjustwidth": 2, "adjustbox": 1,
     "textblock": 1, "thebibliography": 1, "alignat": 1, "alignat*": 1, "xalignat": 1, "IEEEeqnarray": 1, "IEEEeqnarray*": 1,
-    "subfigure": 1, "labeling": 1, "floatingfigure": 1, "fmffile": 1, "savenotes": 0, "algorithmic": 0,
+    "subfigure": 1, "labeling": 1, "CJK": 2, "CJK*": 2, "floatingfigure": 1, "fmffile": 1, "savenotes": 0, "algorithmic": 0,
 }  # fmt: skip
 
 # --- commands -----------------------------------------------------------------------------------------------------------
@@ -78,6 +78,9 @@ DROPPED = {
     "urlstyle": 1, "setmainfont": 1, "geometry": 1, "newgeometry": 1, "externaldocument": 1, "bookmarksetup": 1, "intertext": 0,
     "lefthead": 1, "righthead": 1, "newsavebox": 1, "savebox": 2, "sbox": 2, "usebox": 1, "cpyear": 1, "vglue": 0, "hfuzz": 0,
     "etocsettocstyle": 2, "extrarowheight": 0,
+    # what changes and trackchanges, soul, ulem and latexdiff mark as taken out, and remarks on the text
+    "deleted": 1, "chdeleted": 1, "DIFdel": 1, "DIFdelFL": 1, "remove": 1, "st": 1, "sout": 1, "xout": 1, "comment": 1, "note": 1,
+    "chcomment": 1, "explain": 1, "listofchanges": 0, "definechangesauthor": 1,
 }  # fmt: skip
 # Commands whose first arguments are not text, and the last one is: how many to drop before it.
 LEADING = {
@@ -85,6 +88,11 @@ LEADING = {
     "rotatebox": 1, "texorpdfstring": 1, "foreignlanguage": 1, "colorbox": 1, "fcolorbox": 2, "makebox": 0, "framebox": 0, "hyperref": 0,
     "hyperlink": 1, "hypertarget": 1, "selectlanguage": 1, "adjincludegraphics": 1, "shortstack": 0, "hyperdef": 2, "pdfbookmark": 2,
     "subfloat": 0, "captionof": 1, "subcaptionbox": 0, "bicaption": 0, "textlang": 1, "uline": 0, "text": 0, "mathchoice": 0,
+}  # fmt: skip
+# Names of tracked changes, which papers also define for themselves.
+TRACKED = {
+    "deleted", "chdeleted", "remove", "st", "sout", "comment", "note", "explain", "replaced", "chreplaced", "annote", "change", "num",
+    "unit", "si", "ang", "qty", "SI",
 }  # fmt: skip
 CITATIONS = {
     "cite", "citep", "citet", "citealt", "citealp", "citeauthor", "citeyear", "citeyearpar", "parencite", "textcite", "autocite",

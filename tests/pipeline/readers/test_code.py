@@ -599,6 +599,34 @@ def test_a_notebook_becomes_a_script_without_its_outputs(tmp_path: Path) -> None
     assert read(tmp_path, notebooks="drop", include=["a.ipynb"]) == ({}, [])
 
 
+@pytest.mark.parametrize(
+    ("cell", "script"),
+    [
+        ("%%bash\nls | grep a", "# %%bash\n# ls | grep a"),
+        ("%%sql\nSELECT 1", "# %%sql\n# SELECT 1"),
+        ("%%time\nx = 1", "# %%time\nx = 1"),
+        (
+            "if a:\n    !pip install b\n    files = !ls\n    t = %timeit -o f()",
+            "if a:\n    # !pip install b\n    # files = !ls\n    # t = %timeit -o f()",
+        ),
+        ("df?\n?print\nnp.sum??\na if b else c", "# df?\n# ?print\n# np.sum??\na if b else c"),
+        ("print('%d' %\n  5)\nx = (1\n% 2)", "print('%d' %\n  5)\nx = (1\n% 2)"),
+        ('s = """\n% no magic\n! nor this\n"""\n%cd x', 's = """\n% no magic\n! nor this\n"""\n# %cd x'),
+        ("x = 5 \\\n% 3\n!ls \\\n -l\ny = 1", "x = 5 \\\n% 3\n# !ls \\\n # -l\ny = 1"),
+        ("a = 'it\\'s'  # don't (\n%pwd\nb = a != c", "a = 'it\\'s'  # don't (\n# %pwd\nb = a != c"),
+    ],
+)
+def test_what_is_ipythons_own_becomes_a_comment(cell: str, script: str) -> None:
+    notebook = {"cells": [{"cell_type": "code", "source": cell}], "metadata": {"kernelspec": {"language": "python"}}}
+    assert notebooks.script(json.dumps(notebook)) == (script + "\n", "Python")
+
+
+def test_lines_of_other_languages_are_no_magics() -> None:
+    cell = "x %>%\n%in% y\n!z"
+    notebook = {"cells": [{"cell_type": "code", "source": cell}], "metadata": {"kernelspec": {"name": "ir", "language": "R"}}}
+    assert notebooks.script(json.dumps(notebook)) == (cell + "\n", "R")
+
+
 @settings(max_examples=share(2))
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["cells", "source", "cell_type", "metadata", "worksheets", "language_info", "kernelspec", "name", "input"]), inner, max_size=5), max_leaves=30))  # fmt: skip
 def test_any_json_is_a_notebook_or_a_value_error(value: Any) -> None:

@@ -592,6 +592,14 @@ def test_files_of_several_formats_and_no_split_are_train(tmp_path: Path) -> None
     assert texts(read(tmp_path, "huggingface")[0]) == ["lines", "more", "array", "lines in .json", "again", "comma", "zipped"]
 
 
+def test_what_lies_beside_the_data_of_a_dataset_is_none_of_it(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"text": "one"}\n')
+    (tmp_path / "metadata.jsonl").write_text('{"text": "two"}\n')
+    for name in ("LICENSE.txt", "license", "NOTICE.txt", "requirements.txt", "config.json", "README.txt", "schema.json"):
+        (tmp_path / name).write_text('{"text": "no document"}')
+    assert texts(read(tmp_path, "huggingface")[0]) == ["one", "two"]
+
+
 def test_the_cards_configurations_choose_the_files(tmp_path: Path) -> None:
     card = {"configs": [{"config_name": "en", "data_files": [{"split": "train", "path": ["en/*.parquet"]}, {"split": "test", "path": "en/held/**"}], "default": True},
                         {"config_name": "de", "data_files": "de/*.parquet"}]}  # fmt: skip

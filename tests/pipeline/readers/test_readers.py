@@ -101,6 +101,81 @@ def test_jats_gives_title_abstract_and_body_without_references(tmp_path: Path) -
     assert record.meta == {"doi": "10.1/x", "journal": "Journal of Tests", "year": 2019}
 
 
+def jats(body: str, back: str = "", title: str = "A title") -> str:
+    return (
+        f"<article><front><article-meta><title-group><article-title>{title}</article-title></title-group></article-meta></front>"
+        f"<body><sec><title>Results</title>{body}</sec></body><back>{back}</back></article>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("D<sub>2 </sub>receptors", "D2 receptors"),
+        ("Ca<sup>2+ </sup>ions", "Ca^{2+} ions"),
+        ("p53<sup> -/-</sup> cells", "p53 -/- cells"),
+        ("IC<sub>50</sub> of <sup>14</sup>C", "IC50 of ^{14}C"),
+        ("x<sub> </sub>y", "x y"),
+        ("as shown <xref ref-type='bibr' rid='b1'><sup>1</sup></xref>.", "as shown [1]."),
+        ("as shown<sup><xref ref-type='bibr' rid='b1'>1</xref>,<xref ref-type='bibr' rid='b2'>2</xref></sup>.", "as shown[1,2]."),
+    ],
+)
+def test_jats_keeps_the_space_at_the_edges_of_what_is_raised_or_lowered(tmp_path: Path, markup: str, text: str) -> None:
+    """In a paragraph, a title, a caption and a cell of a table alike."""
+    table = f"<table-wrap><label>Table 1</label><caption><p>{markup}</p></caption><table><tr><td>{markup}</td><td>b</td></tr></table></table-wrap>"
+    file(tmp_path, "a.xml", jats(f"<p>{markup}</p>{table}", title=markup))
+    (record,), _ = read(source(tmp_path, "jats"))
+    caption = text if text[-1] == "." else text + "."
+    assert record.text.split("\n\n") == [text, "Results", text, f"Table 1. {caption}\n{text} | b"]
+    assert record.title == text
+
+
+def test_jats_reads_sections_figures_and_tables_behind_the_body(tmp_path: Path) -> None:
+    back = (
+        "<ack><p>Thanks.</p></ack><sec><title>Methods</title><p>We grew yeast.</p></sec>"
+        "<sec><title>Figures</title><fig><label>Figure 1</label><caption><p>A picture</p></caption></fig></sec>"
+        "<sec sec-type='supplementary-material'><title>Supplement</title><p>Gone.</p></sec><sec sec-type='COI-statement'><p>Gone.</p></sec>"
+        "<app-group><app><title>Appendix</title><p>More.</p></app></app-group><ref-list><ref><mixed-citation>Gone</mixed-citation></ref></ref-list>"
+    )
+    file(tmp_path, "a.xml", jats("<p>Words.</p>", back))
+    (record,), _ = read(source(tmp_path, "jats"))
+    assert record.text.split("\n\n")[2:] == ["Words.", "Methods", "We grew yeast.", "Figures", "Figure 1. A picture.", "Appendix", "More."]
+
+
+def test_jats_keeps_columns_in_place_below_a_cell_that_spans_rows(tmp_path: Path) -> None:
+    table = (
+        "<table-wrap><table><tr><th rowspan='2'>a</th><th colspan='2'>b</th></tr><tr><th>c</th><th>d</th></tr>"
+        "<tr><td>1</td><td rowspan='2'>2</td><td>3</td></tr><tr><td>4</td><td>5</td></tr></table></table-wrap>"
+    )
+    file(tmp_path, "a.xml", jats(table))
+    (record,), _ = read(source(tmp_path, "jats"))
+    rows = record.text.split("\n\n")[-1].split("\n")
+    assert rows == ["a | b", " | c | d", "1 | 2 | 3", "4 |  | 5"]
+
+
+def test_s2orc_has_formulas_references_captions_and_tables_in_place_of_their_marks(tmp_path: Path) -> None:
+    part = {
+        "text": "Energy is EQUATION as in FIGREF0 and TABREF1 , FORMULA2 says BIBREF4 . Not FORMULA9 .",
+        "section": [["1", "Methods"], ["1.1", "Setup"]],
+        "eq_spans": [{"start": 10, "end": 18, "text": "EQUATION", "latex": "E = mc^2"}],
+    }
+    entries = {
+        "TABREF1": {"text": "Results", "type_str": "table", "num": "3", "content": "<table><tr><th>a</th><td>1 <b>x</b></td></tr></table>"},
+        "FIGREF0": {"text": "Figure 2: A cat", "type_str": "figure"},
+        "FORMULA2": {"latex": "x", "type": "formula"},
+    }
+    paper = {"title": "T", "latex_parse": {"body_text": [part], "ref_entries": entries}}
+    file(tmp_path, "a.json", json.dumps(paper))
+    (record,), _ = read(source(tmp_path, "s2orc"))
+    assert record.text.split("\n\n") == [
+        "T",
+        "Setup",
+        "Energy is $E = mc^2$ as in Figure 2 and Table 3, $x$ says [5]. Not.",
+        "Figure 2: A cat",
+        "Table 3. Results\na | 1 x",
+    ]
+
+
 def test_xml_that_attacks_is_refused(tmp_path: Path) -> None:
     entities = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 12))
     bomb = f'<!DOCTYPE article [<!ENTITY l0 "lol">{entities}]><article><body><p>&l11;</p></body></article>'
@@ -153,6 +228,39 @@ def test_json_lines_plain_and_compressed(tmp_path: Path, ending: str) -> None:
     assert not bad
     assert [record.text for record in records] == ["one", "two", "three"]
     assert [record.id for record in records] == ["x", f"a.jsonl{ending}#3", f"a.jsonl{ending}#4"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-8-sig", "shift_jis", "gb18030"])
+def test_json_lines_in_any_charset(tmp_path: Path, encoding: str) -> None:
+    """U+0A0A and its kin hold the byte of a line's end in UTF-16; a byte order mark tells the charset by itself."""
+    words = ["one", "二つ目の文書", "" if encoding in ("shift_jis", "gb18030") else "ਊ and Ċ and 上"]
+    marks = "\ufeff" if encoding[-2:] in ("le", "be") else ""
+    content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in words)
+    told = {} if encoding.startswith("utf") else {"encoding": encoding}
+    file(tmp_path, "marked.jsonl", (marks + content).encode(encoding))
+    records, bad = read(source(tmp_path, "jsonl", **told))
+    assert not bad
+    assert [record.text for record in records] == words
+    if marks:
+        file(tmp_path, "marked.jsonl", content.encode(encoding))
+        assert [record.text for record in read(source(tmp_path, "jsonl", encoding=encoding))[0]] == words
+
+
+def test_half_a_pair_of_surrogates_costs_its_line_and_a_cut_end_the_rest(tmp_path: Path) -> None:
+    good, broken = '{"text": "a"}\n'.encode("utf-16-le"), '{"text": "'.encode("utf-16-le") + b"\x00\xd8" + '"}\n'.encode("utf-16-le")
+    file(tmp_path, "a.jsonl", good + broken + good + b"{")
+    records, bad = read(source(tmp_path, "jsonl", encoding="utf-16-le"))
+    assert [record.text for record in records] == ["a", "a"]
+    assert [item.error.split(":")[0] for item in bad] == ["not UTF-8", "the rest cannot be read"]
+
+
+def test_zstd_with_the_largest_window_is_read(tmp_path: Path) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=31, enable_ldm=1, write_content_size=0)
+    data = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    content = data.compress(b'{"text": "a"}\n' * 1000) + data.flush()
+    assert zstandard.get_frame_parameters(content).window_size == 1 << 31
+    file(tmp_path, "a.jsonl.zst", content)
+    assert len(read(source(tmp_path, "jsonl"))[0]) == 1000
 
 
 def test_bad_lines_are_quarantined_with_their_place_and_the_rest_is_read(tmp_path: Path) -> None:

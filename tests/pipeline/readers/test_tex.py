@@ -291,6 +291,110 @@ def test_constructs_read_as_tex_sets_them(source: str, text: str) -> None:
     assert body(source) == text
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (r"\SI{30}{\milli\meter} or \qty{30}{mm}", "30 mm or 30 mm"),
+        (r"\SI{5.2e3}{\kilo\gram}, \num{1.5e-12}, \num{e6}", "5.2 × 10^3 kg, 1.5 × 10^{-12}, 10^6"),
+        (r"\SI{10.0 \pm 3.3}{ms} and \num{3 x 4}", "10.0 ± 3.3 ms and 3 × 4"),
+        (r"\SIrange{10}{20}{\celsius}, \qtyrange{1}{2}{m}, \numrange{5}{9}", "10 °C–20 °C, 1 m–2 m, 5–9"),
+        (r"\SIlist{1;2;3}{cm} \numlist{7;8}", "1 cm, 2 cm and 3 cm 7 and 8"),
+        (r"\ang{45} \ang{1;2;3}", "45° 1°2′3″"),
+        (r"\si{\kilogram\metre\per\square\second}", "kg m/s^2"),
+        (r"\si{\joule\per\mole\per\kelvin}", "J/(mol K)"),
+        (r"\unit{\per\second} \unit{\per\cubic\centi\metre}", "s^{-1} cm^{-3}"),
+        (r"\SI{3}{m.s^{-1}} \SI{4}{kg/m^3} \SI{5}{\metre\tothe{4}}", "3 m s^{-1} 4 kg/m^3 5 m^4"),
+        (r"\SI[per-mode=symbol]{7}{\micro\molar} at \SI{20}{\percent}", "7 µmol/L at 20 %"),
+        (r"$\SI{2}{\ohm}$", r"$2\,\text{Ω}$"),
+    ],
+)
+def test_siunitx_is_read_as_it_prints(source: str, text: str) -> None:
+    assert body(source) == text
+
+
+def test_units_and_numbers_of_the_authors_own() -> None:
+    assert body(r"\SI{\mass}{\molal}", r"\DeclareSIUnit{\molal}{mol\per\kilogram}\newcommand{\mass}{5.5}") == "5.5 mol/kg"
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        (
+            r"""\begin{algorithmic}[1]\REQUIRE $n$\STATE $x \leftarrow 1$\IF{$n<0$}\STATE stop\ELSIF{$n=0$}\STATE wait
+            \ELSE\STATE go \COMMENT{at last}\ENDIF\FORALL{$i$}\STATE step\ENDFOR\REPEAT\STATE a\UNTIL{$b$}\RETURN $x$\end{algorithmic}""",
+            [
+                "Require: $n$", r"$x \leftarrow 1$", "if $n<0$ then", "  stop", "else if $n=0$ then", "  wait", "else", "  go ▷ at last",
+                "end if", "for all $i$ do", "  step", "end for", "repeat", "  a", "until $b$", "return $x$",
+            ],
+        ),
+        (
+            r"""\begin{algorithmic}\Function{Gcd}{$a,b$}\Comment{Euclid}
+            \While{$b>0$}\State \Call{Swap}{$a$}
+              \State $a \gets b$
+            \EndWhile
+            \State \Return $a$\EndFunction\end{algorithmic}""",
+            ["function Gcd($a,b$) ▷ Euclid", "  while $b>0$ do", "    Swap($a$)", r"    $a \gets b$", "  end while", "  return $a$", "end function"],
+        ),
+        (
+            r"""\begin{algorithm2e}\SetKwInOut{Input}{input}\SetKwFunction{Union}{Union}\DontPrintSemicolon
+            \Input{a list}\KwResult{sorted}
+            start\;
+            \While{not done}{
+              \eIf{ok}{\Union{$a$}\;}{skip\;
+                again\;}
+            }
+            \uIf{x}{y\;}\Else{z\;}
+            \Repeat{$n=0$}{down\;}
+            \Return{$r$}\;
+            \end{algorithm2e}""",
+            [
+                "input: a list", "Result: sorted", "start", "while not done do", "  if ok then", "    Union($a$)", "  else", "    skip",
+                "    again", "  end", "end", "if x then", "  y", "else", "  z", "end", "repeat", "  down", "until $n=0$", "return $r$",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_an_algorithm_has_a_line_for_each_statement(source: str, lines: list[str]) -> None:
+    assert body(source).split("\n") == lines
+
+
+def test_an_algorithms_commands_mean_nothing_elsewhere() -> None:
+    assert body(r"One \State{two} three.", r"\newcommand{\State}[1]{[#1]}") == "One [two] three."
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (r"A \deleted[id=x]{gone }\added{new} word, \replaced{better}{worse}.", "A new word, better."),
+        (r"It \change[me]{was}{is} so \remove[me]{no more }\annote[me]{kept}{a remark}\note{b}.", "It is so kept."),
+        (r"Some \DIFdel{old }\DIFadd{fresh} text, \sout{struck}\st{out}\textbf{bold}.", "Some fresh text, bold."),
+    ],
+)
+def test_tracked_changes_read_as_if_they_were_accepted(source: str, text: str) -> None:
+    assert body(source) == text
+
+
+def test_a_papers_own_command_of_such_a_name_counts() -> None:
+    assert body(r"A \note{word} here.", r"\newcommand{\note}[1]{\emph{#1}}") == "A word here."
+
+
+@pytest.mark.parametrize(
+    ("preamble", "source", "text"),
+    [
+        (r"\newcommand{\pkg}[1]{\texttt{#1}\xspace}\newcommand{\python}{\pkg{Python}}", r"The \python package.", "The Python package."),
+        (r"\newcommand{\nm}{Nm\xspace}\newcommand{\name}{\nm}", r"A \name runs, \name. (\name)", "A Nm runs, Nm. (Nm)"),
+        (r"\newcommand{\sys}{{\sc Sys\xspace}}", r"\sys is \sys{} and \sys's", "Sys is Sys and Sys’s"),
+        (r"\newcommand{\a}{A\xspace}\newcommand{\b}{B\xspace}", r"\a\b $x$ \a\cite{k} \a\footnote{n}.", "A B $x$ A [1] A.\n\nn"),
+    ],
+)
+def test_xspace_puts_a_space_where_a_word_follows(preamble: str, source: str, text: str) -> None:
+    assert body(source, preamble) == text
+
+
+def test_arguments_of_a_command_that_is_not_known_stand_apart() -> None:
+    assert body(r"\epigraph{All words.}{An author} \begin{CJK}{UTF8}{gbsn}end\end{CJK}") == "All words. An author\n\nend"
+
+
 def test_included_files_are_read_once_at_a_time_and_in_place() -> None:
     files = {"a": "A \\input{b} A2", "b": "B \\input{a} \\input{b} B2", "sub": "\\documentclass{x}\\begin{document}S\\end{document}"}
 
