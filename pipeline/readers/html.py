@@ -184,6 +184,12 @@ def is_deeper(tree: Any, limit: int) -> bool:
     return False
 
 
+def title_of(markup: bytes) -> str:
+    """The text of the first <title> near the begin of a page in UTF-8, or nothing."""
+    found = _TITLE.search(markup, 0, _HEAD)
+    return " ".join(unescape(found[1].decode("utf-8", "replace")).split()) if found else ""
+
+
 def _trafilatura(markup: str) -> str:
     """The main content by trafilatura (Barbaresi 2021), set to precision as FineWeb has it, without the readers' comments."""
     try:
