@@ -135,6 +135,14 @@ def curate(recipe: Recipe, engine: Engine) -> Curated:
     if passed:
         most = ", ".join(f"{kind} {count:,}" for kind, count in passed.most_common(3))
         console.print(f"{passed.total():,} records were passed over, as no text: {most}{' ...' if len(passed) > 3 else ''}", markup=False)
+    noted: Counter[str] = Counter()
+    for counts in documents.summary.get("sources", {}).values():
+        noted.update(counts.get("noted", {}))
+    if noted:
+        console.print(
+            f"documents with a fault that was set right: {', '.join(f'{kind} {count:,}' for kind, count in noted.most_common())}",
+            markup=False,
+        )
     curated = judge(recipe, engine, base, documents)
     if recipe.near is not None:
         for warning in warnings(engine.workdir, recipe.near.alarm_share):

@@ -45,7 +45,9 @@ class RepairConfig(BaseModel):
         True, description="Undo mojibake (text decoded in a wrong charset), lone C1 controls and terminal escapes, by ftfy."
     )
     entities: Literal["auto", "always", "never"] = Field(
-        "auto", description="Decode HTML entities that stand in plain text; auto: where the text has no `<` (after ftfy's rule)."
+        "auto",
+        description="Decode HTML entities that stand in plain text; auto: where the text has no `<` (after ftfy's rule) and "
+        "is not read out of markup, whose entities are decoded by its reader.",
     )
     zero_width: bool = Field(
         True,
@@ -357,8 +359,11 @@ def _encoded(text: str) -> Bytes:
     return np.frombuffer(text.encode(), np.uint8)
 
 
-def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
-    """A text repaired as its domain wants it, and what was repaired, in the order of `KINDS`. Time is linear in its length."""
+def repair(text: str, config: RepairConfig, domain: str, *, from_markup: bool = False) -> Repaired:
+    """A text repaired as its domain wants it, and what was repaired, in the order of `KINDS`. Time is linear in its length.
+
+    Of a text `from_markup` entities are decoded already: a page about HTML keeps those that it shows, unless `entities` is `always`.
+    """
     kinds: set[str] = set()
     verbatim = domain in config.verbatim
     try:
@@ -372,7 +377,7 @@ def repair(text: str, config: RepairConfig, domain: str) -> Repaired:
         text = _with_line_feeds(text, separators=not verbatim)
         found = _found(text)
     if not verbatim:
-        text, found = _mend(text, found, config, kinds)
+        text, found = _mend(text, found, config, kinds, from_markup)
     if found & _CONTROL:
         text = _noted(_CONTROLS.subn("", text), "controls", kinds)
     if not verbatim:
@@ -392,10 +397,11 @@ def _with_line_feeds(text: str, *, separators: bool) -> str:
     return text.replace("\u2028", "\n").replace("\u2029", "\n") if separators else text
 
 
-def _mend(text: str, found: int, config: RepairConfig, kinds: set[str]) -> tuple[str, int]:
+def _mend(text: str, found: int, config: RepairConfig, kinds: set[str], from_markup: bool) -> tuple[str, int]:
     """Wrong decodings and entities undone, where there may be any; the text, and what is found in it then."""
     encoding = config.encoding and bool(found & (_SUSPECT | _CONTROL))
-    entities = bool(found & _AMPERSAND) and (config.entities == "always" or (config.entities == "auto" and not found & _LESS))
+    plain = config.entities == "auto" and not found & _LESS and not from_markup
+    entities = bool(found & _AMPERSAND) and (config.entities == "always" or plain)
     if not (encoding or entities):
         return text, found
     mended = fix_text(text, encoding=config.encoding, entities=entities, kinds=kinds)

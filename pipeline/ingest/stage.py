@@ -26,7 +26,7 @@ from pipeline.workdir.dataset import Manifest, Workdir, fingerprint, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.workdir.tasks import File, Stage, Task, chunks_by_size
 
-VERSION = 5  # of what this stage does; raised when its output changes for the same input
+VERSION = 6  # of what this stage does; raised when its output changes for the same input
 _ROW_BYTES = 1 << 10  # that a row of quarantine counts for, beside its raw bytes
 _KINDS = 100  # kinds of passed-over records that one task counts by name
 
@@ -99,14 +99,17 @@ class Chunk:
 
 
 class _Counts:
-    """What was changed in a task's documents: how many documents had each kind of repair, how many places were masked."""
+    """What was done to a task's documents: how many the reader had to do something for, how many had each kind of repair, how many places
+    were masked.
+    """
 
     def __init__(self) -> None:
+        self.noted: dict[str, int] = {}
         self.repaired: dict[str, int] = {}
         self.masked: dict[str, int] = {}
 
     def summary(self) -> dict[str, dict[str, int]]:
-        named = {"repaired": self.repaired, "masked": self.masked}
+        named = {"noted": self.noted, "repaired": self.repaired, "masked": self.masked}
         return {name: dict(sorted(counts.items())) for name, counts in named.items() if counts}
 
 
@@ -135,18 +138,21 @@ def _clean_meta(meta: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
 def _row(chunk: Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     """A record as a row of `documents/`: its text repaired, then masked (what is repaired may hide an address).
 
-    The title and whatever else the record had are masked too. `meta` gets `repaired` (kinds, but for changes of layout) and
-    `masked` (places of each kind in the text), where there are any.
+    The title and whatever else the record had are masked too. `meta` gets `noted` (the reader's notes),
+    `repaired` (kinds, but for changes of layout) and `masked` (places of each kind in the text), where there are any.
     """
     source, config = chunk.source, chunk.config
     masks = chunk.masks
     text, title = record.text, record.title
     notes: dict[str, Any] = {}
+    _add(counts.noted, dict.fromkeys(record.notes, 1))
+    if record.notes:
+        notes["noted"] = list(record.notes)
     if config.repair is None:
         text, title = well_formed(text), None if title is None else well_formed(title)
     else:
-        text, kinds = repair(text, config.repair, source.domain)
-        title = None if title is None else repair(title, config.repair, source.domain).text
+        text, kinds = repair(text, config.repair, source.domain, from_markup=record.from_markup)
+        title = None if title is None else repair(title, config.repair, source.domain, from_markup=record.from_markup).text
         _add(counts.repaired, dict.fromkeys(kinds, 1))
         if told := [kind for kind in kinds if kind not in LAYOUT]:
             notes["repaired"] = told

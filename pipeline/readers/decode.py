@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 
+from pipeline.readers.charsets import decode_strictly, name_of
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -19,8 +21,11 @@ def describe_bytes(error: UnicodeDecodeError) -> str:
 
 
 def decode(data: bytes, encoding: str | None = None) -> str:
-    """Text by its byte order mark, else in `encoding`, else as UTF-8. Raises `UnicodeDecodeError`, which has the byte's offset."""
+    """Text by its byte order mark, else in `encoding` (by the tables that browsers have), else as UTF-8.
+
+    Raises `UnicodeDecodeError`, which has the byte's offset.
+    """
     for mark, charset in _MARKS:
         if data.startswith(mark):
             return data.decode(charset)
-    return data.decode(encoding or "utf-8")
+    return data.decode() if encoding is None else decode_strictly(data, name_of(encoding) or encoding)

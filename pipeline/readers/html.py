@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -11,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.html import HTMLTree
 
 from pipeline.readers.bounds import bounds
 from pipeline.readers.config import EncodedSource
+from pipeline.readers.page_charset import charset_of, to_text, top_level_of
 from pipeline.readers.page_lists import Look, look
 from pipeline.readers.record import RAW_BYTES, Record, Unreadable
 from pipeline.readers.streams import Member, read_all
@@ -35,12 +34,6 @@ _SMALL = 1 << 18
 # Each of these is linear: what they repeat is bounded, or cannot hold what it ends with, nor that with which it begins.
 _TITLE = re.compile(rb"<title(?:\s[^<>]{0,400})?>([^<]{0,4000})<", re.IGNORECASE)
 _LANGUAGE = re.compile(rb"""<html\s[^<>]{0,2000}?(?<![\w:-])(?:xml:)?lang\s?=\s?["']?([a-z]{2,3})(?![a-z])""", re.IGNORECASE)
-# What says a page's charset, where there is no header: <meta>, or its XML declaration.
-_DECLARES = re.compile(
-    rb"""<(?:meta\s[^>]{0,1000}?charset\s{0,10}=|\?xml\s[^>]{0,1000}?encoding\s{0,10}=\s{0,10}["']([a-z0-9_:.-]{1,40})["'])""",
-    re.IGNORECASE,
-)
-_DECLARED_WITHIN = 1024  # bytes of the page (WHATWG HTML, 4.2.5.4)
 _HEAD = 1 << 17  # characters of a page in which its title and language are looked for
 # A cell with a paragraph and nothing else; what a paragraph may hold has no cell or paragraph in it.
 _CELL_OF_A_PARAGRAPH = re.compile(
@@ -72,51 +65,7 @@ class Page(NamedTuple):
     language: str | None
 
 
-def charset_of(data: bytes, declared: str | None = None, fallback: str | None = None) -> str:
-    """The charset of a page, as the WHATWG standard ranks what says it: byte order mark, HTTP header (`declared`), the page's
-    own declaration, and else `fallback`, or without one what its bytes look like.
-    """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if data.startswith(b"\xef\xbb\xbf"):
-        return "utf-8"
-    # the mapping is WHATWG's: latin-1 is read as windows-1252, which is what servers mean by it
-    known = map_encoding_to_html5(declared, fallback_utf8=False) if declared else None
-    said = _DECLARES.search(data, 0, _DECLARED_WITHIN) if known is None else None
-    if said and said[1]:  # an XML declaration; `detect_encoding` looks at <meta> alone
-        known = map_encoding_to_html5(said[1].decode("ascii"), fallback_utf8=False)
-        known = "utf-8" if known and known.startswith("utf-16") else known  # as it cannot be, since its bytes are ASCII's
-    elif known is None and said is None and fallback is not None:
-        known = map_encoding_to_html5(fallback, fallback_utf8=False) or codecs.lookup(fallback).name
-    return str(known or detect_encoding(data, from_html_meta=True) or "utf-8")
-
-
-def to_text(data: bytes, declared: str | None = None, fallback: str | None = None) -> str:
-    """A page's markup, in the charset that `charset_of` finds. Nothing is raised: what is not valid becomes U+FFFD.
-
-    Departures from the standard: what is valid UTF-8 beyond ASCII is UTF-8, whatever it is declared as, since text in other
-    charsets is not; and what is declared as UTF-8 but is mostly broken is in the charset that its bytes look like.
-    """
-    if not data.isascii() and b"\0" not in data[:1024]:
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            pass
-    charset = charset_of(data, declared, fallback)
-    if charset == "utf-8":
-        text = data.decode("utf-8-sig", "replace")
-        broken = text.count("\ufffd")
-        beyond = len(text) - len(text.encode("ascii", "ignore")) - broken
-        if 4 * broken <= beyond:
-            return text
-        charset = str(detect_encoding(data, from_html_meta=False) or "utf-8")
-    try:
-        return data.decode("gb18030" if charset == "gbk" else charset, "replace").removeprefix("\ufeff")
-    except LookupError:  # one of the standard's that Python does not have
-        return data.decode("utf-8", "replace")
-
-
-def _look_and_decode(data: bytes, declared: str | None, fallback: str | None) -> tuple[bytes, Look, str]:
+def _look_and_decode(data: bytes, declared: str | None, fallback: str | None, domain: str | None) -> tuple[bytes, Look, str]:
     """A page's markup in UTF-8, what `look` says of it, and the looked-at markup as text. Nothing is raised.
 
     Most pages are UTF-8 already, and are decoded once, after the look.
@@ -128,16 +77,16 @@ def _look_and_decode(data: bytes, declared: str | None, fallback: str | None) ->
             return markup, seen, seen.markup.decode("utf-8")
         except UnicodeDecodeError:
             pass
-    markup = to_text(data, declared, fallback).encode("utf-8", "replace")
+    markup = to_text(data, declared, fallback, domain).encode("utf-8", "replace")
     seen = look(markup)
     return markup, seen, seen.markup.decode("utf-8")
 
 
-def to_page(data: bytes, source: HtmlSource, declared: str | None = None) -> Page | str:
-    """A page's content, or why it cannot be read. `declared` is its charset by the HTTP header."""
+def to_page(data: bytes, source: HtmlSource, declared: str | None = None, url: str | None = None) -> Page | str:
+    """A page's content, or why it cannot be read. `declared` is its charset by the HTTP header; `url` helps to guess one."""
     if b"\0" in data[:1024] and not charset_of(data, declared, source.encoding).startswith(("utf-16", "utf-32")):
         return "not a page: binary data"
-    markup, seen, text = _look_and_decode(data, declared, source.encoding)
+    markup, seen, text = _look_and_decode(data, declared, source.encoding, top_level_of(url))
     if len(markup) > _SMALL:
         attributes, memory = bounds(markup)  # as decoded: a charset such as UTF-16 hides what are tags
         if attributes > MAX_ATTRIBUTES:
@@ -210,4 +159,4 @@ def read(member: Member, source: HtmlSource) -> Iterator[Record | Unreadable]:
     if isinstance(page, str):
         yield Unreadable(member.path, page, data[:RAW_BYTES])
         return
-    yield Record(member.path, page.text, title=page.title, language=page.language, path=member.name)
+    yield Record(member.path, page.text, title=page.title, language=page.language, path=member.name, from_markup=True)

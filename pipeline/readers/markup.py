@@ -71,7 +71,7 @@ def _read(member: Member, source: MarkupSource, convert: Callable[[str, bool], t
         yield loaded
         return
     text, title = convert(loaded.replace("\r\n", "\n").replace("\r", "\n"), source.strip_markup)
-    yield Record(member.path, text, title=title, path=member.name)
+    yield Record(member.path, text, title=title, path=member.name, from_markup=True)
 
 
 def _front_matter(text: str) -> tuple[str, str | None]:

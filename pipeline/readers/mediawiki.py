@@ -124,6 +124,7 @@ def _page(page: bytes, place: str, member: Member, site: _Site, source: Mediawik
         title=title,
         language=site.language,
         path=member.name,
+        from_markup=True,
         date=stamp[:10] if re.match(r"\d{4}-\d\d-\d\d", stamp) else None,
         meta={
             name: value

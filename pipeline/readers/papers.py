@@ -193,4 +193,4 @@ def _document(sources: Sources, main: str, source: EncodedSource, identity: str,
         two = int(year or old_year)
         date = f"{(1900 if two >= 91 else 2000) + two}-{month or old_month}"
     title = unicodedata.normalize("NFC", document.title) or None
-    return Record(identity, document.text, url=url, title=title, path=path, date=date, meta=meta)
+    return Record(identity, document.text, url=url, title=title, path=path, date=date, meta=meta, from_markup=True)

@@ -10,7 +10,11 @@ RAW_BYTES = 1 << 16  # of an unreadable record are kept
 
 @dataclass(frozen=True)
 class Record:
-    """One document as its source has it. `id` is unique within the source, and stable from run to run."""
+    """One document as its source has it. `id` is unique within the source, and stable from run to run.
+
+    `notes`: what had to be done to read it, by kind, each counted in the stage's summary. `from_markup`: entities are decoded already, so
+    that what still looks like one was meant to.
+    """
 
     id: str
     text: str
@@ -21,6 +25,8 @@ class Record:
     path: str | None = None
     date: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    from_markup: bool = False
 
 
 @dataclass(frozen=True)

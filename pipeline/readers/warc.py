@@ -18,6 +18,7 @@ from pipeline.readers import html, http
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.decode import decode
 from pipeline.readers.media_types import PAGES, TEXTS, UNTOLD
+from pipeline.readers.page_charset import to_text, top_level_of
 from pipeline.readers.record import RAW_BYTES, PassedOver, Record, Unreadable
 from pipeline.readers.streams import Member
 from pipeline.readers.web_archives import Block, blocks
@@ -80,10 +81,11 @@ def _conversion(block: Block, member: Member, source: WetSource) -> Item:
         text = decode(block.content)
     except UnicodeDecodeError as error:
         return Unreadable(f"{place} (byte {error.start} of its text)", f"not UTF-8: {error.reason}", block.content[:RAW_BYTES])
-    return _record(block, place, text, None, None, {"languages": block.headers.get("warc-identified-content-language")})
+    return _record(block, place, text, {"languages": block.headers.get("warc-identified-content-language")})
 
 
-def _record(block: Block, place: str, text: str, title: str | None, language: str | None, more: dict[str, Any]) -> Record:
+def _record(block: Block, place: str, text: str, more: dict[str, Any], page: html.Page | None = None) -> Record:
+    """A block's text, which is that of a `page` or plain, with what the archive says of it."""
     headers = block.headers
     meta = {
         "record_id": headers.get("warc-record-id", "").strip("<>"),
@@ -95,10 +97,12 @@ def _record(block: Block, place: str, text: str, title: str | None, language: st
         id=place,
         text=text,
         url=headers.get("warc-target-uri", "").removeprefix("<").removesuffix(">") or None,
-        title=title,
-        language=language,
+        title=page.title if page else None,
+        language=page.language if page else None,
         date=headers.get("warc-date"),
         meta={name: value for name, value in meta.items() if value},
+        notes=("length corrected",) if block.is_length_wrong else (),
+        from_markup=page is not None,
     )
 
 
@@ -130,16 +134,16 @@ def _response(block: Block, member: Member, source: WarcSource) -> Item:
     if len(body) > source.max_record_bytes:
         return Unreadable(place, f"longer than max_record_bytes ({source.max_record_bytes}) when decoded", body[:RAW_BYTES])
     if kind in PAGES:
-        page = html.to_page(body, source, charset)
+        page = html.to_page(body, source, charset, url)
         if isinstance(page, str):
             return Unreadable(place, page, body[:RAW_BYTES])
-        return _record(block, place, page.text, page.title, page.language, more)
+        return _record(block, place, page.text, more, page)
     if kind in TEXTS:
         if url.split("?")[0].endswith("/robots.txt"):
             return PassedOver("robots.txt")
         if b"\0" in body[:1024] and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
             return PassedOver("binary data")
-        return _record(block, place, html.to_text(body, charset, source.encoding), None, None, more)
+        return _record(block, place, to_text(body, charset, source.encoding, top_level_of(url)), more)
     return PassedOver(kind or "no type")
 
 

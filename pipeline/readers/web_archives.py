@@ -28,6 +28,9 @@ _READ = 1 << 16
 # A record's first line and the begin of its second; at most 60 bytes, every part bounded, no part follows another of its kind.
 _WARC = re.compile(rb"WARC/[01]\.[0-9]{1,2}[ \t]?\r?\n[A-Za-z-]{1,40}:")
 _WARC_LENGTH = 64
+_BLANK_LINE = re.compile(rb"\n\r?\n")  # which ends a header, whether its lines end as the standard wants or not, whatever comes after it
+# A length that is wrong by no more bytes than these is a miscount (of line ends, of characters instead of bytes): the record is kept.
+_MISCOUNT = 64
 _VERSION = re.compile(rb"WARC/[01]\.[0-9]{1,2}[ \t]?\r?\n")
 # A line of ARC, versions 1 and 2: URL, address, date, type, (result, checksum, location, offset, file name,) length. It is tried
 # at the begin of a line, over at most 3,100 bytes: at each of them a blank, and at a blank at most 32 more.
@@ -43,6 +46,7 @@ class Block:
     offset: int
     headers: dict[str, str]
     content: bytes
+    is_length_wrong: bool = False  # by some bytes, and the record ends where the next one begins
 
 
 class _Archive:
@@ -171,15 +175,14 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
         head = window.get(at, at + _ARC_LENGTH)
         if not head:
             break
-        if not is_arc and b"\r\n\r\n" not in head and b"\nWARC/" not in head:
+        if not is_arc and _BLANK_LINE.search(head) is None and b"\nWARC/" not in head:
             head = window.get(at, at + _HEADER_BYTES)
         found = _arc_header(head) if is_arc else _warc_header(head)
         if isinstance(found, str):
             following = window.search(pattern, at + 1, length)
-            yield bad(at, found, window.end if following is None else following, head)
-            if following is None:
-                break
-            at = following
+            until = window.end if following is None else following
+            yield bad(at, found, until, head)
+            at = until
             continue
         headers, begin, size = found
         begin += at
@@ -195,9 +198,7 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
                 yield bad(at, wrong or error, until, head)
             elif kind is not None:
                 yield PassedOver(kind)
-            if following is None:
-                break
-            at = following
+            at = until
             continue
         content = window.get(begin, end)
         tail = window.get(end, end + _WARC_LENGTH)
@@ -209,13 +210,23 @@ def blocks(member: Member, source: SourceConfig) -> Iterator[Block | Unreadable 
             continue
         following = window.search(pattern, at + 1, length)
         until = window.end if following is None else following
+        is_seen = following is not None or until > end  # where the file just ends too early, it is cut off
+        if is_seen and abs(until - end) <= _MISCOUNT and until >= begin and not archive.gaps:
+            yield Block(at, headers, _without_end(window.get(begin, until)), is_length_wrong=True)
+            at = until
+            continue
         error = _wrong_length(size, until - begin, following is not None) or f"Content-Length is {size}, and no record begins there"
         yield bad(at, error, max(end, until), head)
-        if following is None:
-            break
-        at = following
+        at = until
     for offset, why in archive.gaps:
         yield Unreadable(f"{member.path} ({unit.format(offset)})", why)
+
+
+def _without_end(content: bytes) -> bytes:
+    """A record that reaches to the next one, without the two line ends that come between them."""
+    for _ in range(2):
+        content = content.removesuffix(b"\n").removesuffix(b"\r")
+    return content
 
 
 def _ends_well(content: bytes, tail: bytes, is_arc: bool) -> bool:
@@ -226,9 +237,9 @@ def _ends_well(content: bytes, tail: bytes, is_arc: bool) -> bool:
     following = tail.lstrip(b"\r\n")
     if not following or (_begins_a_record(following) if is_arc else following.startswith(b"WARC/")):
         return True
-    if is_arc or not tail.startswith(b"\r\n\r\n") or _WARC.search(content) is not None:
+    if is_arc or not tail.startswith((b"\r\n\r\n", b"\n\n")) or _WARC.search(content) is not None:
         return False
-    return not content.startswith(b"HTTP/") or b"\r\n\r\n" in content or b"\n\n" in content
+    return not content.startswith(b"HTTP/") or _BLANK_LINE.search(content) is not None
 
 
 def _wrong_length(size: int, until: int, is_record: bool) -> str | None:
@@ -256,15 +267,13 @@ def _warc_header(head: bytes) -> tuple[dict[str, str], int, int] | str:
         return "not a WARC record"
     another = head.find(b"\nWARC/", version.end())
     limit = len(head) if another < 0 else another
-    end, gap = head.find(b"\r\n\r\n", 0, limit), 4
-    if end < 0:
-        end, gap = head.find(b"\n\n", 0, limit), 2
-    if end < 0:
+    blank = _BLANK_LINE.search(head, version.end() - 1, limit)
+    if blank is None:
         return "a header without an end" if another >= 0 or len(head) >= _HEADER_BYTES else "cut off in its header"
     headers: dict[str, str] = {}
     name = ""
-    for line in head[version.end() : end].decode("utf-8", "replace").split("\n"):
-        if line[:1] in " \t" and name:  # folded
+    for line in head[version.end() : blank.start()].decode("utf-8", "replace").split("\n"):
+        if line.startswith((" ", "\t")) and name:  # folded
             headers[name] += " " + line.strip()
             continue
         name, _, value = line.partition(":")
@@ -273,7 +282,7 @@ def _warc_header(head: bytes) -> tuple[dict[str, str], int, int] | str:
     size = headers.get("content-length", "")
     if not (size.isascii() and size.isdigit() and len(size) < 19):
         return f"Content-Length is {size[:40]!r}" if size else "no Content-Length"
-    return headers, end + gap, int(size)
+    return headers, blank.end(), int(size)
 
 
 def _arc_header(head: bytes) -> tuple[dict[str, str], int, int] | str:

@@ -312,8 +312,9 @@ def main() -> None:
             f"{number}: {last['processes']} processes, ZeRO {last['stage']}: {', '.join(last['faults'])}: {last['wrong'] or 'well'}",
             flush=True,
         )
-    body = table_of(results, options.seed, lambda result: "equal up to rounding" if result["changed"] else "equal to the bit")
-    options.result.write_text(json.dumps(body, indent=1) + "\n")
+        # after each, so that a machine that is lost takes nothing with it
+        body = table_of(results, options.seed, lambda result: "equal up to rounding" if result["changed"] else "equal to the bit")
+        options.result.write_text(json.dumps(body, indent=1) + "\n")
     print(json.dumps(body, indent=1))
     sys.stdout.flush()
     os._exit(1 if body["wrong"] else 0)

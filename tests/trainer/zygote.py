@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it is there."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it is gone, and its exit code on the way
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill it, if it is there."""

@@ -50,6 +50,35 @@ def test_documents_are_repaired_and_masked_and_say_so(workdir: Workdir, tmp_path
     assert counts["masked"] == {"email": 1, "ip": 1}
 
 
+def test_entities_are_decoded_once(workdir: Workdir, tmp_path: Path) -> None:
+    """A page that shows `&lt;`, as one about HTML does, keeps it; plain text with entities in it has lost its markup already."""
+    (tmp_path / "page.html").write_text(
+        "<title>R&amp;amp;D</title><p>Write &amp;lt; for a bracket, at R&amp;D of this company, always.</p>"
+    )
+    (tmp_path / "text.txt").write_text("Write &lt; for a bracket, at R&amp;D.")
+    sources = [
+        source_config(name=name, domain="web", format=format, path=str(tmp_path), include=[f"*.{ending}"])
+        for name, format, ending in (("pages", "html", "html"), ("texts", "text", "txt"))
+    ]
+    run_task(workdir, ingest_stage(IngestConfig(), sources, tmp_path))
+    rows = pa.concat_tables(table for _, table in workdir.tables("documents")).to_pylist()
+    assert rows[0]["text"] == "Write &lt; for a bracket, at R&D of this company, always."
+    assert rows[0]["title"] == "R&amp;D"
+    assert rows[1]["text"] == "Write < for a bracket, at R&D."
+
+
+def test_what_a_reader_had_to_set_right_is_counted(workdir: Workdir, tmp_path: Path) -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>This is a page with a sentence that is long enough.</p>"
+    record = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: %d\r\n\r\n" + page + b"\r\n\r\n"
+    (tmp_path / "a.warc").write_bytes(record % (len(page) - 6) + record % len(page))
+    source = source_config(name="s", domain="web", format="warc", path=str(tmp_path / "a.warc"))
+    manifest = run_task(workdir, ingest_stage(IngestConfig(), [source], tmp_path))["documents"]
+    assert manifest.summary["sources"]["s"]["noted"] == {"length corrected": 1}
+    rows = pa.concat_tables(table for _, table in workdir.tables("documents")).to_pylist()
+    assert [row["meta"] for row in rows] == ['{"noted": ["length corrected"]}', None]
+    assert rows[0]["text"] == rows[1]["text"]
+
+
 def test_code_keeps_all_but_addresses_and_control_characters(workdir: Workdir, tmp_path: Path) -> None:
     rows, summary = ingested(workdir, tmp_path, [RECORD], IngestConfig(), "code")
     assert rows[0]["text"] == "itâ€™s |||EMAIL_ADDRESS|||\n10.0.0.1 and 8.8.8.8 \n"
