@@ -15,7 +15,7 @@ from pathlib import Path
 
 import zstandard
 
-from pipeline.readers.html import to_text
+from pipeline.readers.page_charset import to_text
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from resiliparse.extract.html2text import extract_plain_text
 
 from benchmarks.extraction_pages import Article, Segmented, article_quality, articles, documentation, fold, segment_quality, segmented
 from pipeline.readers import page_blocks as b
+from pipeline.readers import page_columns as c
 from pipeline.readers.html import title_of
 from pipeline.readers.main_content import main_content
 from pipeline.readers.page_features import COLUMNS, Features, covers
@@ -102,7 +103,7 @@ class Labelled:
 def _texts(markup: bytes, found: b.Blocks) -> list[list[str]]:
     texts = []
     for row in found.blocks:
-        parts = [markup[begin:end].decode("utf-8", "replace") for begin, end, _ in found.runs[row[b.RUN] : row[b.RUN_END]].tolist()]
+        parts = [markup[begin:end].decode("utf-8", "replace") for begin, end, _ in found.runs[row[c.RUN] : row[c.RUN_END]].tolist()]
         texts.append(words(unescape("".join(parts))))
     return texts
 
@@ -113,13 +114,13 @@ def _names(markup: bytes, found: b.Blocks) -> list[frozenset[str]]:
     chains: list[frozenset[str]] = [frozenset()]
     for number in range(1, len(found.elements)):
         element = found.elements[number]
-        chain = chains[element[b.PARENT]]
+        chain = chains[element[c.PARENT]]
         if not whole[number]:
-            at = int(element[b.AT])
+            at = int(element[c.AT])
             values = (match[1] or match[2] or match[3] or b"" for match in _ATTRIBUTE.finditer(markup, at, markup.find(b">", at, at + 3000)))
             chain |= {word.lower() for value in values for word in _NAME.findall(value.decode("utf-8", "replace"))}
         chains.append(chain)
-    return [chains[element] for element in found.blocks[:, b.ELEMENT]]
+    return [chains[element] for element in found.blocks[:, c.ELEMENT]]
 
 
 def guesses(markup: str) -> list[tuple[float, Whole]]:
@@ -170,7 +171,7 @@ def label(page: Article | Segmented, weight: float, keep: Any) -> Labelled:
     title = title_of(markup)
     found = b.scan(np.frombuffer(markup, np.uint8), _EMPTY, _EMPTY, title.encode())
     blocks = _texts(markup, found)
-    size = np.clip(np.sqrt(found.blocks[:, b.LENGTH] / 100), 0.3, 2)
+    size = np.clip(np.sqrt(found.blocks[:, c.LENGTH] / 100), 0.3, 2)
     if isinstance(page, Article):
         body = Whole(page.body)
         judged = [body.has(block) if block else (0.0, False) for block in blocks]

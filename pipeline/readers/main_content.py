@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kernel.compile import leaf
 from pipeline.readers import page_blocks as b
+from pipeline.readers import page_columns as c
 from pipeline.readers import page_tags as tag
 from pipeline.readers.page_features import Features
 from pipeline.readers.page_scorer import Scorer, scorer
@@ -39,15 +40,15 @@ def _share(elements: Array, blocks: Array, near: int, flat: Array, sums: Array, 
     `sums` (elements, 2), all 0.
     """
     for number in range(len(blocks)):
-        element = elements[blocks[number, b.ELEMENT]]
-        whole, cell = element[near], element[b.NEAR_CELL]
-        if whole >= 0 and (near != b.NEAR_TABLE or (cell >= 0 and flat[cell])):
-            sums[whole, 0] += likely[number] * blocks[number, b.LENGTH]
-            sums[whole, 1] += blocks[number, b.LENGTH]
+        element = elements[blocks[number, c.ELEMENT]]
+        whole, cell = element[near], element[c.NEAR_CELL]
+        if whole >= 0 and (near != c.NEAR_TABLE or (cell >= 0 and flat[cell])):
+            sums[whole, 0] += likely[number] * blocks[number, c.LENGTH]
+            sums[whole, 1] += blocks[number, c.LENGTH]
     for number in range(len(blocks)):
-        element = elements[blocks[number, b.ELEMENT]]
-        whole, cell = element[near], element[b.NEAR_CELL]
-        if whole >= 0 and (near != b.NEAR_TABLE or (cell >= 0 and flat[cell])):
+        element = elements[blocks[number, c.ELEMENT]]
+        whole, cell = element[near], element[c.NEAR_CELL]
+        if whole >= 0 and (near != c.NEAR_TABLE or (cell >= 0 and flat[cell])):
             likely[number] = sums[whole, 0] / sums[whole, 1]
 
 
@@ -59,10 +60,10 @@ def _fill_gaps(elements: Array, blocks: Array, likely: Array, keep: Array) -> No
         if not keep[number]:
             continue
         if before >= 0 and 1 < number - before <= _GAP + 1:
-            first = elements[blocks[before, b.ELEMENT], b.PARENT]
-            last = elements[blocks[number, b.ELEMENT], b.PARENT]
+            first = elements[blocks[before, c.ELEMENT], c.PARENT]
+            last = elements[blocks[number, c.ELEMENT], c.PARENT]
             for place in range(before + 1, number):
-                around = elements[blocks[place, b.ELEMENT], b.PARENT]
+                around = elements[blocks[place, c.ELEMENT], c.PARENT]
                 if likely[place] > _IN_GAP and (around == first or around == last):
                     keep[place] = True
         before = number
@@ -72,11 +73,11 @@ def _fill_gaps(elements: Array, blocks: Array, likely: Array, keep: Array) -> No
 def _drop_line_numbers(elements: Array, blocks: Array, keep: Array) -> None:
     """Leaves out numbers beside code: cells and lists that are named so and hold nothing else."""
     for number in range(len(blocks)):
-        element = blocks[number, b.ELEMENT]
-        if blocks[number, b.DIGITS] == blocks[number, b.LENGTH] and elements[element, b.NEAR_PRE] >= 0:
-            named = blocks[number, b.BLOCK_KINDS] | elements[element, b.KINDS]
-            if elements[element, b.PARENT] >= 0:
-                named |= elements[elements[element, b.PARENT], b.KINDS]
+        element = blocks[number, c.ELEMENT]
+        if blocks[number, c.DIGITS] == blocks[number, c.LENGTH] and elements[element, c.NEAR_PRE] >= 0:
+            named = blocks[number, c.BLOCK_KINDS] | elements[element, c.KINDS]
+            if elements[element, c.PARENT] >= 0:
+                named |= elements[elements[element, c.PARENT], c.KINDS]
             if named & tag.NUMBERS:
                 keep[number] = False
 
@@ -85,18 +86,18 @@ def choose(found: b.Blocks, features: Features, likely: Array, limit: float, fla
     """Which blocks are content, by their chances, and whether the looser pass said so."""
     elements, blocks = found.elements, found.blocks
     likely = likely.copy()
-    for near in (b.NEAR_TABLE, b.NEAR_PRE):
+    for near in (c.NEAR_TABLE, c.NEAR_PRE):
         _share(elements, blocks, near, flat, np.zeros((len(elements), 2)), likely)
     keep = likely > limit
     _fill_gaps(elements, blocks, likely, keep)
     loosely = (likely > _LOOSELY) | (features.prose & ~features.beside)
     if not loosely.any():
         loosely = features.prose
-    lengths = blocks[:, b.LENGTH]
+    lengths = blocks[:, c.LENGTH]
     held, there = int(lengths[keep].sum()), int(lengths[loosely].sum())
     is_looser = there >= _LEAST and 2 * held < there
     if not held and not is_looser:  # a page of a few words
-        keep = ~features.beside & (blocks[:, b.LINKED] * 2 < lengths)
+        keep = ~features.beside & (blocks[:, c.LINKED] * 2 < lengths)
     elif is_looser:
         keep = loosely
         _fill_gaps(elements, blocks, likely, keep)
@@ -113,7 +114,7 @@ def main_content(markup: bytes, title: bytes = b"", by: Scorer | None = None) ->
     if len(found.blocks):
         features = Features(found)
         flat = np.zeros(len(found.elements), np.bool_)
-        cells_of_data(found.elements, found.blocks, features.before, flat)
+        cells_of_data(found.elements, features.before[:, 0].copy(), flat)
         keep, is_looser = choose(found, features, by(features.matrix), by.limit, flat)
         text, how = light_text(page, found, keep, flat), LOOSER if is_looser else None
     if len(found.data):

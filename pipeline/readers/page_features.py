@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kernel.compile import leaf
 from pipeline.readers import page_blocks as b
+from pipeline.readers import page_columns as c
 from pipeline.readers import page_tags as tag
 
 Array = npt.NDArray[Any]
@@ -40,13 +41,17 @@ def sums_before(blocks: Array, out: Array) -> None:
     """Fills `out` (blocks + 1, PREFIXES): what stands before each block."""
     out[0, :] = 0.0
     for number in range(len(blocks)):
-        length, linked = blocks[number, b.LENGTH], blocks[number, b.LINKED]
-        marks = blocks[number, b.STOPS] + blocks[number, b.COMMAS]
-        prose = length - linked if length >= _PROSE_LENGTH and linked <= _PROSE_LINKS * length and marks >= 1 and blocks[number, b.WORDS] >= 8 else 0
+        length, linked = blocks[number, c.LENGTH], blocks[number, c.LINKED]
+        marks = blocks[number, c.STOPS] + blocks[number, c.COMMAS]
+        prose = (
+            length - linked
+            if length >= _PROSE_LENGTH and linked <= _PROSE_LINKS * length and marks >= 1 and blocks[number, c.WORDS] >= 8
+            else 0
+        )
         out[number + 1, 0] = out[number, 0] + length
         out[number + 1, 1] = out[number, 1] + linked
         out[number + 1, 2] = out[number, 2] + prose
-        out[number + 1, 3] = out[number, 3] + blocks[number, b.WORDS]
+        out[number + 1, 3] = out[number, 3] + blocks[number, c.WORDS]
 
 
 @leaf
@@ -55,20 +60,20 @@ def evidence(elements: Array, weights: Array, before: Array, bits: Array, kinds:
     last = len(before) - 1
     prose, length = before[last, 2], before[last, 0]
     for number in range(len(elements)):
-        first, end = elements[number, b.FIRST], elements[number, b.END]
+        first, end = elements[number, c.FIRST], elements[number, c.END]
         whole, held = (prose, before[end, 2] - before[first, 2]) if prose > 0 else (length, before[end, 0] - before[first, 0])
         covers = held > _COVERS * whole
-        parent = elements[number, b.PARENT]
+        parent = elements[number, c.PARENT]
         if parent >= 0:
             kinds[number], tags[number] = kinds[parent], tags[parent]
             for column in range(3):
                 chain[number, column] = chain[parent, column] * (0.8 if column == 0 else 1.0)
         chain[number, 3] = weights[number, 0]
-        bit = bits[elements[number, b.TAG]]
+        bit = bits[elements[number, c.TAG]]
         if bit >= 0 and (not covers or bit >= 10):
             tags[number] |= 1 << bit
         if not covers:
-            kinds[number] |= elements[number, b.KINDS]
+            kinds[number] |= elements[number, c.KINDS]
             chain[number, 0] += weights[number, 0]
             chain[number, 1] = min(chain[number, 1], weights[number, 1])
             chain[number, 2] = max(chain[number, 2], weights[number, 2])
@@ -78,11 +83,11 @@ def evidence(elements: Array, weights: Array, before: Array, bits: Array, kinds:
 def shapes(elements: Array, blocks: Array, keys: Array) -> None:
     """Fills `keys` (a number a block): equal for blocks that look alike by the tags and names of the three elements around them."""
     for number in range(len(blocks)):
-        element, key = blocks[number, b.ELEMENT], 17
+        element, key = blocks[number, c.ELEMENT], 17
         for _ in range(3):
-            key = (key * 1000003 + elements[element, b.TAG] * 131071 + elements[element, b.KINDS]) & 0x7FFFFFFFFFFF
-            if elements[element, b.PARENT] >= 0:
-                element = elements[element, b.PARENT]
+            key = (key * 1000003 + elements[element, c.TAG] * 131071 + elements[element, c.KINDS]) & 0x7FFFFFFFFFFF
+            if elements[element, c.PARENT] >= 0:
+                element = elements[element, c.PARENT]
         keys[number] = key
 
 
@@ -105,48 +110,48 @@ def fill(elements: Array, blocks: Array, cues: Array, before: Array, kinds: Arra
     heading, main_heading, since = -1, -1, 0
     for number in range(count):
         row, found = blocks[number], out[number]
-        element = row[b.ELEMENT]
-        own, words = float(row[b.LENGTH]), float(max(1, row[b.WORDS]))
-        code = elements[element, b.TAG]
+        element = row[c.ELEMENT]
+        own, words = float(row[c.LENGTH]), float(max(1, row[c.WORDS]))
+        code = elements[element, c.TAG]
         is_heading = tag.H1 <= code <= tag.H6
         if code == tag.H1:
             main_heading = number
         at = 0
         found[at] = math.log1p(own)
-        found[at + 1] = row[b.LINKED] / own
+        found[at + 1] = row[c.LINKED] / own
         found[at + 2] = math.log1p(words)
         found[at + 3] = own / words
-        found[at + 4] = (row[b.STOPS] + row[b.COMMAS]) / words
-        found[at + 5] = row[b.STOPS]
-        found[at + 6] = row[b.LAST]
-        found[at + 7] = row[b.BEGINS]
-        found[at + 8] = row[b.DIGITS] / own
-        found[at + 9] = row[b.CAPITALS] / own
-        found[at + 10] = row[b.LINKS]
-        found[at + 11] = row[b.BOLD] / own
-        found[at + 12] = row[b.RUN_END] - row[b.RUN]
+        found[at + 4] = (row[c.STOPS] + row[c.COMMAS]) / words
+        found[at + 5] = row[c.STOPS]
+        found[at + 6] = row[c.LAST]
+        found[at + 7] = row[c.BEGINS]
+        found[at + 8] = row[c.DIGITS] / own
+        found[at + 9] = row[c.CAPITALS] / own
+        found[at + 10] = row[c.LINKS]
+        found[at + 11] = row[c.BOLD] / own
+        found[at + 12] = row[c.RUN_END] - row[c.RUN]
         found[at + 13] = cues[number, 0]
         found[at + 14] = cues[number, 1]
         found[at + 15] = code
-        found[at + 16] = elements[element, b.DEPTH]
-        found[at + 17] = elements[element, b.LISTS]
-        found[at + 18] = elements[elements[element, b.PARENT], b.TAG] if elements[element, b.PARENT] >= 0 else -1
-        found[at + 19] = row[b.LONGEST]
+        found[at + 16] = elements[element, c.DEPTH]
+        found[at + 17] = elements[element, c.LISTS]
+        found[at + 18] = elements[elements[element, c.PARENT], c.TAG] if elements[element, c.PARENT] >= 0 else -1
+        found[at + 19] = row[c.LONGEST]
         found[at + 20] = repeats[number]
-        found[at + 21] = elements[element, b.NEAR_PRE] >= 0
+        found[at + 21] = elements[element, c.NEAR_PRE] >= 0
         found[at + 22] = cues[number, 2] / words
         found[at + 23] = cues[number, 2]
         at = 24
         for bit in range(_TAG_BITS):
             found[at + bit] = (tags[element] >> bit) & 1
         at += _TAG_BITS
-        its_kinds = kinds[element] | row[b.BLOCK_KINDS]
+        its_kinds = kinds[element] | row[c.BLOCK_KINDS]
         for bit in range(_KIND_BITS):
             found[at + bit] = (its_kinds >> bit) & 1
         at += _KIND_BITS
         for column in range(4):
             found[at + column] = chain[element, column]
-        parent = elements[element, b.PARENT]
+        parent = elements[element, c.PARENT]
         found[at + 4] = chain[parent, 3] if parent >= 0 else 0.0
         at += 5
         found[at] = before[number, 0] / length
@@ -165,18 +170,18 @@ def fill(elements: Array, blocks: Array, cues: Array, before: Array, kinds: Arra
                 continue
             other = number + step
             if 0 <= other < count:
-                found[at] = math.log1p(blocks[other, b.LENGTH])
-                found[at + 1] = blocks[other, b.LINKED] / blocks[other, b.LENGTH]
-                found[at + 2] = elements[blocks[other, b.ELEMENT], b.PARENT] == parent
-                found[at + 3] = blocks[other, b.STOPS] + blocks[other, b.COMMAS]
+                found[at] = math.log1p(blocks[other, c.LENGTH])
+                found[at + 1] = blocks[other, c.LINKED] / blocks[other, c.LENGTH]
+                found[at + 2] = elements[blocks[other, c.ELEMENT], c.PARENT] == parent
+                found[at + 3] = blocks[other, c.STOPS] + blocks[other, c.COMMAS]
             else:
                 found[at] = found[at + 1] = found[at + 2] = found[at + 3] = -1.0
             at += 4
         above = element
         for _ in range(_ANCESTORS):
-            if elements[above, b.PARENT] >= 0:
-                above = elements[above, b.PARENT]
-            first, end = elements[above, b.FIRST], elements[above, b.END]
+            if elements[above, c.PARENT] >= 0:
+                above = elements[above, c.PARENT]
+            first, end = elements[above, c.FIRST], elements[above, c.END]
             held = before[end, 0] - before[first, 0]
             found[at] = math.log1p(held)
             found[at + 1] = (before[end, 1] - before[first, 1]) / max(1.0, held)
@@ -199,7 +204,7 @@ def fill(elements: Array, blocks: Array, cues: Array, before: Array, kinds: Arra
 def covers(elements: Array, before: Array) -> Array:
     """Whether each element is nearly all of its page, so that its names say nothing."""
     column = 2 if before[-1, 2] > 0 else 0
-    held = before[elements[:, b.END], column] - before[elements[:, b.FIRST], column]
+    held = before[elements[:, c.END], column] - before[elements[:, c.FIRST], column]
     return held > _COVERS * before[-1, column]
 
 
@@ -220,9 +225,9 @@ class Features:
         _, slots = np.unique(keys, return_inverse=True)
         sums = np.zeros((len(blocks), 4))
         add_up(slots, self.before, sums)
-        _, same, counts = np.unique(blocks[:, b.DIGEST], return_inverse=True, return_counts=True)
+        _, same, counts = np.unique(blocks[:, c.DIGEST], return_inverse=True, return_counts=True)
         self.matrix = np.zeros((len(blocks), COLUMNS), np.float32)
         fill(elements, blocks, found.cues, self.before, kinds, tags, chain, sums, slots, counts[same], self.matrix)
         self.prose = np.diff(self.before[:, 2]) > 0
-        own = blocks[:, b.ELEMENT]
+        own = blocks[:, c.ELEMENT]
         self.beside = ((tags[own] & _BESIDE_TAGS) | (kinds[own] & _BESIDE_KINDS)) > 0

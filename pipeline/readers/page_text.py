@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kernel import characters as char
 from kernel.compile import leaf
 from pipeline.readers import page_blocks as b
+from pipeline.readers import page_columns as c
 from pipeline.readers import page_tags as tag
 
 Array = npt.NDArray[Any]
@@ -26,11 +27,11 @@ _INLINE_SPACE = re.compile(r"[ \t]*[\xa0\u2007\u202f][ \t\xa0\u2007\u202f]*")
 
 
 @leaf
-def cells_of_data(elements: Array, blocks: Array, lengths: Array, flat: Array) -> None:
+def cells_of_data(elements: Array, lengths: Array, flat: Array) -> None:
     """Marks in `flat` (a bool an element) the cells that hold data. `lengths`: characters of all blocks before each, one more than blocks."""
     for number in range(len(elements)):
-        if elements[number, b.TAG] == tag.TD or elements[number, b.TAG] == tag.TH:
-            first, end = elements[number, b.FIRST], elements[number, b.END]
+        if elements[number, c.TAG] == tag.TD or elements[number, c.TAG] == tag.TH:
+            first, end = elements[number, c.FIRST], elements[number, c.END]
             flat[number] = end - first <= _CELL_BLOCKS and lengths[end] - lengths[first] <= _CELL_LENGTH
 
 
@@ -113,16 +114,16 @@ def _write(page: Array, elements: Array, blocks: Array, runs: Array, keep: Array
     for number in range(len(blocks)):
         if not keep[number]:
             continue
-        element = elements[blocks[number, b.ELEMENT]]
-        first, end = blocks[number, b.RUN], blocks[number, b.RUN_END]
-        its_cell = element[b.NEAR_CELL]
+        element = elements[blocks[number, c.ELEMENT]]
+        first, end = blocks[number, c.RUN], blocks[number, c.RUN_END]
+        its_cell = element[c.NEAR_CELL]
         is_data = its_cell >= 0 and flat[its_cell]
-        its_pre = element[b.NEAR_PRE]
-        its_item = element[b.NEAR_ITEM]
+        its_pre = element[c.NEAR_PRE]
+        its_item = element[c.NEAR_ITEM]
         indent = 0
         if is_data:
-            its_row, its_table = element[b.NEAR_ROW], element[b.NEAR_TABLE]
-            its_column = elements[its_cell, b.ORDINAL]
+            its_row, its_table = element[c.NEAR_ROW], element[c.NEAR_TABLE]
+            its_column = elements[its_cell, c.ORDINAL]
             if at and its_cell == cell:
                 at = _put(out, at, char.SPACE, 1)
             elif at and its_row == row and its_row >= 0:
@@ -136,15 +137,15 @@ def _write(page: Array, elements: Array, blocks: Array, runs: Array, keep: Array
             continue
         row = cell = table = -1
         if its_item >= 0 and its_pre < 0:
-            depth = min(_DEEPEST, element[b.LISTS])
+            depth = min(_DEEPEST, element[c.LISTS])
             indent = 2 * depth if depth else 2
             begins = its_item != item
             at = _put(out, at, char.LINE_FEED, (1 if lists else 2) if at else 0)
             at = _put(out, at, char.SPACE, indent)
             if begins:
-                above = elements[its_item, b.PARENT]
-                if elements[above, b.TAG] == tag.OL:
-                    at = _number(out, at, elements[its_item, b.ORDINAL])
+                above = elements[its_item, c.PARENT]
+                if elements[above, c.TAG] == tag.OL:
+                    at = _number(out, at, elements[its_item, c.ORDINAL])
                     at = _put(out, at, char.FULL_STOP, 1)
                 else:  # a bullet, U+2022
                     out[at], out[at + 1], out[at + 2] = 0xE2, 0x80, 0xA2
@@ -152,19 +153,19 @@ def _write(page: Array, elements: Array, blocks: Array, runs: Array, keep: Array
                 at = _put(out, at, char.SPACE, 1)
             else:
                 at = _put(out, at, char.SPACE, 2)
-            item, lists = its_item, element[b.LISTS]
+            item, lists = its_item, element[c.LISTS]
             pre = owner = -1
             at = _flowing(page, runs, first, end, out, at, indent + 2, False)
             continue
-        is_term = element[b.TAG] == tag.DT or element[b.TAG] == tag.DD
-        together = (its_pre >= 0 and its_pre == pre) or (is_term and owner == element[b.PARENT])
+        is_term = element[c.TAG] == tag.DT or element[c.TAG] == tag.DD
+        together = (its_pre >= 0 and its_pre == pre) or (is_term and owner == element[c.PARENT])
         at = _put(out, at, char.LINE_FEED, (1 if together else 2) if at else 0)
         if its_pre >= 0:
             at = _verbatim(page, runs, first, end, out, at, its_pre != pre)
         else:
             at = _flowing(page, runs, first, end, out, at, 0, False)
         lists, item, pre = 0, -1, its_pre
-        owner = element[b.PARENT] if is_term else -1
+        owner = element[c.PARENT] if is_term else -1
     return at
 
 
@@ -175,7 +176,7 @@ def light_text(page: Array, found: b.Blocks, keep: Array, flat: Array) -> str:
         return ""
     held = found.runs[:, 1].astype(np.int64) - found.runs[:, 0] + 2 * min(_DEEPEST, 12) + 6
     held = np.concatenate([np.zeros(1, np.int64), np.cumsum(held)])
-    room = int((held[chosen[:, b.RUN_END]] - held[chosen[:, b.RUN]]).sum()) + _ROOM * len(chosen)
+    room = int((held[chosen[:, c.RUN_END]] - held[chosen[:, c.RUN]]).sum()) + _ROOM * len(chosen)
     verbatim = int(np.minimum(found.runs[:, 2], found.runs[:, 1] - found.runs[:, 0] + 1).clip(0).sum())
     out = np.empty(room + verbatim, np.uint8)
     size = _write(page, found.elements, found.blocks, found.runs, keep, flat, out)
