@@ -44,7 +44,7 @@ from pipeline.readers.page_tags import Table
 
 FOLDS = 5
 TARGET = Path(__file__).parents[1] / "pipeline" / "readers" / "data" / "page-scorer.json"
-LIMIT = 0.38  # the chance from which a block is kept: where the recall of segments is about 0.95
+LIMIT = 0.42  # the chance from which a block is kept: where the recall of segments is about 0.95
 NAMES, CUES = 400, 400  # words that are weighed, at most
 # How much a label weighs: of a segment; of an article's block; of documentation's; what other extractors say.
 _SEGMENT, _ARTICLE, _DOCUMENTATION, _GUESS = 5.0, 2.0, 0.5, 0.3
@@ -90,6 +90,7 @@ class Labelled:
     """A page's blocks with their labels (0 to 1) and weights, and the words that name the elements around them."""
 
     page: Article | Segmented
+    kind: str
     part: int
     markup: bytes
     title: bytes
@@ -117,7 +118,8 @@ def _names(markup: bytes, found: b.Blocks) -> list[frozenset[str]]:
         chain = chains[element[c.PARENT]]
         if not whole[number]:
             at = int(element[c.AT])
-            values = (match[1] or match[2] or match[3] or b"" for match in _ATTRIBUTE.finditer(markup, at, markup.find(b">", at, at + 3000)))
+            tag = _ATTRIBUTE.finditer(markup, at, markup.find(b">", at, at + 3000))
+            values = (match[1] or match[2] or match[3] or b"" for match in tag)
             chain |= {word.lower() for value in values for word in _NAME.findall(value.decode("utf-8", "replace"))}
         chains.append(chain)
     return [chains[element] for element in found.blocks[:, c.ELEMENT]]
@@ -165,8 +167,10 @@ def _of_segments(page: Segmented, blocks: list[list[str]], guessed: Any) -> Any:
     return labels
 
 
-def label(page: Article | Segmented, weight: float, keep: Any) -> Labelled:
-    """A page with its labels. `weight`: of its blocks; `keep`: a generator that chooses among blocks without a label of their own."""
+def label(page: Article | Segmented, kind: str, weight: float, keep: Any) -> Labelled:
+    """A page with its labels. `kind`: articles, segments, or a project; `weight`: of its blocks; `keep`: a generator that chooses among
+    blocks without a label of their own.
+    """
     markup = page.markup.encode("utf-8", "replace")
     title = title_of(markup)
     found = b.scan(np.frombuffer(markup, np.uint8), _EMPTY, _EMPTY, title.encode())
@@ -187,7 +191,7 @@ def label(page: Article | Segmented, weight: float, keep: Any) -> Labelled:
         chosen = keep.random(len(blocks)) < _GUESSED
         weights = np.where(known, weight, _GUESS * size * np.abs(2 * guessed - 1) * chosen / _GUESSED)
         labels = np.where(known, labels, guessed)
-    return Labelled(page, fold(page.url, FOLDS), markup, title.encode(), blocks, labels, weights, _names(markup, found))
+    return Labelled(page, kind, fold(page.url, FOLDS), markup, title.encode(), blocks, labels, weights, _names(markup, found))
 
 
 def weigh(pages: Iterable[list[tuple[Iterable[str], float, float]]], least: int, count: int) -> dict[str, float]:
@@ -222,10 +226,10 @@ def weigh(pages: Iterable[list[tuple[Iterable[str], float, float]]], least: int,
 def weights_of(pages: list[Labelled]) -> tuple[dict[str, float], dict[str, float]]:
     """What words of names and of short texts weigh on these pages."""
     names = weigh((list(zip(page.names, page.labels, page.weights, strict=True)) for page in pages), 4, NAMES)
-    short = (
-        [({w for w in block[:40] if w.isalpha()}, y, w_) for block, y, w_ in zip(page.blocks, page.labels, page.weights, strict=True) if len(block) <= 40]
-        for page in pages
-    )
+    short: list[list[tuple[Iterable[str], float, float]]] = []
+    for page in pages:
+        rows = zip(page.blocks, page.labels, page.weights, strict=True)
+        short.append([({word for word in block if word.isalpha()}, y, weight) for block, y, weight in rows if len(block) <= 40])
     return names, weigh(short, 6, CUES)
 
 
@@ -283,9 +287,9 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     keep = np.random.default_rng(0)
-    pages = [label(page, _ARTICLE, keep) for page in articles(options.articles)]
-    pages += [label(page, _SEGMENT, keep) for page in segmented(options.segments)]
-    pages += [label(page, _DOCUMENTATION, keep) for path in options.documentation for page in documentation(path)]
+    pages = [label(page, "articles", _ARTICLE, keep) for page in articles(options.articles)]
+    pages += [label(page, "segments", _SEGMENT, keep) for page in segmented(options.segments)]
+    pages += [label(page, page.url.split("/")[0], _DOCUMENTATION, keep) for path in options.documentation for page in documentation(path)]
     pages = [page for page in pages if page.blocks]
     print(f"{len(pages)} pages, {sum(int((page.weights > 0).sum()) for page in pages):,} blocks", flush=True)
     stored, texts = train(pages)
@@ -294,13 +298,14 @@ def main() -> None:
     found = list(zip(pages, texts, strict=True))
     kinds: dict[str, list[tuple[Any, str]]] = defaultdict(list)
     for page, text in found:
-        name = "segments" if isinstance(page.page, Segmented) else "articles" if page.weights.max() >= 1 else page.page.url.split("/")[0]
+        name = page.kind
         kinds[name].append((page.page, text))
     for name, some in kinds.items():
         judge = segment_quality if name == "segments" else article_quality
-        quality = judge([page for page, _ in some], [text for _, text in some])  # type: ignore[operator]
+        quality = judge([page for page, _ in some], [text for _, text in some])
         empty = sum(len(text) < 50 for _, text in some)
-        print(f"{name}: {len(some)} pages, precision {quality.precision:.3f}, recall {quality.recall:.3f}, F1 {quality.f1:.4f}, {empty} empty")
+        figures = f"precision {quality.precision:.3f}, recall {quality.recall:.3f}, F1 {quality.f1:.4f}"
+        print(f"{name}: {len(some)} pages, {figures}, {empty} empty")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class HtmlSource(EncodedSource):
     extractor: Literal["blocks", "resiliparse", "trafilatura"] = Field(
         "blocks",
         description="What finds a page's main content. blocks: a learnt scorer of the page's blocks, which looks again where it found "
-        "little. resiliparse: its rules by tags and class names. trafilatura (`[trafilatura]`, set to precision as in FineWeb): far slower.",
+        "little. resiliparse: rules by tags and class names. trafilatura (`[trafilatura]`, set to precision as in FineWeb): far slower.",
     )
 
     def check(self) -> None:

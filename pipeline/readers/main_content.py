@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 LOOSER, LINKED_DATA = "looser pass", "articleBody of linked data"
 
 _GAP, _IN_GAP = 3, 0.1  # so many blocks between two that are kept are kept, too, where each has at least this chance
-_LOOSELY = 0.1  # the chance from which the looser pass keeps a block
+_LOOSELY = 0.2  # the chance from which the looser pass keeps a block that is not in what is beside the content
 _LEAST = 140  # characters: a looser result of fewer is no sign that anything was lost
 _DATA_BYTES = 4 << 20  # of linked data in a page, at most, that are parsed
 
@@ -90,7 +90,7 @@ def choose(found: b.Blocks, features: Features, likely: Array, limit: float, fla
         _share(elements, blocks, near, flat, np.zeros((len(elements), 2)), likely)
     keep = likely > limit
     _fill_gaps(elements, blocks, likely, keep)
-    loosely = (likely > _LOOSELY) | (features.prose & ~features.beside)
+    loosely = (likely > _LOOSELY) & ~features.beside
     if not loosely.any():
         loosely = features.prose
     lengths = blocks[:, c.LENGTH]
@@ -114,7 +114,7 @@ def main_content(markup: bytes, title: bytes = b"", by: Scorer | None = None) ->
     if len(found.blocks):
         features = Features(found)
         flat = np.zeros(len(found.elements), np.bool_)
-        cells_of_data(found.elements, features.before[:, 0].copy(), flat)
+        cells_of_data(found.elements, found.blocks, features.before[:, 0].copy(), flat)
         keep, is_looser = choose(found, features, by(features.matrix), by.limit, flat)
         text, how = light_text(page, found, keep, flat), LOOSER if is_looser else None
     if len(found.data):
@@ -125,7 +125,9 @@ def main_content(markup: bytes, title: bytes = b"", by: Scorer | None = None) ->
 
 
 def _article_body(markup: bytes, places: Array) -> str:
-    """The longest `articleBody` in a page's linked data (JSON-LD, https://schema.org/articleBody), or nothing. What is no JSON is passed over."""
+    """The longest `articleBody` in a page's linked data (JSON-LD, https://schema.org/articleBody), or nothing; what is no JSON counts for
+    nothing.
+    """
     longest, left = "", _DATA_BYTES
     for begin, end in places.tolist():
         part = markup[begin:end]

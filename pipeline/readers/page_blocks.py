@@ -22,7 +22,6 @@ from pipeline.readers import page_words as w
 Array = npt.NDArray[Any]
 
 
-
 @leaf
 def _find(page: Array, at: int, first: int, second: int, third: int) -> int:
     """Where three bytes stand together from `at` on, or the page's length."""
@@ -49,13 +48,17 @@ def _end_of_raw(page: Array, at: int, begin: int, name_end: int) -> int:
     return size
 
 
+# Long: one loop over bytes, whose state (the stack, the open block, the walls) is its locals.
+# Many arguments: tables, which a leaf cannot hold, and the arrays it fills.
 @leaf
-def _scan(page: Array, classes: Array, group: Array, ends_p: Array, tag_keys: Array, tag_values: Array, attribute_keys: Array,
-          attribute_values: Array, kind_keys: Array, kind_values: Array, word_keys: Array, word_values: Array, cue_keys: Array, cue_values: Array, title: Array,
-          no_display: Array, linked_data: Array, elements: Array, weights: Array, blocks: Array, cues: Array, runs: Array, stack: Array,
-          last: Array, data: Array, found: Array) -> tuple[int, int, int, int]:  # fmt: skip
-    """Fills `elements`, `weights` (three a row: sum, least, most), `blocks`, `cues` (two a row), `runs` and `data` (begin and end of what is
-    linked data); returns how many rows of each there are, `weights` and `cues` beside their elements and blocks.
+def _scan(
+    page: Array, classes: Array, group: Array, ends_p: Array, tag_keys: Array, tag_values: Array, attribute_keys: Array,
+    attribute_values: Array, kind_keys: Array, kind_values: Array, word_keys: Array, word_values: Array, cue_keys: Array,
+    cue_values: Array, title: Array, no_display: Array, linked_data: Array, elements: Array, weights: Array, blocks: Array, cues: Array,
+    runs: Array, stack: Array, last: Array, data: Array, found: Array,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Fills `elements`, `weights` (three a row: sum, least, most), `blocks`, `cues` (three a row), `runs` and `data` (begin and end of
+    what is linked data); returns how many elements, blocks, runs and rows of data there are.
 
     `stack` has three columns: the element; the place of the open one of its group before it; and of the wall before it.
     """
@@ -320,8 +323,9 @@ def _scan(page: Array, classes: Array, group: Array, ends_p: Array, tag_keys: Ar
 
 class Blocks(NamedTuple):
     """A page's blocks. `elements` (n, ELEMENT_COLUMNS) int32, in the order in which they begin, the first the page itself; `weights`
-    (n, 3) float32, what the words of their names weigh; `blocks` (m, BLOCK_COLUMNS) int32; `cues` (m, 3) float32, what the
-    words of their text weigh (sum and least), and how many of them the title has; `runs` (r, RUN_COLUMNS) int32; `data` (k, 2) int64, where linked data stands in the page.
+    (n, 3) float32, what the words of their names weigh; `blocks` (m, BLOCK_COLUMNS) int32; `cues` (m, 3) float32, what the words of
+    their text weigh (sum and least), and how many of them the title has; `runs` (r, RUN_COLUMNS) int32; `data` (k, 2) int64, where
+    linked data stands in the page.
     """
 
     elements: Array
@@ -348,9 +352,9 @@ def scan(page: Array, names: tag.Table, cues: tag.Table, title: bytes = b"") -> 
     stack = np.empty((room, 3), np.int32)
     data = np.empty((16, 2), np.int64)
     counts = _scan(
-        page, w.CLASSES, tag.GROUP, tag.ENDS_P, tag.TAGS.keys, tag.TAGS.values, tag.ATTRIBUTES.keys, tag.ATTRIBUTES.values, KINDS_OF_WORDS.keys,
-        KINDS_OF_WORDS.values, names.keys, names.values, cues.keys, cues.values, words, w.NO_DISPLAY, w.LINKED_DATA, elements, weights, blocks, weighed, runs,
-        stack, np.empty(64, np.int32), data, np.empty(6),
+        page, w.CLASSES, tag.GROUP, tag.ENDS_P, tag.TAGS.keys, tag.TAGS.values, tag.ATTRIBUTES.keys, tag.ATTRIBUTES.values,
+        KINDS_OF_WORDS.keys, KINDS_OF_WORDS.values, names.keys, names.values, cues.keys, cues.values, words, w.NO_DISPLAY, w.LINKED_DATA,
+        elements, weights, blocks, weighed, runs, stack, np.empty(64, np.int32), data, np.empty(6),
     )  # fmt: skip
     elements_, blocks_, runs_, data_ = counts
     return Blocks(elements[:elements_], weights[:elements_], blocks[:blocks_], weighed[:blocks_], runs[:runs_], data[:data_])

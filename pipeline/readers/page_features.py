@@ -205,7 +205,8 @@ def covers(elements: Array, before: Array) -> Array:
     """Whether each element is nearly all of its page, so that its names say nothing."""
     column = 2 if before[-1, 2] > 0 else 0
     held = before[elements[:, c.END], column] - before[elements[:, c.FIRST], column]
-    return held > _COVERS * before[-1, column]
+    most: Array = held > _COVERS * before[-1, column]
+    return most
 
 
 class Features:

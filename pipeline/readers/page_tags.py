@@ -75,23 +75,28 @@ ATTRIBUTES = Table({"class": NAMED, "id": NAMED, "role": NAMED, "itemprop": NAME
 
 # Kinds of what a page has beside its content, by the words that name it; bits of an element's evidence.
 _KINDS: dict[str, str] = {
-    "comment": "comment comments commentlist commenter disqus respond reply replies discussion livefyre commentaires kommentare kommentar comentarios",
-    "navigation": "nav navbar navigation menu menubar topbar breadcrumb breadcrumbs crumb crumbs pagination pager pagenav paging toc toolbar tabs skip"
+    "comment": "comment comments commentlist commenter disqus respond reply replies discussion livefyre commentaires"
+    " kommentare kommentar comentarios",
+    "navigation": "nav navbar navigation menu menubar topbar breadcrumb breadcrumbs crumb crumbs pagination pager"
+    " pagenav paging toc toolbar tabs skip"
     " toctree sphinxsidebar navi",
     "footer": "footer foot footnav colophon contentinfo bottombar impressum copyright",
     "header": "header masthead banner topnav head hero",
     "side": "sidebar aside side complementary rail sidebars widget widgets widgetarea panel",
-    "related": "related recommended recommendations more also similar popular trending latest recent promo teaser teasers outbrain taboola"
+    "related": "related recommended recommendations more also similar popular trending latest recent promo teaser"
+    " teasers outbrain taboola"
     " suggested readmore mehr next prev previous adjacent upsell carousel slider",
     "share": "share sharing social sharedaddy addthis addtoany sharebar facebook twitter linkedin pinterest whatsapp follow like likes",
     "advert": "ad ads advert adverts advertisement advertisements sponsor sponsored sponsors dfp werbung anzeige publicidad pub banners",
     "consent": "cookie cookies consent gdpr modal popup overlay paywall subscribe subscription newsletter signup login signin register"
     " registration donate donation cta optin",
-    "meta": "meta byline author authors date time timestamp published dateline tags tag taglist category categories info postmeta credit credits"
+    "meta": "meta byline author authors date time timestamp published dateline tags tag taglist category categories"
+    " info postmeta credit credits"
     " bio avatar posted published metadata reading",
     "hidden": "hidden hide invisible screenreader sr visuallyhidden print noprint offscreen",
     "caption": "caption captions wp-caption figcaption imagecaption credit gallery thumbnail",
-    "content": "article content post entry story body text main articlebody postcontent maincontent richtext prose markdown blogpost page document"
+    "content": "article content post entry story body text main articlebody postcontent maincontent richtext prose"
+    " markdown blogpost page document"
     " rst editorial",
     "numbers": "gutter linenos lineno linenumbers linenumber blob-num",
     "summary": "summary lead excerpt intro standfirst abstract teasertext dek deck subtitle description",

@@ -27,12 +27,16 @@ _INLINE_SPACE = re.compile(r"[ \t]*[\xa0\u2007\u202f][ \t\xa0\u2007\u202f]*")
 
 
 @leaf
-def cells_of_data(elements: Array, lengths: Array, flat: Array) -> None:
-    """Marks in `flat` (a bool an element) the cells that hold data. `lengths`: characters of all blocks before each, one more than blocks."""
+def cells_of_data(elements: Array, blocks: Array, lengths: Array, flat: Array) -> None:
+    """Marks in `flat` (a bool an element) the cells that hold data, and no code. `lengths` (blocks + 1): characters before each block."""
     for number in range(len(elements)):
         if elements[number, c.TAG] == tag.TD or elements[number, c.TAG] == tag.TH:
             first, end = elements[number, c.FIRST], elements[number, c.END]
             flat[number] = end - first <= _CELL_BLOCKS and lengths[end] - lengths[first] <= _CELL_LENGTH
+    for number in range(len(blocks)):
+        element = elements[blocks[number, c.ELEMENT]]
+        if element[c.NEAR_PRE] >= 0 and element[c.NEAR_CELL] >= 0:
+            flat[element[c.NEAR_CELL]] = False
 
 
 @leaf

@@ -42,7 +42,7 @@ def mixed(state: Any, byte: Any) -> Any:
 
 
 @leaf
-def lookup(keys: Array, values: Array, key: Any) -> float:
+def lookup(keys: Array, values: Array, key: Any) -> Any:
     """The number of a word in a `page_tags.Table`, or 0."""
     slot = key & MASK
     while keys[slot] != NONE:
@@ -61,7 +61,7 @@ def words_of(
     A word is a run of letters, begun anew by a capital after a small letter: `navBar-top2` has three.
     """
     state = NONE
-    was_lower = False
+    was_lower: Any = False
     for place in range(at, min(end, at + 400) + 1):
         byte = page[place] if place < end else np.uint8(char.SPACE)
         is_lower = char.a <= byte <= char.z
@@ -187,9 +187,10 @@ def fill_words(text: Array, words: Array) -> None:
             state = NONE
 
 
+# Many arguments: tables, which a leaf cannot hold, and the state of the run before.
 @leaf
-def read_text(page: Array, at: int, end: int, classes: Array, cue_keys: Array, cue_values: Array, title: Array, row: Array, cues: Array, word: int,
-               linked: bool, bold: bool) -> int:  # fmt: skip
+def read_text(page: Array, at: int, end: int, classes: Array, cue_keys: Array, cue_values: Array, title: Array, row: Array, cues: Array,
+              word: int, linked: bool, bold: bool) -> int:  # fmt: skip
     """Counts what stands in `page[at:end]` into a block's row; returns the letters of the word that is open at its end."""
     before = row[c.LENGTH]
     state = NONE
