@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -100,16 +99,18 @@ def _texts(extract: Extract, pages: list[str]) -> tuple[list[str], float, int]:
     return texts, time.perf_counter() - begin, failed
 
 
-def measure(extract: Extract, sets: dict[str, tuple[list[Any], Callable[[list[Any], list[str]], Quality]]], times: int) -> dict[str, Any]:
-    """Quality by set, empty pages among all, and pages a second: the median of `times` turns over all pages after one to warm up."""
+def measure(extract: Extract, sets: dict[str, tuple[list[Any], Callable[[list[Any], list[str]], Quality]]]) -> dict[str, Any]:
+    """Quality by set, empty pages among all, and pages a second over all of them, after some to warm up."""
     found: dict[str, Any] = {"empty": 0, "failed": 0}
-    every = [page.markup for pages, _ in sets.values() for page in pages]
+    count, seconds = 0, 0.0
     for name, (pages, judge) in sets.items():
-        texts, _, failed = _texts(extract, [page.markup for page in pages])
+        _texts(extract, [page.markup for page in pages[:3]])
+        texts, spent, failed = _texts(extract, [page.markup for page in pages])
         found[name] = judge(pages, texts)
         found["empty"] += sum(len(text.strip()) < EMPTY for text in texts)
         found["failed"] += failed
-    found["speed"] = len(every) / statistics.median(_texts(extract, every)[1] for _ in range(times))
+        count, seconds = count + len(pages), seconds + spent
+    found["speed"] = count / seconds
     return found
 
 
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--articles", type=Path, required=True, help="pages of news with their text")
     parser.add_argument("--segments", type=Path, required=True, help="pages with wanted and unwanted segments")
     parser.add_argument("--documentation", type=Path, nargs="*", default=[], help="source distributions with HTML documentation")
-    parser.add_argument("--quick", action="store_true", help="one turn instead of three; nothing is written")
+    parser.add_argument("--quick", action="store_true", help="nothing is written")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     sets: dict[str, tuple[list[Any], Callable[[list[Any], list[str]], Quality]]] = {}
@@ -153,7 +154,7 @@ def main() -> None:
         sets[f"documentation of {path.name.split('-')[0]}"] = (documentation(path), article_quality)
     found, versions = {}, {}
     for name in ("blocks", "resiliparse", "trafilatura"):
-        found[f"ours, {name}"] = measure(ours(name), sets, 1 if options.quick else 3)
+        found[f"ours, {name}"] = measure(ours(name), sets)
     for name, (package, make) in PEERS.items():
         try:
             versions[name] = version(package)
@@ -161,7 +162,7 @@ def main() -> None:
         except (PackageNotFoundError, ImportError):
             print(f"{name} ({package}) is not installed, and left out")
             continue
-        found[name] = measure(extract, sets, 1)
+        found[name] = measure(extract, sets)
     rows = _rows(found, versions, list(sets), sum(len(pages) for pages, _ in sets.values()))
     show(rows)
     if not options.quick:
