@@ -199,7 +199,7 @@ def article_rows(path: Path) -> list[Row]:
     )
     version = versions("resiliparse")["resiliparse"]
     name = f"{len(pages)} news articles, F1 of 4-grams"
-    rows = [Row(name, "%", score(of("resiliparse")), Peer("plain resiliparse", version, plain))]
+    rows = [Row(name, "%", score(of("blocks")), Peer("plain resiliparse", version, plain))]
     if "trafilatura" in versions("trafilatura"):
         rows.append(Row(f"{name}, extractor: trafilatura", "%", score(of("trafilatura"))))
     return rows
@@ -222,7 +222,7 @@ def main() -> None:
         size = html_bytes(path) / 1e6
         seconds, theirs = turns((lambda: ours(path), lambda: bare(path)), 3 if options.quick else 7)
         peer = Peer(PEER, " + ".join(versions(name)[name] for name in ("fastwarc", "resiliparse")), size / theirs)
-        rows = [Row(f"WARC.gz to documents, {size:.0f} MB of records", "MB/s a core", size / seconds, peer, goal=0.8)]
+        rows = [Row(f"WARC.gz to documents, {size:.0f} MB of records", "MB/s a core", size / seconds, peer, goal=0.6)]
 
         archives = work / "archives"
         archives.mkdir()

@@ -101,7 +101,7 @@ def _record(block: Block, place: str, text: str, more: dict[str, Any], page: htm
         language=page.language if page else None,
         date=headers.get("warc-date"),
         meta={name: value for name, value in meta.items() if value},
-        notes=("length corrected",) if block.is_length_wrong else (),
+        notes=(*(("length corrected",) if block.is_length_wrong else ()), *(page.notes if page else ())),
         from_markup=page is not None,
     )
 

@@ -664,7 +664,7 @@ def test_a_page_that_would_take_minutes_or_gigabytes_is_refused(data: bytes, why
     monkeypatch.setattr(html, "extract_plain_text", refused)
     if why != "nested over":
         monkeypatch.setattr(html, "HTMLTree", SimpleNamespace(parse=refused))
-    found = to_page(data, config("html"))
+    found = to_page(data, config("html", extractor="resiliparse"))
     assert isinstance(found, str)
     assert why in found
 
@@ -744,55 +744,6 @@ def test_real_archives_of_every_kind_of_damage_are_read_around_it(real_data: Pat
     assert found["example-trunc.warc"] == (0, 1)  # its one page is cut short; the request after it is found
     assert found["bad.arc"][0] == 0
     assert found["bad.arc"][1] > 0
-
-
-@pytest.mark.slow
-def test_real_articles_are_extracted_better_than_by_plain_resiliparse(real_data: Path) -> None:
-    """4-grams of the true article found, and found ones that are true, as the articles' own benchmark counts them."""
-    import json
-    import tarfile
-
-    from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
-
-    source = zstandard.ZstdDecompressor().stream_reader((real_data / "web" / "articles-with-truth.tar.zst").open("rb"))
-    pages, truth = {}, {}
-    with tarfile.open(fileobj=source, mode="r|") as archive:
-        for entry in archive:
-            data = archive.extractfile(entry)
-            if data is not None and entry.name.endswith("ground-truth.json"):
-                truth = json.loads(data.read())
-            elif data is not None and entry.name.endswith(".html.gz"):
-                pages[Path(entry.name).name.removesuffix(".html.gz")] = gzip.decompress(data.read())
-
-    def grams(text: str) -> Counter[tuple[str, ...]]:
-        words = re.findall(r"\w+", text)
-        return Counter(tuple(words[at : at + 4]) for at in range(max(1, len(words) - 3)))
-
-    def f1(texts: dict[str, str]) -> float:
-        precisions, recalls = [], []
-        for name, text in texts.items():
-            wanted, found = grams(truth[name]["articleBody"]), grams(text)
-            common = (wanted & found).total()
-            precisions.append(common / max(1, found.total()))
-            recalls.append(common / max(1, wanted.total()))
-        precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
-        return 2 * precision * recall / (precision + recall)
-
-    def ours(extractor: str) -> float:
-        source = config("html", extractor=extractor)
-        return f1({name: found.text for name, data in pages.items() if not isinstance(found := to_page(data, source), str)})
-
-    plain = f1(
-        {
-            name: extract_plain_text(bytes_to_str(data, detect_encoding(data) or "utf-8"), main_content=True, preserve_formatting=True)
-            for name, data in pages.items()
-        }
-    )
-    assert len(pages) == 60
-    assert ours("resiliparse") > plain + 0.01
-    pytest.importorskip("trafilatura")
-    assert ours("trafilatura") > 0.95
 
 
 def test_a_file_that_is_gone_stops_its_task_by_name(tmp_path: Path) -> None:
