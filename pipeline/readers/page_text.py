@@ -23,7 +23,7 @@ _DEEPEST = 12  # levels of lists that are indented
 _TABS = 32  # empty cells in a row that are written, at most
 _ROOM = 2 * _DEEPEST + 2 * _TABS + 32  # bytes that stand before a block, at most
 
-_INLINE_SPACE = re.compile(r"[ \t]*[\xa0\u2007\u202f][ \t\xa0\u2007\u202f]*")
+_INLINE_SPACE = re.compile(r"(?<![ \t])[ \t]*+[\xa0\u2007\u202f][ \t\xa0\u2007\u202f]*")
 
 
 @leaf

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pipeline.readers import page_blocks as blocks
 from pipeline.readers import page_columns as c
 from pipeline.readers import source_config
-from pipeline.readers.html import Page, to_page
+from pipeline.readers.html import HtmlSource, Page, to_page
 from pipeline.readers.main_content import LINKED_DATA, LOOSER, main_content
 from pipeline.readers.page_charset import to_text
 from pipeline.readers.page_features import COLUMNS, Features
@@ -42,7 +42,8 @@ STORY = "".join(f"<p>{sentence}</p>" for sentence in SENTENCES)
 
 
 def found(markup: str, **settings: Any) -> Page:
-    page = to_page(markup.encode(), source_config(name="test", domain="web", format="html", path="x", **settings))
+    source = cast(HtmlSource, source_config(name="test", domain="web", format="html", path="x", **settings))
+    page = to_page(markup.encode(), source)
     assert not isinstance(page, str)
     return page
 
