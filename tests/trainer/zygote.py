@@ -82,6 +82,7 @@ class Zygote:
                 if "code" in told:
                     self.codes[told["pid"]] = told["code"]
                 else:
+                    self.codes.pop(told["pid"], None)  # of an earlier process: systems give numbers again
                     self._pids.append(told["pid"])
                 self.changed.notify_all()
 
