@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from license_expression import get_spdx_licensing
+from pydantic import ValidationError
 
+from pipeline.filters.license import LicenseRules
 from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.readers import Record, source_config
 from pipeline.readers.creative_commons import licenses_in
@@ -137,6 +139,20 @@ def test_rows_of_parquet_are_kept_whatever_their_columns_hold(workdir: Workdir, 
 )
 def test_licences_by_the_names_that_people_write(written: str, name: str | None) -> None:
     assert normalise(written) == name
+
+
+def test_a_family_of_licences_has_the_versions_that_it_says() -> None:
+    def kept(allow: Any) -> list[str]:
+        names = ["CC-BY", "CC-BY-4.0", "CC-BY-3.0-US", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC", "CC-BY-4.0 AND CC-BY-ND-4.0", None]
+        rules = LicenseRules.model_validate({"allow": allow})
+        failed = rules.apply(pa.table({"license": names})).judgements[0].failed
+        return [name for name, dropped in zip(names, failed, strict=True) if not dropped and name]
+
+    assert kept([{"family": "CC-BY"}]) == ["CC-BY", "CC-BY-4.0", "CC-BY-3.0-US"]
+    assert kept([{"family": "CC-BY", "versions": ["4.0"]}, "CC-BY-SA-4.0"]) == ["CC-BY-4.0", "CC-BY-SA-4.0"]
+    assert kept([{"family": "CC-BY"}, {"family": "CC-BY-ND"}])[-1] == "CC-BY-4.0 AND CC-BY-ND-4.0"
+    with pytest.raises(ValidationError):
+        LicenseRules.model_validate({"allow": [{"family": "MIT"}]})
 
 
 CC = [key for key in get_spdx_licensing().known_symbols if key.startswith("CC-BY") and key.count("-") >= 2 and key[-3:-2].isdigit()]
