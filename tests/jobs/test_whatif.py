@@ -69,7 +69,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a rule on lines, and its cuts": {"filter.blog.c4.min_line_words": 5, "filter.blog.c4.terminal_punctuation": False},
     "a family less": {"filter.web.gopher_quality": None},
     "a family more": {"filter.web.fineweb": {}},
-    "another list": {"filter.web.language.allow": ["de"]},
+    "another list": {"filter.web.language.allow": ["de"], "filter.web.gopher_quality.min_stop_words": 0},
     "rules of a source in place of its domain's": {"filter.news": {"length": {"min_words": 100}}},
     "no rules": {"filter.science": None},
     "nothing": {},
@@ -243,7 +243,7 @@ def test_values_that_are_none_are_one_line(text: str) -> None:
     [
         (["--set", "filter.web.gopher_quality.min_wrds=30"], "filter.web.gopher_quality.min_wrds: unknown key; did you mean `min_words`?"),
         (["--set", "filter.web.goper_quality.min_words=30"], "filter.web.goper_quality: unknown key; did you mean `gopher_quality`?"),
-        (["--set", "filter.wbe.length.min_words=30"], "filter.wbe: no domain and no source is named wbe; there are: blog, "),
+        (["--set", "filter.wbe.length.min_words=30"], "filter.wbe: no domain and no source is named wbe; did you mean `web`?"),
         (
             ["--set", "filtre.web.length.min_words=30"],
             "--set filtre.web.length.min_words: the recipe has no key `filtre`; did you mean `filter`?",
