@@ -68,7 +68,7 @@ def _newspaper() -> Extract:
     import newspaper
 
     def extract(markup: str) -> str:
-        article = newspaper.Article("http://page.example/")
+        article = newspaper.Article("http://page.example/", fetch_images=False)  # which it would fetch from the network
         article.download(input_html=markup)
         article.parse()
         return str(article.text)
@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--segments", type=Path, required=True, help="pages with wanted and unwanted segments")
     parser.add_argument("--documentation", type=Path, nargs="*", default=[], help="source distributions with HTML documentation")
     parser.add_argument("--quick", action="store_true", help="nothing is written")
+    parser.add_argument("--without", nargs="*", default=[], choices=list(PEERS), help="peers that are left out")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     sets: dict[str, tuple[list[Any], Callable[[list[Any], list[str]], Quality]]] = {}
@@ -155,7 +156,10 @@ def main() -> None:
     found, versions = {}, {}
     for name in ("blocks", "resiliparse", "trafilatura"):
         found[f"ours, {name}"] = measure(ours(name), sets)
+        print(f"measured: ours, {name}, {found[f'ours, {name}']['speed']:.1f} pages/s", flush=True)
     for name, (package, make) in PEERS.items():
+        if name in options.without:
+            continue
         try:
             versions[name] = version(package)
             extract = make()
@@ -163,6 +167,7 @@ def main() -> None:
             print(f"{name} ({package}) is not installed, and left out")
             continue
         found[name] = measure(extract, sets)
+        print(f"measured: {name}, {found[name]['speed']:.1f} pages/s", flush=True)
     rows = _rows(found, versions, list(sets), sum(len(pages) for pages, _ in sets.values()))
     show(rows)
     if not options.quick:
