@@ -4,9 +4,9 @@
 
 Articles are scrapinghub's article-extraction-benchmark (F1 of 4-grams), segments are trafilatura's evaluation (segments that must, and
 that must not, be in a page's text), documentation is what source distributions hold as HTML. Every extractor gets the same pages as text
-that is decoded already, one after another in one process. The scorer that comes with the package was trained on such pages: for what it is
-worth on others, give pages that it has not seen, or see the figures that `benchmarks.extraction_training` prints. A peer that is not
-installed is left out, and said to be.
+that is decoded already, one after another in one process. The scorer that comes with the package was trained on the public pages of these
+sets, so its figures here flatter it, and no goal is set by them: what it is worth on other pages `benchmarks.extraction_training` prints.
+A peer that is not installed is left out, and said to be.
 """
 
 from __future__ import annotations
@@ -117,18 +117,16 @@ def measure(extract: Extract, sets: dict[str, tuple[list[Any], Callable[[list[An
 def _rows(found: dict[str, dict[str, Any]], versions: dict[str, str], sets: list[str], count: int) -> list[Row]:
     mine = found["ours, blocks"]
     rows = []
-    for name, goal in (("articles", 96.5), ("segments", 93.0)):
-        rows.append(Row(f"{name}, F1", "%", 100 * mine[name].f1, goal=goal))
-    rows.append(Row("segments, recall", "%", 100 * mine["segments"].recall, goal=95))
+    seen = "pages that the scorer was trained on"
     for other, measured in found.items():
         if other == "ours, blocks":
             continue
         for name in sets:
             peer = Peer(other, versions.get(other, ""), 100 * measured[name].f1)
-            rows.append(Row(f"{name}, F1", "%", 100 * mine[name].f1, peer))
+            rows.append(Row(f"{name}, F1, {seen}", "%", 100 * mine[name].f1, peer))
         for part in ("precision", "recall"):
             peer = Peer(other, versions.get(other, ""), 100 * getattr(measured["segments"], part))
-            rows.append(Row(f"segments, {part}", "%", 100 * getattr(mine["segments"], part), peer))
+            rows.append(Row(f"segments, {part}, {seen}", "%", 100 * getattr(mine["segments"], part), peer))
         rows.append(Row("pages", "pages/s", mine["speed"], Peer(other, versions.get(other, ""), measured["speed"])))
     for name, measured in found.items():
         rows.append(Row(f"pages left empty, of {count}: {name}", "pages", measured["empty"]))
