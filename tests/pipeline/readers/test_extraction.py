@@ -42,7 +42,8 @@ STORY = "".join(f"<p>{sentence}</p>" for sentence in SENTENCES)
 
 
 def found(markup: str, **settings: Any) -> Page:
-    page = to_page(markup.encode(), source_config(name="test", domain="web", format="html", path="x", **settings))
+    source: Any = source_config(name="test", domain="web", format="html", path="x", **settings)
+    page = to_page(markup.encode(), source)
     assert not isinstance(page, str)
     return page
 
