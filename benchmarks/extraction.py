@@ -4,9 +4,9 @@
 
 Articles are scrapinghub's article-extraction-benchmark (F1 of 4-grams), segments are trafilatura's evaluation (segments that must, and
 that must not, be in a page's text), documentation is what source distributions hold as HTML. Every extractor gets the same pages as text
-that is decoded already, one after another in one process. The scorer that comes with the package was trained on such pages: for what it is
-worth on others, give pages that it has not seen, or see the figures that `benchmarks.extraction_training` prints. A peer that is not
-installed is left out, and said to be.
+that is decoded already, one after another in one process. The scorer that comes with the package was trained on the public pages of these
+sets, so its figures here flatter it, and no goal is set by them: what it is worth on other pages `benchmarks.extraction_training` prints.
+A peer that is not installed is left out, and said to be.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _newspaper() -> Extract:
     import newspaper
 
     def extract(markup: str) -> str:
-        article = newspaper.Article("http://page.example/")
+        article = newspaper.Article("http://page.example/", fetch_images=False)  # which it would fetch from the network
         article.download(input_html=markup)
         article.parse()
         return str(article.text)
@@ -117,18 +117,16 @@ def measure(extract: Extract, sets: dict[str, tuple[list[Any], Callable[[list[An
 def _rows(found: dict[str, dict[str, Any]], versions: dict[str, str], sets: list[str], count: int) -> list[Row]:
     mine = found["ours, blocks"]
     rows = []
-    for name, goal in (("articles", 96.5), ("segments", 93.0)):
-        rows.append(Row(f"{name}, F1", "%", 100 * mine[name].f1, goal=goal))
-    rows.append(Row("segments, recall", "%", 100 * mine["segments"].recall, goal=95))
+    seen = "pages that the scorer was trained on"
     for other, measured in found.items():
         if other == "ours, blocks":
             continue
         for name in sets:
             peer = Peer(other, versions.get(other, ""), 100 * measured[name].f1)
-            rows.append(Row(f"{name}, F1", "%", 100 * mine[name].f1, peer))
+            rows.append(Row(f"{name}, F1, {seen}", "%", 100 * mine[name].f1, peer))
         for part in ("precision", "recall"):
             peer = Peer(other, versions.get(other, ""), 100 * getattr(measured["segments"], part))
-            rows.append(Row(f"segments, {part}", "%", 100 * getattr(mine["segments"], part), peer))
+            rows.append(Row(f"segments, {part}, {seen}", "%", 100 * getattr(mine["segments"], part), peer))
         rows.append(Row("pages", "pages/s", mine["speed"], Peer(other, versions.get(other, ""), measured["speed"])))
     for name, measured in found.items():
         rows.append(Row(f"pages left empty, of {count}: {name}", "pages", measured["empty"]))
@@ -144,6 +142,7 @@ def main() -> None:
     parser.add_argument("--segments", type=Path, required=True, help="pages with wanted and unwanted segments")
     parser.add_argument("--documentation", type=Path, nargs="*", default=[], help="source distributions with HTML documentation")
     parser.add_argument("--quick", action="store_true", help="nothing is written")
+    parser.add_argument("--without", nargs="*", default=[], choices=list(PEERS), help="peers that are left out")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     sets: dict[str, tuple[list[Any], Callable[[list[Any], list[str]], Quality]]] = {}
@@ -155,7 +154,10 @@ def main() -> None:
     found, versions = {}, {}
     for name in ("blocks", "resiliparse", "trafilatura"):
         found[f"ours, {name}"] = measure(ours(name), sets)
+        print(f"measured: ours, {name}, {found[f'ours, {name}']['speed']:.1f} pages/s", flush=True)
     for name, (package, make) in PEERS.items():
+        if name in options.without:
+            continue
         try:
             versions[name] = version(package)
             extract = make()
@@ -163,6 +165,7 @@ def main() -> None:
             print(f"{name} ({package}) is not installed, and left out")
             continue
         found[name] = measure(extract, sets)
+        print(f"measured: {name}, {found[name]['speed']:.1f} pages/s", flush=True)
     rows = _rows(found, versions, list(sets), sum(len(pages) for pages, _ in sets.values()))
     show(rows)
     if not options.quick:
