@@ -741,7 +741,7 @@ def test_real_archives_of_every_kind_of_damage_are_read_around_it(real_data: Pat
     for name in ("example.warc", "example.warc.gz", "example.arc", "example.arc.gz", "example-bad-non-chunked.warc.gz", "example-iana.org-chunked.warc",
                  "example-resource.warc.gz", "example-wrong-chunks.warc.gz", "example-wget-bad-target-uri.warc.gz", "example-bad.warc.gz.bad"):  # fmt: skip
         assert found[name] == (1, 0), name
-    assert found["example-trunc.warc"] == (0, 1)  # its one page is cut short; the request after it is found
+    assert found["example-trunc.warc"] == (1, 0)  # its one page lacks some bytes; where the request after it begins it ends
     assert found["bad.arc"][0] == 0
     assert found["bad.arc"][1] > 0
 
