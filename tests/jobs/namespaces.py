@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ class Network:
         """Kill every process of a host but the one by which it lives, as when memory runs out again and again."""
         for pid in self.pids(name, ""):
             if pid != self.first(name):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # one that ended by itself, or with the one before
+                    os.kill(pid, signal.SIGKILL)
 
     def unplug(self, name: str) -> None:
         """Take a host's cable out: packets are lost, and nobody is told."""
