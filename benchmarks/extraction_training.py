@@ -40,7 +40,7 @@ from pipeline.readers.html import title_of
 from pipeline.readers.main_content import main_content
 from pipeline.readers.page_features import COLUMNS, Features, covers
 from pipeline.readers.page_scorer import Scorer
-from pipeline.readers.page_tags import Table
+from pipeline.readers.page_tags import WordTable
 
 FOLDS = 5
 TARGET = Path(__file__).parents[1] / "pipeline" / "readers" / "data" / "page-scorer.json"
@@ -57,7 +57,7 @@ _TREES = {
 _ROUNDS = 140
 _ATTRIBUTE = re.compile(rb"""\b(?:class|id|role|itemprop)\s*=\s*(?:"([^"]{0,400})|'([^']{0,400})|([^\s>"']{1,400}))""", re.IGNORECASE)
 _NAME = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
-_EMPTY = Table({})
+_EMPTY = WordTable({})
 
 
 def words(text: str) -> list[str]:
@@ -262,7 +262,7 @@ def fit(pages: list[Labelled], names: dict[str, float], cues: dict[str, float]) 
 def train(pages: list[Labelled]) -> tuple[dict[str, Any], list[str]]:
     """The scorer of all pages, and each page's text by a scorer of the other parts."""
     for part in range(FOLDS):
-        names, cues = map(Table, weights_of([page for page in pages if page.part != part]))
+        names, cues = map(WordTable, weights_of([page for page in pages if page.part != part]))
         for page in pages:
             if page.part == part:
                 page.features = Features(b.scan(np.frombuffer(page.markup, np.uint8), names, cues, page.title)).matrix[:, :COLUMNS]

@@ -336,10 +336,10 @@ class Blocks(NamedTuple):
     data: Array
 
 
-KINDS_OF_WORDS = tag.Table({word: float(bits) for word, bits in tag.KIND_BITS.items()})
+KINDS_OF_WORDS = tag.WordTable({word: float(bits) for word, bits in tag.KIND_BITS.items()})
 
 
-def scan(page: Array, names: tag.Table, cues: tag.Table, title: bytes = b"") -> Blocks:
+def scan(page: Array, names: tag.WordTable, cues: tag.WordTable, title: bytes = b"") -> Blocks:
     """The blocks of a page (uint8, UTF-8). `names` and `cues`: what words of class names and of text weigh."""
     room = int(np.count_nonzero(page == char.LESS_THAN)) + 2
     elements = np.empty((room, c.ELEMENT_COLUMNS), np.int32)

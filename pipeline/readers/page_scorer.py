@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernel.compile import leaf
-from pipeline.readers.page_tags import Table
+from pipeline.readers.page_tags import WordTable
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +40,7 @@ class Scorer:
     """
 
     def __init__(self, stored: dict[str, Any]) -> None:
-        self.names, self.cues = Table(stored["names"]), Table(stored["cues"])
+        self.names, self.cues = WordTable(stored["names"]), WordTable(stored["cues"])
         self.limit = float(stored["limit"])
         trees = stored["trees"]
         self._columns = tuple(np.array(trees[name], np.int32) for name in ("roots", "column"))

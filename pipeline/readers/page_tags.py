@@ -20,7 +20,7 @@ def hashed(word: str) -> int:
     return found
 
 
-class Table:
+class WordTable:
     """Words and a number for each, by open addressing: `keys` (SLOTS, uint64, 0 for none) and `values` (SLOTS, float32)."""
 
     def __init__(self, words: dict[str, float]) -> None:
@@ -56,7 +56,7 @@ _NAMES = {
     "svg": SKIPPED, "template": SKIPPED, "select": SKIPPED, "datalist": SKIPPED, "video": SKIPPED, "audio": SKIPPED, "canvas": SKIPPED,
     "annotation": SKIPPED,
 }  # fmt: skip
-TAGS = Table({name: float(code) for name, code in _NAMES.items()})
+TAGS = WordTable({name: float(code) for name, code in _NAMES.items()})
 # Headings end each other; cells, terms, and lists too.
 GROUP = np.arange(64, dtype=np.int64)
 GROUP[H1 : H6 + 1] = H1
@@ -70,7 +70,7 @@ ENDS_P[[SECTION_OF_ROWS, TR, TD, TH, CAPTION]] = False
 
 # Attributes whose words are evidence of what an element holds, and those that say it is not shown.
 NAMED, STYLE, TYPE, HIDDEN = range(1, 5)
-ATTRIBUTES = Table({"class": NAMED, "id": NAMED, "role": NAMED, "itemprop": NAMED, "style": STYLE, "type": TYPE, "hidden": HIDDEN,
+ATTRIBUTES = WordTable({"class": NAMED, "id": NAMED, "role": NAMED, "itemprop": NAMED, "style": STYLE, "type": TYPE, "hidden": HIDDEN,
                     "aria-hidden": 0, "start": 0})  # fmt: skip
 
 # Kinds of what a page has beside its content, by the words that name it; bits of an element's evidence.

@@ -43,7 +43,7 @@ def mixed(state: Any, byte: Any) -> Any:
 
 @leaf
 def lookup(keys: Array, values: Array, key: Any) -> Any:
-    """The number of a word in a `page_tags.Table`, or 0."""
+    """The number of a word in a `page_tags.WordTable`, or 0."""
     slot = key & MASK
     while keys[slot] != NONE:
         if keys[slot] == key:

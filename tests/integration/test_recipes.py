@@ -233,7 +233,7 @@ def test_the_report_is_one_self_contained_file(finished: Path) -> None:
     for heading in (
         "Funnel",
         "Why documents were dropped",
-        "What the rules looked at",
+        "What the rules looked at, and what other limits would keep",
         "Samples of what the rules dropped and cut",
         "Sources",
         "Document lengths",

@@ -27,7 +27,7 @@ from pipeline.readers.main_content import LINKED_DATA, LOOSER, main_content
 from pipeline.readers.page_charset import to_text
 from pipeline.readers.page_features import COLUMNS, Features
 from pipeline.readers.page_scorer import scorer
-from pipeline.readers.page_tags import Table
+from pipeline.readers.page_tags import WordTable
 from pipeline.readers.page_text import cells_of_data, light_text
 from tests.profiles import share
 from tests.work import in_proportion
@@ -155,7 +155,7 @@ def test_the_notes_of_pages_are_counted_by_ingest(tmp_path: Path) -> None:
 def everything(markup: bytes) -> str:
     """All text of a page, as it is written."""
     page = np.frombuffer(markup, np.uint8)
-    scanned = blocks.scan(page, Table({}), Table({}))
+    scanned = blocks.scan(page, WordTable({}), WordTable({}))
     if not len(scanned.blocks):
         return ""
     flat = np.zeros(len(scanned.elements), np.bool_)
@@ -198,7 +198,7 @@ PARTS = st.sampled_from(
 @given(st.lists(PARTS, max_size=60))
 def test_no_markup_breaks_a_page_and_blocks_lie_in_their_elements(parts: list[str]) -> None:
     markup = "".join(parts).encode()
-    scanned = blocks.scan(np.frombuffer(markup, np.uint8), Table({}), Table({}))
+    scanned = blocks.scan(np.frombuffer(markup, np.uint8), WordTable({}), WordTable({}))
     elements, rows = scanned.elements, scanned.blocks
     assert (elements[1:, c.PARENT] < np.arange(1, len(elements))).all()
     for number, row in enumerate(rows):
