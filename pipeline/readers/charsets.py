@@ -108,10 +108,10 @@ def name_of(label: str | None) -> str | None:
     return _labels().get(label.strip("\t\n\f\r ").lower()) if label else None
 
 
-def _rows(name: str, leads: range | list[int], trails: list[int]) -> Codes:
+def _rows(rows: list[str], leads: range | list[int], trails: list[int]) -> Codes:
     """The rows of an index as an array of (lead - 128, trail)."""
     table = np.full((128, 256), _WRONG, np.int32)
-    for lead, row in zip(leads, _tables()[name], strict=True):
+    for lead, row in zip(leads, rows, strict=True):
         codes = np.frombuffer(row.encode("utf-32-le"), np.int32)
         table[lead - 128, trails[: len(codes)]] = np.where(codes == ord(" "), _WRONG, codes)
     return table
@@ -142,12 +142,9 @@ def _pairs(name: str) -> _Pairs:
         pairs = _shift_jis()
     elif name == "euc-jp":
         rows = [*range(0xA1, 0xFF)]
-        pairs = np.full((128, 256), _WRONG, np.int32)
-        for lead, row in zip(rows, _tables()["jis0208"][:94], strict=True):
-            codes = np.frombuffer(row.encode("utf-32-le"), np.int32)
-            pairs[lead - 128, rows[: len(codes)]] = np.where(codes == ord(" "), _WRONG, codes)
+        pairs = _rows(_tables()["jis0208"][:94], rows, rows)
         pairs[0x8E - 128, 0xA1:0xE0] = np.arange(0xFF61, 0xFFA0)
-        triples = _rows("jis0212", rows, rows)
+        triples = _rows(_tables()["jis0212"], rows, rows)
         singles[0xA1:0xFF], singles[0x8E], singles[0x8F] = _LEAD, _LEAD, _THREE
     else:
         singles[0x81:0xFF] = _LEAD
@@ -156,7 +153,7 @@ def _pairs(name: str) -> _Pairs:
             "big5": [*range(0x40, 0x7F), *range(0xA1, 0xFF)],
             "gb18030": [*range(0x40, 0x7F), *range(0x80, 0xFF)],
         }[name]
-        pairs = _rows(name, range(0x81, 0xFF), trails)
+        pairs = _rows(_tables()[name], range(0x81, 0xFF), trails)
         if name == "big5":
             pairs[(pairs >= 0xE000) & (pairs < 0xE004)] += _TWO_CODES - 0xE000
         if name == "gb18030":
