@@ -28,6 +28,11 @@ def quick() -> bool:
     return settings().max_examples <= EXAMPLES["quick"]
 
 
+def thorough() -> bool:
+    """Whether the profile is that of the long proofs, under which tests are at full size."""
+    return settings().max_examples >= EXAMPLES["thorough"]
+
+
 def share(factor: float) -> int:
     """`factor` times the examples of the profile that is loaded, at least 3: for `@settings(max_examples=share(0.4))`.
 

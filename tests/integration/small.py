@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,8 +16,10 @@ import pytest
 import yaml
 
 from jobs import corpus
+from jobs import run as stages
 from jobs.cli import main
 from kernel.cache import cache_folder
+from pipeline.workdir.engine import Engine, in_process
 from pipeline.workdir.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +80,12 @@ def called(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         except SystemExit as end:
             code = end.code
     return subprocess.CompletedProcess([], code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
+
+
+def called_without_ray(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line in this process, which does the tasks of its stages itself: for what is not about processes."""
+    with patch.object(stages, "Engine", partial(Engine, executor=in_process)):
+        return called(*arguments)
 
 
 def files_of(workdir: Path) -> dict[str, bytes]:

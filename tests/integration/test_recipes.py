@@ -21,7 +21,7 @@ from pipeline.report.curves import curves
 from pipeline.report.histograms import histograms
 from pipeline.report.runs import read_run
 from pipeline.workdir.dataset import Workdir
-from tests.integration.small import ROOT, called, files_of, foundry, small_recipe
+from tests.integration.small import ROOT, called, called_without_ray, files_of, foundry, small_recipe
 
 pytestmark = pytest.mark.long
 
@@ -145,7 +145,7 @@ def test_an_edit_that_would_leave_nothing_leaves_what_was_good(recipe: Path, fin
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(body))
     before = {name: raw for name, raw in files_of(workdir).items() if name.startswith("split/")}
-    result = foundry("curate", changed, "--workdir", workdir)
+    result = called_without_ray("curate", changed, "--workdir", workdir)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert "no document would be left to train on" in result.stderr
     after = files_of(workdir)
@@ -159,7 +159,7 @@ def test_a_new_threshold_makes_only_what_depends_on_it(recipe: Path, finished: P
     body["filter"]["web"]["gopher_quality"]["min_words"] = 90
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(body))
-    result = foundry("curate", changed, "--workdir", workdir)
+    result = called_without_ray("curate", changed, "--workdir", workdir)
     assert result.returncode == 0, result.stderr
     stages = result.stdout.split("Funnel")[0]  # whose table has lines that begin alike
     lines = {line.split()[0]: line for line in stages.splitlines() if line.strip()}
@@ -281,7 +281,7 @@ def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> N
         "phases": [{"name": "only", "tokens": 1000}],
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(body))
-    result = foundry("curate", tmp_path / "r.yaml")
+    result = called_without_ray("curate", tmp_path / "r.yaml")
     assert result.returncode == 0, result.stderr
     assert "54 records could not be read" in result.stdout
     (warning,) = (line for line in result.stdout.splitlines() if line.startswith("warning"))
@@ -297,7 +297,7 @@ def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> N
     body["sources"] = [{"name": "mine", "domain": "web", "format": "jsonl", "path": str(tmp_path / "empty")}]
     (tmp_path / "empty").mkdir()
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(body))
-    empty = foundry("curate", tmp_path / "r.yaml")
+    empty = called_without_ray("curate", tmp_path / "r.yaml")
     assert empty.returncode == 2
     assert empty.stderr.strip().splitlines()[-1].startswith("foundry: source mine:")
     assert "Traceback" not in empty.stderr

@@ -214,8 +214,11 @@ def test_no_pattern_takes_more_steps_than_in_proportion_to_the_text() -> None:
     found = patterns()
     assert len(found) > 400
     assert set(BOUNDED) <= {pattern.pattern for pattern, _ in found}
-    bad = [f"{place}, {pattern.pattern!r}, {how}: {words}" for (pattern, how), place in found.items() if (words := excess(pattern, how))]
-    assert [words for words in bad if not any(repr(pattern) in words for pattern in BOUNDED)] == []
+    looked_at = {(pattern, how): place for (pattern, how), place in found.items() if pattern.pattern not in BOUNDED}
+    bad = [
+        f"{place}, {pattern.pattern!r}, {how}: {words}" for (pattern, how), place in looked_at.items() if (words := excess(pattern, how))
+    ]
+    assert bad == []
 
 
 @pytest.mark.slow

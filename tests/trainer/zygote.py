@@ -13,10 +13,13 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trainer.environment import free_port
 
@@ -116,12 +119,7 @@ def fork_ranks(module: str, arguments: list[str], processes: int, folder: Path, 
 
 def serve() -> None:
     """Fork what is asked for on stdin, and tell of each its process id, and its exit code when it has ended."""
-    import deepspeed  # noqa: F401
-    import transformers  # noqa: F401
-
-    import trainer.__main__
-    import trainer.train  # noqa: F401
-
+    _load()
     asked = selectors.DefaultSelector()
     asked.register(sys.stdin.buffer, selectors.EVENT_READ)
     while True:
@@ -140,6 +138,25 @@ def serve() -> None:
                 asked.unregister(key.fileobj)
                 os.close(int(key.fileobj))  # type: ignore[arg-type]
                 tell({"pid": key.data, "code": os.waitstatus_to_exitcode(status)})
+
+
+def _load() -> None:
+    """Import what ranks import, much of it late, and load the kernels that they run, so that no forked process does it again."""
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+    import torch._inductor.compile_fx  # noqa: F401
+    import transformers  # noqa: F401
+
+    import trainer.__main__
+    import trainer.train  # noqa: F401
+    from pipeline.shards import Shards
+    from tests.trainer.synthetic import write_shards
+    from trainer.batches import Source
+    from trainer.engine import quiet_deepspeed
+
+    quiet_deepspeed()  # which looks for what could be compiled
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(Path(folder) / "shards", 4)
+        Source(Shards(str(Path(folder) / "shards")), seed=0, rate=0.3).micro_batch(np.arange(4))
 
 
 def tell(value: dict[str, Any]) -> None:
