@@ -14,7 +14,6 @@ allows as many), so that work is linear in any text.
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from functools import cache
 from typing import Any, NamedTuple
@@ -26,14 +25,16 @@ import pyarrow as pa
 from kernel import characters as char
 from kernel.compile import kernel, leaf
 from kernel.table import Table, slot_of, table_of
-from kernel.utf8 import Bytes, Offsets, decode, is_inside, utf8_view
+from kernel.utf8 import LETTER, MARK, NUMBER, UNSPACED, Bytes, Offsets, decode, tables, utf8_view
 
 U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 MOST = 32  # characters of a unit
 LONGEST = 18  # characters that one character becomes, at the most: an Arabic ligature of a whole phrase
-BLOCK = 32  # bytes that are looked at together
+_HIGH = np.uint64(0x8080808080808080)  # of eight bytes the bits that ASCII has not
 
 # What is not in NFKC. Unicode's Quotation_Mark (PropList), apostrophes, primes, and the acute accent that is typed for one.
 _SINGLE = "\u00b4\u02b9\u02bb\u02bc\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a\u055a\u300c\u300d\u300e\u300f"
@@ -43,6 +44,7 @@ _SPACES = "\u0085\u1680\u2028\u2029"  # those that NFKC leaves
 _MINUS, _BULLET = "\u2212", "\u2043"
 _SARA_AM = {"\u0e33": "\u0e4d\u0e32", "\u0eb3": "\u0ecd\u0eb2"}
 
+IN_WORDS = (LETTER, NUMBER, MARK, UNSPACED)  # classes of characters
 CHANGES, JOINS, COMPOSES = 1, 2, 4  # what a character does: not its own fold; belongs to the one before; may be one character with it
 
 _L, _V, _T, _S = 0x1100, 0x1161, 0x11A7, 0xAC00  # Hangul's letters and syllables (The Unicode Standard, section 3.12)
@@ -52,6 +54,7 @@ _LETTERS = (19, 21, 28)
 class Forms(NamedTuple):
     """What is known of characters: `flags` uint8 and `order` uint8 (canonical combining classes), both (0x110000,);
     `where` int32 (0x110000,): the place in `parts` uint32 at which a character's fold stands, its length first, or -1 for itself;
+    `calm` uint8 (0x110000 >> 6,): 1 for each 64 code points of which none has a flag;
     `pairs`: of two characters as `first << 21 | second` the one that they compose.
     """
 
@@ -59,6 +62,7 @@ class Forms(NamedTuple):
     order: Bytes
     where: I32
     parts: U32
+    calm: Bytes
     pairs: Table
 
 
@@ -71,9 +75,26 @@ def _own() -> dict[str, str]:
     return own | {whole: whole for whole in _SARA_AM}
 
 
+def _calm(flags: Bytes) -> Bytes:
+    calm: Bytes = (flags.reshape(-1, 64).max(axis=1) == 0).astype(np.uint8)
+    return calm
+
+
 @cache
-def forms() -> Forms:
-    """`Forms` from the running Python's Unicode database."""
+def forms(*, words: bool = False) -> Forms:
+    """`Forms` from the running Python's Unicode database.
+
+    `words`: for who looks at words alone. Then what stands between words before and after stays as it is: nearly no text is changed.
+    """
+    if words:
+        whole, classes = forms(), tables()[0]
+        flags = whole.flags.copy()
+        for code in np.flatnonzero((flags == CHANGES) & ~np.isin(classes, IN_WORDS)):
+            place = whole.where[code]
+            parts = whole.parts[place + 1 : place + 1 + whole.parts[place]]
+            if place >= 0 and not np.isin(classes[parts], IN_WORDS).any():
+                flags[code] = 0
+        return whole._replace(flags=flags, calm=_calm(flags))
     own = _own()
     flags, order = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
     where, parts = np.full(0x110000, -1, np.int32), [np.uint32(0)]
@@ -107,7 +128,7 @@ def forms() -> Forms:
         flags[ord(nikhahit)] |= CHANGES
     keys = np.array([ord(first) << 21 | ord(second) for first, second in pairs], np.uint64)
     table = table_of(keys, np.array([ord(whole) for whole in pairs.values()], np.int32), room=4)
-    return Forms(flags, order, where, np.array(parts, np.uint32), table)
+    return Forms(flags, order, where, np.array(parts, np.uint32), _calm(flags), table)
 
 
 @leaf
@@ -189,55 +210,86 @@ def _fold_unit(data: Bytes, at: int, end: int, forms: Forms, codes: U32, out: By
 
 
 @leaf
-def _next_unit(data: Bytes, at: int, end: int, forms: Forms) -> tuple[int, int]:  # pragma: no cover - compiled
+def _ascii_end(data: Bytes, words: U64, at: int, end: int) -> int:  # pragma: no cover - compiled
+    """Where a run of ASCII ends; `words` are the same bytes, eight to a number."""
+    while at < end and at & 7:
+        if data[at] >= char.ASCII_END:
+            return at
+        at += 1
+    word, last = np.uint64(at) >> np.uint64(3), np.uint64(end) >> np.uint64(3)
+    one, two, three, four = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)  # no sign, so that none is taken for a place from the end
+    while word + four <= last and not (words[word] | words[word + one] | words[word + two] | words[word + three]) & _HIGH:
+        word += four
+    while word < last and not words[word] & _HIGH:
+        word += one
+    at = max(at, np.int64(word) << 3)
+    while at < end and data[at] < char.ASCII_END:
+        at += 1
+    return at
+
+
+@leaf
+def _joins_its_starter(data: Bytes, begin: int, at: int, code: int, pairs: Table) -> bool:  # pragma: no cover - compiled
+    """Whether a character at byte `at` is one character with the one at `begin`, which stands just before."""
+    first, following = decode(data, begin)
+    return following == at and _composed(first, code, pairs) != 0
+
+
+@leaf
+def _next_unit(data: Bytes, words: U64, at: int, end: int, forms: Forms) -> tuple[int, int]:  # pragma: no cover - compiled
     """The next unit, at a byte or after it, that may not be its own fold: where it begins and ends; `end` twice where there is none."""
-    flags, order, pairs = forms.flags, forms.order, forms.pairs
-    begin, before, last = at, np.int64(0), 0  # the unit that goes on; the character before, and its class
+    flags, order, calm = forms.flags, forms.order, forms.calm
+    begin, last = at, 0  # where the unit began that goes on, and the class of the character before
     while at < end:
-        if data[at] < char.ASCII_END:
-            while at + BLOCK <= end:
-                some = np.uint8(0)
-                for byte in range(BLOCK):
-                    some |= data[at + byte]
-                if some >= char.ASCII_END:
-                    break
-                at += BLOCK
-            while at < end and data[at] < char.ASCII_END:
-                at += 1
+        lead = np.int64(data[at])
+        if lead < char.ASCII_END:
+            at += 1
+            if at < end and data[at] < char.ASCII_END:  # more than the space between two words of another script
+                at = _ascii_end(data, words, at + 1, end)
             begin, last = at - 1, 0
-            before = np.int64(data[begin])
             continue
+        if lead < 0xF0:  # of two bytes or three: all but the last six bits of its code point say which block it is of
+            is_short = lead < 0xE0
+            if calm[lead & 0x1F if is_short else (lead & 0x0F) << 6 | data[at + 1] & 0x3F]:
+                begin, last = at, 0
+                at += 2 if is_short else 3
+                continue
         code, following = decode(data, at)
         flag = flags[code]
-        if flag == 0:
-            begin, last = at, 0
-        else:
-            if not flag & JOINS:
-                begin = at
+        if flag & JOINS:
             own = np.int64(order[code])
-            is_out_of_order = own and own < last
-            composes = flag & COMPOSES and (own or _composed(before, code, pairs))
-            if flag & CHANGES or is_out_of_order or composes:
+            composes = flag & COMPOSES and (own or (begin < at and _joins_its_starter(data, begin, at, code, forms.pairs)))
+            if flag & CHANGES or (own and own < last) or composes:
                 return begin, _unit_end(data, begin, end, forms)
             last = own
-        before, at = code, following
+        else:
+            begin, last = at, 0
+            if flag:
+                return begin, _unit_end(data, begin, end, forms)
+        at = following
     return end, end
 
 
 @kernel
-def _fold(offsets: Offsets, data: Bytes, forms: Forms, traced: bool) -> tuple[Offsets, Bytes, Offsets, I32]:  # pragma: no cover - compiled
+def _fold(
+    offsets: Offsets, data: Bytes, words: U64, forms: Forms, traced: bool
+) -> tuple[Flags, Offsets, Bytes, Offsets, I32]:  # pragma: no cover - compiled
     """See `Folded`; `traced`: whether units are listed."""
     documents = len(offsets) - 1
-    ends, units_of = np.zeros(documents + 1, np.int64), np.zeros(documents + 1, np.int64)
-    out = np.empty(offsets[documents] - offsets[0] + MOST * LONGEST * 4, np.uint8)
+    changed, ends = np.zeros(documents, np.bool_), np.zeros(documents + 1, np.int64)
+    units_of = np.zeros(documents + 1, np.int64)
+    out = np.empty(offsets[documents] - offsets[0] + MOST * LONGEST * 4, np.uint8)  # what is not written to takes no memory
     units, count, size = np.empty((256 if traced else 1, 4), np.int32), 0, 0
     codes = np.empty(MOST * LONGEST, np.uint32)
     for document in range(documents):
         start, end, origin = offsets[document], offsets[document + 1], size
         at = start
         while at < end:
-            begin, finish = _next_unit(data, at, end, forms)
-            room = size + (begin - at) + (end - finish) + MOST * LONGEST * 4
+            begin, finish = _next_unit(data, words, at, end, forms)
+            if at == start and begin == end:
+                break  # its own fold
+            changed[document] = True
+            room = size + (end - at) + MOST * LONGEST * 4
             if room > len(out):
                 larger = np.empty(room + len(out) // 2, np.uint8)
                 larger[:size] = out[:size]
@@ -257,7 +309,7 @@ def _fold(offsets: Offsets, data: Bytes, forms: Forms, traced: bool) -> tuple[Of
                     count += 1
             at = finish
         ends[document + 1], units_of[document + 1] = size, count
-    return ends, out[:size], units_of, units[:count].copy()
+    return changed, ends, out[:size], units_of, units[:count].copy()
 
 
 @kernel
@@ -281,16 +333,27 @@ def _original(units_of: Offsets, units: I32, document: Offsets, at: Offsets, is_
 
 
 class Folded(NamedTuple):
-    """Texts in the form in which they are compared, as kernels take them: document `i` is `data[offsets[i]:offsets[i + 1]]`.
+    """Texts in the form in which they are compared, for kernels: `text_of` says where the bytes of each lie.
 
-    `units` int32 (units, 4): of what was written anew the bytes in the fold and in the text, beginning and end, each counted from the
-    document's first byte; those of document `i` are `units[units_of[i]:units_of[i + 1]]`. Empty where they were not asked for.
+    `offsets` and `data`: the texts themselves, as `utf8_view` gives them. `changed` bool (documents,): which are not their own fold;
+    that of document `i` is `anew[ends[i]:ends[i + 1]]`. `units` int32 (units, 4): of what was written anew the bytes in the fold and in
+    the text, beginning and end, each counted from the document's first byte; those of document `i` are
+    `units[units_of[i]:units_of[i + 1]]`. There are none where they were not asked for.
     """
 
     offsets: Offsets
     data: Bytes
+    changed: Flags
+    ends: Offsets
+    anew: Bytes
     units_of: Offsets
     units: I32
+
+    @property
+    def sizes(self) -> Offsets:
+        """Bytes of each fold: int64 (documents,)."""
+        sizes: Offsets = np.where(self.changed, np.diff(self.ends), np.diff(self.offsets))
+        return sizes
 
     def original(self, document: npt.NDArray[np.integer], at: Offsets, *, is_end: bool = False) -> Offsets:
         """Bytes in the texts, for bytes `at` in their folds, of documents `document`: int64, as `at`. Texts were folded with `traced`.
@@ -302,13 +365,29 @@ class Folded(NamedTuple):
         return out
 
 
-def fold(texts: pa.Array | pa.ChunkedArray, *, traced: bool = False) -> Folded:
+@kernel(inline="always")
+def text_of(folded: Folded, document: int) -> tuple[Bytes, int, int]:  # pragma: no cover - compiled
+    """The bytes of a document's fold, in kernels: `data[begin:end]`, as (data, begin, end)."""
+    if folded.changed[document]:
+        return folded.anew, folded.ends[document], folded.ends[document + 1]
+    return folded.data, folded.offsets[document], folded.offsets[document + 1]
+
+
+def _folded(offsets: Offsets, data: Bytes, traced: bool, known: Forms) -> Folded:
+    eight = data[: len(data) // 8 * 8].view(np.uint64)
+    changed, ends, anew, units_of, units = _fold(offsets, data, eight, known, traced)
+    data = data[:]
+    data.flags.writeable = anew.flags.writeable = False  # so that both are of one type
+    return Folded(offsets, data, changed, ends, anew, units_of, units)
+
+
+def fold(texts: pa.Array | pa.ChunkedArray, *, words: bool = False, traced: bool = False) -> Folded:
     """The folds of a string column; nulls read as empty. `traced`: so that `Folded.original` can be asked.
 
-    Canonically or compatibly equivalent texts have equal folds, but where more than 31 characters in a row join one.
+    `words`: for who looks at words and ends of lines alone: texts without what stands between words have the same words as their
+    folds. Canonically or compatibly equivalent texts have equal folds, but where more than 31 characters in a row join one.
     """
-    offsets, data = utf8_view(texts)
-    return Folded(*_fold(offsets, data, forms(), traced))
+    return _folded(*utf8_view(texts), traced, forms(words=words))
 
 
 def fold_text(text: str) -> str:
@@ -316,4 +395,5 @@ def fold_text(text: str) -> str:
     if text.isascii():
         return text
     data = np.frombuffer(text.encode(), np.uint8)
-    return _fold(np.array([0, len(data)]), data, forms(), False)[1].tobytes().decode()
+    folded = _folded(np.array([0, len(data)]), data, False, forms())
+    return folded.anew.tobytes().decode() if folded.changed[0] else text

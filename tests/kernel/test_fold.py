@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.fold import LONGEST, MOST, fold, fold_text
+from kernel.fold import LONGEST, MOST, Folded, fold, fold_text, text_of
 
 QUOTES = dict.fromkeys(map(ord, "\u00b4ʹʻʼ‘’‚‛′‵‹›՚「」『』"), "'") | dict.fromkeys(map(ord, "«»ʺ“”„‟⹂〝〞〟"), '"')
 UNSEEN = [0xAD, 0x200B, 0x2060, 0xFEFF, 0x180B, 0x180C, 0x180D, 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
@@ -40,6 +40,12 @@ def runs_are_short(text: str) -> bool:
     return longest < MOST - 1
 
 
+def whole(folded: Folded, document: int) -> str:
+    """The fold of one of the documents."""
+    data, begin, end = text_of(folded, document)
+    return data[begin:end].tobytes().decode()
+
+
 @given(TEXT)
 def test_folds_are_nfkc_with_one_quote_dash_and_space(text: str) -> None:
     folded = fold_text(text)
@@ -55,11 +61,10 @@ def test_every_character_alone_and_between_others_folds_as_plain() -> None:
     codes = [code for code in range(0x33480) if not 0xD800 <= code < 0xE000] + list(range(0xE0100, 0xE01F0))
     texts = [f"{chr(code)}a{chr(code)}\u0301b" for code in codes]
     folded = fold(pa.array(texts))
-    raw = folded.data.tobytes()
     wrong = [
         hex(code)
         for number, (code, text) in enumerate(zip(codes, texts, strict=True))
-        if raw[folded.offsets[number] : folded.offsets[number + 1]].decode() != plain_fold(text)
+        if whole(folded, number) != plain_fold(text)
     ]
     assert wrong == []
     assert max(len(unicodedata.normalize("NFKD", chr(code))) for code in codes) == LONGEST
@@ -70,16 +75,16 @@ def test_places_are_traced_back_to_what_was_folded(texts: list[str], skip: int) 
     column = pa.array(texts, pa.string()).slice(skip)
     folded = fold(column, traced=True)
     for number, text in enumerate(texts[skip:]):
-        raw = text.encode()
-        whole = folded.data[folded.offsets[number] : folded.offsets[number + 1]].tobytes()
-        assert whole.decode() == fold_text(text)
-        places = [len(part.encode()) for part in (whole.decode()[:end] for end in range(len(whole.decode()) + 1))]
+        raw, form = text.encode(), whole(folded, number)
+        assert form == fold_text(text)
+        assert folded.sizes[number] == len(form.encode())
+        places = [len(form[:end].encode()) for end in range(len(form) + 1)]
         for at, end in zip(places, places[1:], strict=False):
             document = np.array([number])
             begin = int(folded.original(document, np.array([at]))[0])
             finish = int(folded.original(document, np.array([end]), is_end=True)[0])
             assert begin < finish, "each character of the fold is of some text"
-            assert whole[at:end].decode() in fold_text(raw[begin:finish].decode()), "which has it in its own fold"
+            assert form.encode()[at:end].decode() in fold_text(raw[begin:finish].decode()), "which has it in its own fold"
 
 
 @pytest.mark.parametrize(

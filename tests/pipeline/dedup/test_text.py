@@ -87,7 +87,7 @@ def test_signatures_are_datasketchs_own(texts: list[str], width: int, permutatio
         np.testing.assert_array_equal(ours[index], theirs.hashvalues)
 
 
-@given(st.lists(st.sampled_from(["one", "two", "drei", "Ünï", "漢"]), max_size=30), st.integers(1, 6))
+@given(st.lists(st.sampled_from(["one", "two", "drei", "Ünï", "4"]), max_size=30), st.integers(1, 6))
 def test_shingles_are_runs_of_words_whatever_stands_between_them(words: list[str], width: int) -> None:
     plain = shingle_hashes(" ".join(words), width)
     assert len(plain) == (0 if not words else max(1, len(words) - width + 1))
