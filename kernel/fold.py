@@ -355,6 +355,11 @@ class Folded(NamedTuple):
         sizes: Offsets = np.where(self.changed, np.diff(self.ends), np.diff(self.offsets))
         return sizes
 
+    @property
+    def most_words(self) -> int:
+        """The most words that any of them can have: a word and its separator have two bytes, and one without three, at least."""
+        return int(self.sizes.max(initial=0)) // 2 + 2
+
     def original(self, document: npt.NDArray[np.integer], at: Offsets, *, is_end: bool = False) -> Offsets:
         """Bytes in the texts, for bytes `at` in their folds, of documents `document`: int64, as `at`. Texts were folded with `traced`.
 

@@ -1,8 +1,9 @@
 """Exact duplicates: documents whose normalised text has the same 128-bit xxh3.
 
-Normalised means that each run of Unicode's white space becomes one space, and that none is left at the ends. Nothing else is
-changed: case and punctuation still tell documents apart. Of equal documents the first in corpus order stays, whatever its domain.
-Documents without any text are all equal to one another.
+Normalised means that the text is folded (`kernel.fold`: letters of full width, ligatures, accents written apart, kinds of quotes and
+dashes), that each run of Unicode's white space becomes one space, and that none is left at the ends. Nothing else is changed: case,
+accents and punctuation still tell documents apart. Of equal documents the first in corpus order stays, whatever its domain; or none,
+where `drop: all` asks for that. Documents without any text are all equal to one another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import pyarrow as pa
 import xxhash
 
 from kernel.compile import kernel
-from kernel.utf8 import SPACE, Bytes, Offsets, decode, tables, utf8_view
+from kernel.fold import Folded, fold, text_of
+from kernel.utf8 import SPACE, Bytes, Offsets, decode, tables
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.verdict import duplicate_verdict_stage, group_columns
 from pipeline.workdir.commit import Summary
@@ -25,17 +27,18 @@ from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
 from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining, verdict_dataset
 
-VERSION = 2
+VERSION = 3
 HASHES = "dedup/exact-hashes"
 GROUPS = "dedup/exact-groups"
 
 
 @kernel
-def _collapse(offsets: Offsets, data: Bytes, classes: Bytes, out: Bytes, ends: Offsets) -> None:  # pragma: no cover - compiled
+def _collapse(folded: Folded, classes: Bytes, out: Bytes, ends: Offsets) -> None:  # pragma: no cover - compiled
     """Write every document with its white space collapsed into `out`; document i ends at `ends[i + 1]`."""
     size = 0
-    for document in range(len(offsets) - 1):
-        at, end, begin, gap = offsets[document], offsets[document + 1], size, False
+    for document in range(len(ends) - 1):
+        data, at, end = text_of(folded, document)
+        begin, gap = size, False
         while at < end:
             code, following = decode(data, at)
             if classes[code] == SPACE:
@@ -54,13 +57,14 @@ def _collapse(offsets: Offsets, data: Bytes, classes: Bytes, out: Bytes, ends: O
 
 def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """128-bit xxh3 of each normalised text: uint64 (documents, 2), high half first."""
-    offsets, data = utf8_view(texts)
-    out = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
-    ends = np.zeros(len(offsets), np.int64)
-    _collapse(offsets, data, tables()[0], out, ends)
+    folded = fold(texts)
+    sizes = folded.sizes
+    out = np.empty(int(sizes.sum()), np.uint8)
+    ends = np.zeros(len(sizes) + 1, np.int64)
+    _collapse(folded, tables()[0], out, ends)
     view = out.data
-    hashes = np.empty((len(offsets) - 1, 2), np.uint64)
-    for document in range(len(offsets) - 1):
+    hashes = np.empty((len(sizes), 2), np.uint64)
+    for document in range(len(sizes)):
         digest = xxhash.xxh3_128_intdigest(view[ends[document] : ends[document + 1]])
         hashes[document] = digest >> 64, digest & 0xFFFFFFFFFFFFFFFF
     return hashes

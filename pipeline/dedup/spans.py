@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from kernel.utf8 import Bytes, Offsets, utf8_view
+from kernel.fold import Folded, fold
+from kernel.utf8 import Offsets
 from pipeline.dedup.shuffle import Layout, gather
 from pipeline.workdir.commit import Summary
-from pipeline.workdir.cuts import Cuts, unite
+from pipeline.workdir.cuts import Cuts, original, unite
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
 from pipeline.workdir.documents import STATISTICS
 from pipeline.workdir.stages import Piece, per_partition
@@ -147,12 +148,15 @@ def cut_verdict_stage(name: str, config: RepeatConfig, spans: Manifest, statisti
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of a partition in which repeats are looked for, as a kernel takes them; their rows; and their earlier cuts."""
+    """The texts of a partition in which repeats are looked for, as they are compared; their rows; and their earlier cuts."""
 
-    offsets: Offsets
-    data: Bytes
+    folded: Folded
     rows: npt.NDArray[np.int64]
     cuts: Cuts
+
+    def original(self, document: Ordinals, at: Offsets, *, is_end: bool = False) -> Offsets:
+        """Byte positions in the texts of `documents/`, for positions `at` in the folds of documents `document`: int64, as `at`."""
+        return original(self.cuts, document, self.folded.original(document, at, is_end=is_end), is_end=is_end)
 
 
 def texts_of_domains(workdir: Workdir, piece: Piece[Any], domains: Sequence[str] | None) -> Texts:
@@ -163,7 +167,7 @@ def texts_of_domains(workdir: Workdir, piece: Piece[Any], domains: Sequence[str]
         column = workdir.read_table(STATISTICS, piece.beside[STATISTICS], ["domain"])["domain"].take(pa.array(rows))
         wanted = np.asarray(pc.is_in(column, value_set=pa.array(list(domains), pa.string())), dtype=bool)
         texts, rows, cuts = texts.filter(pa.array(wanted)), rows[wanted], cuts.take(np.flatnonzero(wanted))
-    return Texts(*utf8_view(texts), rows, cuts)
+    return Texts(fold(texts, words=True, traced=True), rows, cuts)
 
 
 def text_bytes(documents: Manifest) -> int:

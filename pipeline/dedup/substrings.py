@@ -1,6 +1,7 @@
 """Substrings that occur elsewhere in the corpus, as cuts (Lee et al. 2022, arXiv 2107.06499: "exact substring", 50 tokens).
 
-Tokens here are words (see `kernel.words`): what is cut does not depend on a tokenizer that is yet to be trained.
+Tokens here are words (see `kernel.words`) of texts as they are compared (`kernel.fold`): what is cut does not depend on a tokenizer that
+is yet to be trained.
 Where Lee et al. build a suffix array of the whole corpus, ours finds the same repeats by hashes, in two rounds over hash
 partitions, so that memory is bounded by the partition:
 
@@ -21,19 +22,19 @@ import numpy.typing as npt
 from pydantic import Field
 
 from kernel.compile import kernel
+from kernel.fold import Folded, text_of
 from kernel.utf8 import Bytes, Offsets, tables
-from kernel.words import most_units, shingles_of, word_spans, word_units
+from kernel.words import shingles_of, word_spans, word_units
 from pipeline.dedup.shuffle import Layout, bucket_of, buckets_for, gather, scatter
 from pipeline.dedup.spans import RepeatConfig, cut_verdict_stage, repeated, span_file, text_bytes, texts_of_domains
 from pipeline.workdir.commit import Summary
-from pipeline.workdir.cuts import original
 from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import Bucket, Piece, per_bucket, per_partition
 from pipeline.workdir.tasks import File
 from pipeline.workdir.verdicts import verdict_dataset
 
-VERSION = 2
+VERSION = 3
 CHOSEN = "dedup/substring-chosen"
 AROUND = "dedup/substring-around"
 RUNS = "dedup/substring-runs"
@@ -69,8 +70,8 @@ def _choose(hashes: npt.NDArray[np.uint64], count: int, window: int, out: Offset
 
 @kernel
 def _choose_all(
-    offsets: Offsets,
-    data: Bytes,
+    folded: Folded,
+    room: int,
     classes: Bytes,
     lower: npt.NDArray[np.uint32],
     words: int,
@@ -78,12 +79,12 @@ def _choose_all(
     document: Offsets,
     place: Offsets,
 ) -> int:  # pragma: no cover - compiled
-    room = most_units(offsets, True)
     units, runs, chosen = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int64)
     size = 0
     half = words // 2
-    for index in range(len(offsets) - 1):
-        count = word_units(data, offsets[index], offsets[index + 1], classes, lower, units)
+    for index in range(len(folded.changed)):
+        data, at, end = text_of(folded, index)
+        count = word_units(data, at, end, classes, lower, units)
         if count < words:
             continue
         count = shingles_of(units, count, half, runs)
@@ -96,8 +97,8 @@ def _choose_all(
 
 @kernel
 def _runs_around(
-    offsets: Offsets,
-    data: Bytes,
+    folded: Folded,
+    room: int,
     classes: Bytes,
     lower: npt.NDArray[np.uint32],
     words: int,
@@ -109,15 +110,15 @@ def _runs_around(
     ends: Offsets,
 ) -> int:  # pragma: no cover - compiled
     """Every run of `words` words that holds one of a document's places: hash, document, bytes. The places are ascending."""
-    room = most_units(offsets, True)
     units, runs = np.empty(room, np.uint64), np.empty(room, np.uint64)
     begin, end = np.empty(room, np.int64), np.empty(room, np.int64)
     size = 0
     half = words // 2
-    for index in range(len(offsets) - 1):
+    for index in range(len(folded.changed)):
         if first[index] == first[index + 1]:
             continue
-        count = word_spans(data, offsets[index], offsets[index + 1], classes, lower, units, begin, end)
+        data, at, stop = text_of(folded, index)
+        count = word_spans(data, at, stop, classes, lower, units, begin, end)
         total = shingles_of(units, count, words, runs)
         done = 0
         for number in range(first[index], first[index + 1]):
@@ -145,11 +146,11 @@ def choose_runs(workdir: Workdir, piece: Piece[_Mapping]) -> Generator[File, Non
     """Map 1: the chosen runs of each document, scattered by hash."""
     config, buckets = piece.settings.config, piece.settings.buckets
     texts = texts_of_domains(workdir, piece, config.domains)
-    offsets, data, rows = texts.offsets, texts.data, texts.rows
-    most = int(offsets[-1] - offsets[0]) // 2 + 2 * len(offsets)
+    folded, rows = texts.folded, texts.rows
+    most = int(folded.sizes.sum()) // 2 + 2 * len(rows) + 2
     hashes = np.empty(most, np.uint64)
     document, place = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = _choose_all(offsets, data, *tables(), config.words, hashes, document, place)
+    count = _choose_all(folded, folded.most_words, *tables(), config.words, hashes, document, place)
     hashes, ordinal = hashes[:count].copy(), rows[document[:count]] + piece.start
     columns = {"hash": hashes, "ordinal": ordinal, "place": place[:count].astype(np.uint32)}
     yield File(CHOSEN, f"{piece.name}.arrow", scatter(columns, bucket_of(hashes, buckets), buckets), count)
@@ -179,20 +180,20 @@ def runs_around(workdir: Workdir, piece: Piece[_Mapping]) -> Generator[File, Non
         yield File(RUNS, f"{piece.name}.arrow", scatter(columns, none, buckets), 0)
         return {"runs": 0}
     texts = texts_of_domains(workdir, piece, config.domains)
-    offsets, data, rows, cuts = texts.offsets, texts.data, texts.rows, texts.cuts
+    folded, rows = texts.folded, texts.rows
     order = np.lexsort((place, ordinal))
     index, place = np.searchsorted(rows, ordinal[order] - piece.start), place[order]
-    first = np.searchsorted(index, np.arange(len(offsets)))
+    first = np.searchsorted(index, np.arange(len(rows) + 1))
     most = len(place) * (config.words - config.words // 2 + 1)
     hashes = np.empty(most, np.uint64)
     document, begin, end = (np.empty(most, np.int64) for _ in range(3))
-    count = _runs_around(offsets, data, *tables(), config.words, first, place, hashes, document, begin, end)
+    count = _runs_around(folded, folded.most_words, *tables(), config.words, first, place, hashes, document, begin, end)
     hashes, document = hashes[:count].copy(), document[:count]
     columns = {
         "hash": hashes,
         "ordinal": rows[document] + piece.start,
-        "begin": original(cuts, document, begin[:count]),
-        "end": original(cuts, document, end[:count], is_end=True),
+        "begin": texts.original(document, begin[:count]),
+        "end": texts.original(document, end[:count], is_end=True),
     }
     yield File(RUNS, f"{piece.name}.arrow", scatter(columns, bucket_of(hashes, buckets), buckets), count)
     return {"runs": count}

@@ -52,45 +52,87 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def plain_lines(texts: list[str], least: int, occurrences: int, keep: int) -> list[str]:
-    """The same by a dictionary of lines."""
+def is_row(line: str) -> bool:
+    """Whether a line is a row of numbers."""
+    return sum(letter.isdigit() for letter in line) > sum(letter.isalpha() for letter in line)
+
+
+def plain_lines(texts: list[str], least: int, occurrences: int, keep: int, numbers: bool = False) -> list[str]:
+    """The same by a look at all lines for each."""
     split = [re.findall(r"[^\n]*\n|[^\n]+$", text) for text in texts]
-    counts: dict[tuple[str, ...], int] = {}
-    for lines in split:
-        for line in lines:
-            key = tuple(re.sub(r"\d", "0", word) for word in words(line))
-            counts[key] = counts.get(key, 0) + 1
-    seen: dict[tuple[str, ...], int] = {}
     result = []
-    for lines in split:
+    for number, lines in enumerate(split):
         left = ""
-        for line in lines:
-            key = tuple(re.sub(r"\d", "0", word) for word in words(line))
-            seen[key] = seen.get(key, 0) + 1
-            if len(key) < least or counts[key] < occurrences or seen[key] <= keep:
+        for place, line in enumerate(lines):
+            whole = words(line)
+            key = [re.sub(r"\d", "0", word) for word in whole]
+            row = is_row(line)
+
+            def is_equal(other: str, in_own: bool, whole: list[str] = whole, key: list[str] = key, row: bool = row) -> bool:
+                if row or is_row(other) or in_own:
+                    return words(other) == whole and is_row(other) == row
+                return [re.sub(r"\d", "0", word) for word in words(other)] == key
+
+            before = [is_equal(other, False) for each in split[:number] for other in each]
+            before += [is_equal(other, True) for other in lines[:place]]
+            after = [is_equal(other, True) for other in lines[place:]]
+            after += [is_equal(other, False) for each in split[number + 1 :] for other in each]
+            is_long = len(whole) >= least and (numbers or not row)
+            if not is_long or sum(before) + sum(after) < occurrences or sum(before) < keep:
                 left += line
         result.append(left)
     return result
 
 
-LINE = st.lists(st.sampled_from(["a", "b", "C", "7", "1.", "-", "é"]), max_size=4).map(" ".join)
+LINE = st.lists(st.sampled_from(["a", "b", "C", "7", "12", "1.", "-", "é"]), max_size=4).map(" ".join)
 TEXTS = st.lists(st.lists(LINE, max_size=6).map("\n".join), min_size=1, max_size=6)
 
 
 @settings(max_examples=share(0.6))
-@given(TEXTS, st.integers(1, 3), st.integers(2, 3), st.integers(0, 2))
-def test_lines_that_stay_are_those_of_a_dictionary(texts: list[str], least: int, occurrences: int, keep: int) -> None:
+@given(TEXTS, st.integers(1, 3), st.integers(2, 3), st.integers(0, 2), st.booleans())
+def test_lines_that_stay_are_those_of_a_look_at_all(texts: list[str], least: int, occurrences: int, keep: int, numbers: bool) -> None:
     import tempfile
 
-    config = LinesConfig(min_words=least, occurrences=occurrences, keep=keep)
+    config = LinesConfig(min_words=least, occurrences=occurrences, keep=keep, numbers=numbers)
     with tempfile.TemporaryDirectory() as folder:
         left, rows = left_of(Workdir(folder), texts, config)
-    for text, ours, plain, row in zip(texts, left, plain_lines(texts, least, occurrences, keep), rows, strict=True):
+    for text, ours, plain, row in zip(texts, left, plain_lines(texts, least, occurrences, keep, numbers), rows, strict=True):
         if plain == "" and text:
             assert ours is None, "nothing is left: dropped"
             assert row["rule"] == "lines"
         else:
             assert ours == plain
+
+
+def test_tables_stay_and_lines_that_other_documents_have_are_cut_whatever_their_numbers(workdir: Workdir) -> None:
+    rainfall = "Rainfall by station in millimetres\n" + "".join(f"{1990 + year} {year * 37} {year * 11} 214 376\n" for year in range(9))
+    verses = "".join(f"Chapter {number} verse {7 * number} of this book is on page {number * 9}\n" for number in range(9))
+    code = "".join(f"x[{number}] = 5{number}, 14{number}, 506, 605\n" for number in range(9))
+    menu = "All rights reserved by the owners, 2019\n"
+    texts = [rainfall, verses, code, rainfall + menu, menu.replace("2019", "2024") + "second", "Said twice here, it is one too many\n" * 2]
+    left, rows = left_of(workdir, texts, LinesConfig())
+    assert left[:3] == texts[:3]
+    assert left[3:] == ["\n".join(rainfall.splitlines()[1:]) + "\n" + menu, "second", texts[5][: len(texts[5]) // 2]]
+    assert "occurs 2 times, first in document 3" in rows[4]["detail"]
+    left, _ = left_of(Workdir(workdir.uri + "-numbers"), texts, LinesConfig(numbers=True))
+    assert left[:3] == texts[:3]
+    assert left[3] == menu
+
+
+def test_repeats_are_found_however_they_are_written_and_cut_where_they_stand(workdir: Workdir) -> None:
+    texts = [
+        "The eﬃcient oﬃce of my café closes early\nfirst",
+        "Ｔｈｅ　ｅｆｆｉｃｉｅｎｔ　ｏｆｆｉｃｅ of my cafe\u0301 closes early\nsecond ½ ﬁn",
+        "½ ﬁrst\nThe efficient office of my caf\u00ad\u00e9 closes early\nthird ﬀ",
+    ]
+    left, _ = left_of(workdir, texts, LinesConfig())
+    assert left == [texts[0], "second ½ ﬁn", "½ ﬁrst\nthird ﬀ"]
+    shared = " ".join(f"ﬁle{number} naïve" for number in range(30))
+    texts = [f"½ {shared} ¼", "ﬁrst " + shared.replace("ﬁ", "fi").replace("ï", "i\u0308") + " ﬀ"]
+    left, rows = left_of(Workdir(workdir.uri + "-substrings"), texts, SubstringsConfig())
+    assert left[1] == "ﬁrst  ﬀ"
+    raw = texts[1].encode()
+    assert [raw[span["begin"] : span["end"]].decode() for span in rows[1]["cuts"]] == [texts[1][5:-2]]
 
 
 def test_paragraphs_are_cut_with_the_blank_lines_after_them(workdir: Workdir) -> None:
