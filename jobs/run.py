@@ -30,6 +30,7 @@ from pipeline.dedup.lines import repeated_lines_as_cuts
 from pipeline.dedup.near import near_deduplicate
 from pipeline.dedup.substrings import repeated_substrings_as_cuts
 from pipeline.filters.stage import filter_stage
+from pipeline.ingest.canonical import Ingesting
 from pipeline.ingest.stage import ingest_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.mix.plan import make_plan, plan_phase
@@ -169,7 +170,8 @@ def judge(recipe: Recipe, engine: Engine, base: Path, documents: Manifest) -> Cu
     if recipe.substrings is not None:
         verdicts.append(repeated_substrings_as_cuts(engine, recipe.substrings, documents, statistics, verdicts))
     if recipe.contamination is not None:
-        verdicts.append(decontaminate(engine, recipe.contamination, base, documents, statistics, verdicts))
+        ingesting = Ingesting(recipe.ingest, tuple(sorted({source.domain for source in recipe.sources})))
+        verdicts.append(decontaminate(engine, recipe.contamination, ingesting, base, documents, statistics, verdicts))
     _forget(engine.workdir, verdicts)
     split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
     return Curated(documents, statistics, tuple(verdicts), split)

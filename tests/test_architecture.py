@@ -51,7 +51,7 @@ FOLDERS = {  # of pipeline/, in the order of the flow: what each may import of t
     "measure": {"readers", "workdir"},
     "filters": {"measure", "workdir"},
     "dedup": {"workdir"},
-    "contamination": {"readers", "workdir"},
+    "contamination": {"ingest", "readers", "workdir"},
     "mix": {"dedup", "workdir"},
     "pack": {"", "mix", "workdir"},  # "": shards.py
     "report": {"contamination", "dedup", "filters", "measure", "mix", "pack", "workdir"},

@@ -1,7 +1,13 @@
 """Contamination: text of evaluation sets in the corpus, found by n-grams of words, dropped or cut, and reported.
 
-Words are those of `kernel.words`: case, punctuation and spacing do not hide a copy. An item of fewer words than an
-n-gram is looked for whole, if it has at least `shortest`; shorter ones are counted as "too short", and not looked for.
+Words are those of `kernel.words`: case, punctuation and spacing do not hide a copy. Nor does spelling: items are repaired and masked as
+the recipe's ingest does it to documents, and both are folded (`kernel.fold`). An item of fewer words than an n-gram is looked for whole,
+if it has at least `shortest`; shorter ones are counted as "too short", and not looked for.
+
+Instructions that many items of a set share ("Answer with one of the options below ...") are no evidence, since innocent text has them. An
+n-gram is taken for one where more than `instruction` of the set's items have it (of those of one column), and in any case only in more
+than 5 items, and always in more than 100. Passages that have a few questions each stay evidence: SQuAD has 5 questions to a passage,
+DROP 16, in thousands of items.
 
 Presets, and where each departs from what it is named after:
 - gpt3 (Brown et al. 2020, arXiv 2005.14165, appendix C): 13-grams, 8 words at the least; n-grams in more than 10 documents of
@@ -66,6 +72,13 @@ class ContaminationConfig(BaseModel):
         description="N-grams in more documents of the corpus than this are common phrases, and no match (GPT-3: 10); null: none.",
     )
 
+    instruction: float | None = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="N-grams in more than this share of a set's items (in more than 5, and at the most 100) are its instructions, and no "
+        "match; null: all n-grams are looked for.",
+    )
     numbers: bool = Field(False, description="Also look for n-grams of numbers alone; page numbers and counting match everywhere.")
 
     @model_validator(mode="before")

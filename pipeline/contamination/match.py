@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kernel.utf8 import utf8_view
+from kernel.utf8 import Offsets, utf8_view
 from pipeline.contamination.index import NGRAMS
 from pipeline.contamination.ngrams import NgramSet, find_ngrams, lines_around
 from pipeline.workdir.commit import Summary
@@ -40,16 +40,20 @@ def match_partition(workdir: Workdir, piece: Piece[Looking]) -> Generator[File, 
     left = remaining(workdir, piece.partition, piece.before)
     found = find_ngrams(left.texts, NgramSet.of(index["hash"].to_numpy(), lengths))
     document = found.document.astype(np.int64)
+
+    def place(at: Offsets, *, is_end: bool = False) -> Offsets:
+        """Where bytes of the folds lie in the documents."""
+        return original(left.cuts, document, found.folded.original(document, at, is_end=is_end), is_end=is_end)
+
     columns: dict[str, Any] = {
         "row": left.rows[document].astype(np.int32),
         "ngram": found.ngram,
-        "begin": original(left.cuts, document, found.begin),
-        "end": original(left.cuts, document, found.end, is_end=True),
+        "begin": place(found.begin),
+        "end": place(found.end, is_end=True),
     }
     if looking.by_line:
-        begin, end, runs = lines_around(left.texts, found, looking.ngram)
-        columns["line_begin"] = original(left.cuts, document, begin)
-        columns["line_end"] = original(left.cuts, document, end, is_end=True)
+        begin, end, runs = lines_around(found, looking.ngram)
+        columns["line_begin"], columns["line_end"] = place(begin), place(end, is_end=True)
         columns["line_ngrams"] = np.where(found.end <= end, runs, 0)  # 0: the n-gram goes on in the next line
     yield File(MATCHES, piece.name, to_parquet(pa.table(columns)), len(document))
     return {"matches": len(document), "bytes": int(utf8_view(left.texts)[0][-1])}

@@ -1,4 +1,4 @@
-"""N-grams of words: their hashes, and a search of texts for those of a set."""
+"""N-grams of words of texts as they are compared (`kernel.fold`): their hashes, and a search of texts for those of a set."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ import pyarrow as pa
 from kernel import characters as char
 from kernel.boundaries import word_end
 from kernel.compile import kernel, leaf
+from kernel.fold import Folded, fold, fold_text, text_of
 from kernel.hashing import fmix64
 from kernel.table import Table, key_of, slot_of, table_of
-from kernel.utf8 import LETTER, MARK, NUMBER, UNSPACED, Bytes, Offsets, decode, tables, utf8_view
-from kernel.words import BASE, most_units, power, shingles_of, word_spans, word_units
+from kernel.utf8 import LETTER, MARK, NUMBER, UNSPACED, Bytes, Offsets, decode, tables
+from kernel.words import BASE, power, shingles_of, word_spans, word_units
 
 U64 = npt.NDArray[np.uint64]
 
 
+def _bytes(text: str) -> Bytes:
+    return np.frombuffer(fold_text(text).encode(), np.uint8)
+
+
 def ngram_hashes(text: str, length: int) -> U64:
     """64-bit hashes of the runs of `length` words of one text, in order; one of all its words where it has fewer."""
-    data = np.frombuffer(text.encode(), np.uint8)
+    data = _bytes(text)
     units = np.empty(len(data) // 2 + 2, np.uint64)
     count = word_units(data, 0, len(data), *tables(), units)
     out = np.empty(max(1, count), np.uint64)
@@ -31,7 +36,7 @@ def ngram_hashes(text: str, length: int) -> U64:
 
 def count_words(text: str) -> int:
     """How many words a text has."""
-    data = np.frombuffer(text.encode(), np.uint8)
+    data = _bytes(text)
     count: int = word_units(data, 0, len(data), *tables(), np.empty(len(data) // 2 + 2, np.uint64))
     return count
 
@@ -63,7 +68,7 @@ def _word_letters(data: Bytes, classes: Bytes, out: npt.NDArray[np.bool_]) -> in
 
 def ngrams_with_letters(text: str, length: int) -> npt.NDArray[np.bool_]:
     """Whether any word of each n-gram of `ngram_hashes` has a letter: bool (n-grams,). Counting to 15 is in many texts, and no copy."""
-    data = np.frombuffer(text.encode(), np.uint8)
+    data = _bytes(text)
     flags = np.empty(len(data) // 2 + 3, bool)
     count = _word_letters(data, tables()[0], flags)
     span = min(length, count)
@@ -103,15 +108,14 @@ def _mark(hashes: U64, sieve: U64) -> None:  # pragma: no cover - compiled
 
 @kernel
 def _find(
-    offsets: Offsets,
-    data: Bytes,
+    folded: Folded,
+    room: int,
     classes: Bytes,
     lower: npt.NDArray[np.uint32],
     lengths: Offsets,
     table: Table,
     sieve: U64,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Offsets, Offsets]:  # pragma: no cover - compiled
-    room = most_units(offsets, True)
     units, begin, end = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
     powers = np.empty(len(lengths), np.uint64)
     for index in range(len(lengths)):
@@ -121,8 +125,9 @@ def _find(
     documents, found = np.empty(256, np.int32), np.empty(256, np.int32)
     begins, ends = np.empty(256, np.int64), np.empty(256, np.int64)
     size = 0
-    for document in range(len(offsets) - 1):
-        count = word_spans(data, offsets[document], offsets[document + 1], classes, lower, units, begin, end)
+    for document in range(len(folded.changed)):
+        data, at, stop = text_of(folded, document)
+        count = word_spans(data, at, stop, classes, lower, units, begin, end)
         for index in range(len(lengths)):
             length = lengths[index]
             value = np.uint64(0)
@@ -151,8 +156,12 @@ def _find(
 
 @dataclass(frozen=True)
 class Matches:
-    """Where n-grams of a set occur, an entry an occurrence: the document, the n-gram's number, and its first byte and end there."""
+    """Where n-grams of a set occur in some texts, an entry an occurrence: the document, the n-gram's number, and its first byte and end.
 
+    Bytes are of the folds; `folded.original` traces them back to the texts.
+    """
+
+    folded: Folded
     document: npt.NDArray[np.int32]
     ngram: npt.NDArray[np.int32]
     begin: Offsets
@@ -161,14 +170,14 @@ class Matches:
 
 def find_ngrams(texts: pa.Array | pa.ChunkedArray, ngrams: NgramSet) -> Matches:
     """Every occurrence in the texts of an n-gram of the set, by document, then length, then place."""
-    offsets, data = utf8_view(texts)
-    return Matches(*_find(offsets, data, *tables(), ngrams.lengths, ngrams.table, ngrams.sieve))
+    folded = fold(texts, words=True, traced=True)
+    return Matches(folded, *_find(folded, folded.most_words, *tables(), ngrams.lengths, ngrams.table, ngrams.sieve))
 
 
 @kernel
 def _lines_around(
-    offsets: Offsets,
-    data: Bytes,
+    folded: Folded,
+    room: int,
     classes: Bytes,
     lower: npt.NDArray[np.uint32],
     length: int,
@@ -178,9 +187,9 @@ def _lines_around(
     line_end: Offsets,
     runs: Offsets,
 ) -> None:  # pragma: no cover - compiled
-    units = np.empty(most_units(offsets, True), np.uint64)
+    units = np.empty(room, np.uint64)
     for index in range(len(document)):
-        start, stop = offsets[document[index]], offsets[document[index] + 1]
+        data, start, stop = text_of(folded, document[index])
         at = start + begin[index]
         if index and document[index] == document[index - 1] and line_begin[index - 1] <= begin[index] < line_end[index - 1]:
             line_begin[index], line_end[index], runs[index] = line_begin[index - 1], line_end[index - 1], runs[index - 1]
@@ -196,9 +205,9 @@ def _lines_around(
         line_begin[index], line_end[index], runs[index] = first - start, last - start, max(1, count - length + 1)
 
 
-def lines_around(texts: pa.Array | pa.ChunkedArray, matches: Matches, length: int) -> tuple[Offsets, Offsets, Offsets]:
+def lines_around(matches: Matches, length: int) -> tuple[Offsets, Offsets, Offsets]:
     """The line in which each match begins: its first byte and its end (past the line end), and how many runs of `length` words it has."""
-    offsets, data = utf8_view(texts)
+    folded = matches.folded
     line_begin, line_end, runs = (np.empty(len(matches.begin), np.int64) for _ in range(3))
-    _lines_around(offsets, data, *tables(), length, matches.document, matches.begin, line_begin, line_end, runs)
+    _lines_around(folded, folded.most_words, *tables(), length, matches.document, matches.begin, line_begin, line_end, runs)
     return line_begin, line_end, runs

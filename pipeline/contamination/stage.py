@@ -14,29 +14,32 @@ from pipeline.contamination.index import ITEMS, NGRAMS, IndexWork, index_sets
 from pipeline.contamination.match import COMMON, MATCHES, CommonWork, Looking, common_ngrams, match_partition
 from pipeline.contamination.sets import prepared
 from pipeline.contamination.verdict import REPORT, Judging, contamination_verdicts
+from pipeline.ingest.canonical import Ingesting
 from pipeline.workdir.dataset import Manifest, fingerprint
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import per_partition
 from pipeline.workdir.tasks import Stage, Task
 from pipeline.workdir.verdicts import verdict_dataset
 
-VERSION = 2
+VERSION = 3
 _READING = 2  # of how sets are read: what an earlier version could not reach is read again
 
 
 def decontaminate(
     engine: Engine,
     config: ContaminationConfig,
+    ingesting: Ingesting,
     base: Path,
     documents: Manifest,
     statistics: Manifest,
     before: Sequence[Manifest],
 ) -> Manifest:
-    """Run all stages; returns `verdicts/contamination`. Raises `UserError` where a set has no files, or none that can be read."""
+    """Run all stages; returns `verdicts/contamination`. `ingesting`: how the documents were ingested, as items are, too. Raises `UserError` where a set has no files, or none that can be read."""
     sets = tuple(prepared(each, base) for each in config.sets)
     inputs = [each.key for each in sets]
-    work = IndexWork(sets, config.ngram, config.shortest, config.numbers)
-    task = Task("index", fingerprint((VERSION, _READING), inputs, config.ngram, config.shortest, config.numbers), work)
+    work = IndexWork(sets, config.ngram, config.shortest, config.numbers, config.instruction, ingesting)
+    asked = (config.ngram, config.shortest, config.numbers, config.instruction)
+    task = Task("index", fingerprint((VERSION, _READING), inputs, *asked, ingesting.key), work)
     made = engine.run(Stage("contamination: index", (NGRAMS, ITEMS), index_sets, (task,), memory=2 << 30, unit="tasks")).manifests
     ngrams = made[NGRAMS]
     looking = Looking(ngrams.partitions[0], config.unit == "line", config.ngram)

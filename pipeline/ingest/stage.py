@@ -68,7 +68,7 @@ class IngestConfig(BaseModel):
 Mask = Callable[[str], tuple[str, dict[str, int]]]
 
 
-def _masks(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
+def masks_of(config: IngestConfig, domain: str) -> tuple[Mask, ...]:
     """What is taken out of a domain's texts, in this order: each gives the text with placeholders, and how many of each kind."""
     masks: list[Mask] = []
     if config.secrets is not None and domain == CODE:  # first: the host of `user:password@host` may look like an address
@@ -91,7 +91,7 @@ class Chunk:
     @cached_property
     def masks(self) -> tuple[Mask, ...]:
         """What is taken out of its texts."""
-        return _masks(self.config, self.source.domain)
+        return masks_of(self.config, self.source.domain)
 
     def items(self) -> Iterator[Record | Unreadable | PassedOver]:
         """What its files hold."""

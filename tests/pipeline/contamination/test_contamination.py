@@ -19,6 +19,8 @@ from pipeline.contamination.ngrams import NgramSet, find_ngrams, ngram_hashes, n
 from pipeline.contamination.stage import decontaminate
 from pipeline.contamination.verdict import REPORT
 from pipeline.filters.stage import filter_stage
+from pipeline.ingest.canonical import Ingesting
+from pipeline.ingest.stage import IngestConfig
 from pipeline.measure.stage import measure_stage
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
@@ -28,6 +30,7 @@ from tests.pipeline.corpus import write_documents
 from tests.profiles import share
 
 QUESTION = "Which planet of the solar system has the most moons, and who of the astronomers first saw four of them?"
+NONE = {"instructions": 0, "instructions_alone": 0}
 ANSWER = "Saturn, with one hundred and forty six moons; but the four were seen around Jupiter by Galileo in 1610."
 
 
@@ -49,7 +52,8 @@ def run(
     documents = write_documents(workdir, texts, parts)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
-    verdicts.append(decontaminate(engine, ContaminationConfig(sets=listed, **config), base, documents, statistics, verdicts))
+    ingesting = Ingesting(config.pop("ingest", IngestConfig()), ("web",))
+    verdicts.append(decontaminate(engine, ContaminationConfig(sets=listed, **config), ingesting, base, documents, statistics, verdicts))
     left: list[str | None] = []
     for partition in documents.partitions:
         found = remaining(workdir, partition, entries(verdicts, partition.name))
@@ -103,7 +107,7 @@ def test_the_report_names_set_item_and_span(workdir: Workdir) -> None:
     assert first["ngrams"] == len(words(QUESTION)) - 12
     assert second["item"] == "q1, answer.text"
     counts = workdir.require("contamination/ngrams").summary["sets"]
-    assert counts["science"] == {"items": 2, "too_short": 0, "unreadable": 0, "ngrams": len(words(QUESTION)) + len(words(ANSWER)) - 24}
+    assert counts["science"] == {"items": 2, "too_short": 0, "unreadable": 0, "ngrams": len(words(QUESTION)) + len(words(ANSWER)) - 24, **NONE}
     assert workdir.require("verdicts/contamination").summary["sets"] == {"science": {"documents": 2}}
 
 
