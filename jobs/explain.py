@@ -89,16 +89,16 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
         }
         table.add_row("measured", ", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
     survives = True
-    duplicate: int | None = None
+    duplicate: tuple[int, bool] | None = None  # of which document, and whether that stays
     cuts: list[tuple[int, int]] = []
     for name in ORDER:
         verdict = _row(workdir, verdict_dataset(name), partition.name, row)
         if verdict is None:
             continue
-        text, keeps = _verdict(workdir, documents, verdict)
+        text, keeps = _verdict(workdir, documents, name, verdict)
         table.add_row(name, text)
         if verdict["duplicate_of"] is not None:
-            duplicate = verdict["duplicate_of"]
+            duplicate = verdict["duplicate_of"], _stays(workdir, documents, name, verdict["duplicate_of"])
         cuts += [(span["begin"], span["end"]) for span in verdict["cuts"] or []]
         survives &= keeps
     plan = _row(workdir, PLAN, partition.name, row) or _row(workdir, SPLIT, partition.name, row)
@@ -110,7 +110,7 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
     console.print(table)
     _show_text(record["text"], cuts)
     if duplicate is not None:
-        _difference(workdir, documents, record["text"], duplicate)
+        _difference(workdir, documents, record["text"], *duplicate)
     console.print()
 
 
@@ -139,7 +139,7 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _verdict(workdir: Workdir, documents: Manifest, verdict: dict[str, Any]) -> tuple[str, bool]:
+def _verdict(workdir: Workdir, documents: Manifest, name: str, verdict: dict[str, Any]) -> tuple[str, bool]:
     """A verdict in words, and whether the document survives it."""
     if verdict["keep"] is None:
         return "not looked at: dropped before", True
@@ -157,10 +157,19 @@ def _verdict(workdir: Workdir, documents: Manifest, verdict: dict[str, Any]) -> 
         text += f" (the signatures estimate {_short(verdict['estimate'])})"
     if verdict["duplicate_of"] is not None:
         partition, row = _place(documents, verdict["duplicate_of"])
-        kept = _row(workdir, DOCUMENTS, partition.name, row)
-        assert kept is not None, "ordinals lie within the documents"
-        text += f"; {kept['id']} stays, of a cluster of {verdict['component_size']}"
+        other = _row(workdir, DOCUMENTS, partition.name, row)
+        assert other is not None, "ordinals lie within the documents"
+        stays = _stays(workdir, documents, name, verdict["duplicate_of"])
+        said = f"{other['id']} stays" if stays else f"a copy of it is {other['id']}, and no copy stays"
+        text += f"; {said}, of a cluster of {verdict['component_size']}"
     return text, False
+
+
+def _stays(workdir: Workdir, documents: Manifest, name: str, ordinal: int) -> bool:
+    """Whether a stage keeps a document that another is a duplicate of: not where it drops all copies."""
+    partition, row = _place(documents, ordinal)
+    verdict = _row(workdir, verdict_dataset(name), partition.name, row)
+    return verdict is None or verdict["keep"] is not False
 
 
 def _training_rows(
@@ -189,13 +198,14 @@ def _training_rows(
             table.add_row(f"shards/{phase}", ", ".join(places[:4]) + more)
 
 
-def _difference(workdir: Workdir, documents: Manifest, text: str, ordinal: int) -> None:
-    """The difference between a duplicate and the representative of its cluster, by lines."""
+def _difference(workdir: Workdir, documents: Manifest, text: str, ordinal: int, stays: bool) -> None:
+    """The difference between a duplicate and the copy that it is told to be one of, by lines."""
     partition, row = _place(documents, ordinal)
     kept = _row(workdir, DOCUMENTS, partition.name, row)
     assert kept is not None, "ordinals lie within the documents"
+    which = "the copy that stays" if stays else "that copy"
     lines = list(difflib.unified_diff(kept["text"].splitlines(), text.splitlines(), kept["id"], "this document", lineterm="", n=0))
-    console.print(f"difference from the copy that stays ({len(lines)} lines of diff):" if lines else "no difference but white space")
+    console.print(f"difference from {which} ({len(lines)} lines of diff):" if lines else "no difference but white space")
     for line in lines[:40]:
         style = "green" if line.startswith("+") else "red" if line.startswith("-") else "cyan"
         console.print(line[:200], style=style, markup=False)

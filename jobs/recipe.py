@@ -11,9 +11,9 @@ import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError, field_validator, model_validator
 
 from jobs.console import printable
 from jobs.yaml_file import read_yaml
@@ -21,12 +21,13 @@ from kernel.cache import expand_home
 from kernel.sections import check_name, hint, kind_of, wanted
 from model import ClassicBertConfig, ModernBertConfig
 from pipeline.contamination.config import ContaminationConfig
+from pipeline.dedup.exact import ExactConfig
 from pipeline.dedup.lines import LinesConfig
 from pipeline.dedup.near import NearConfig
 from pipeline.dedup.substrings import SubstringsConfig
 from pipeline.filters.stage import Rules
 from pipeline.ingest.personal import PersonalDataConfig
-from pipeline.ingest.stage import IngestConfig
+from pipeline.ingest.stage import IngestConfig, switch
 from pipeline.measure.added import STATISTICS, MeasureConfig
 from pipeline.measure.classifiers import ClassifierConfig
 from pipeline.measure.stage import NUMBERS
@@ -76,7 +77,11 @@ class Recipe(BaseModel):
         default_factory=dict,
         description="Rules for each domain, or for a source, which then follows its own instead; what is not named keeps all.",
     )
-    exact: bool = Field(True, description="Drop documents whose text, white space apart, occurred before.")
+    exact: Annotated[ExactConfig | None, BeforeValidator(switch, json_schema_input_type=ExactConfig | bool | None)] = Field(
+        default_factory=ExactConfig,
+        description="Drop documents whose text occurred before, white space and ways of writing a character apart; true: as by default, "
+        "false or null: do not.",
+    )
     near: NearConfig | None = Field(default_factory=NearConfig, description="Near deduplication; null: none.")
     lines: LinesConfig | None = Field(None, description="Cut lines or paragraphs that occur elsewhere; null: none.")
     substrings: SubstringsConfig | None = Field(None, description="Cut long substrings that occur elsewhere; null: none.")

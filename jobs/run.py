@@ -161,8 +161,8 @@ def judge(recipe: Recipe, engine: Engine, base: Path, documents: Manifest) -> Cu
     measured = engine.run(measure_stage(documents, lines, classifiers, recipe.measure.statistics))
     statistics = measured.manifests["statistics"]
     verdicts = [engine.run(filter_stage(recipe.filter, statistics, base)).manifests[verdict_dataset("filter")]]
-    if recipe.exact:
-        verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))
+    if recipe.exact is not None:
+        verdicts.append(exact_deduplicate(engine, recipe.exact, documents, statistics, verdicts))
     if recipe.near is not None:
         verdicts += near_deduplicate(engine, recipe.near, documents, statistics, verdicts)
     if recipe.lines is not None:

@@ -159,9 +159,9 @@ def _cuts_table(numbers: Funnel) -> Table:
 
 
 def _contamination_table(numbers: Funnel) -> Table:
-    table = titled("Evaluation sets", "set", "items", "too short", "unreadable", "n-grams", "documents with some of it")
+    table = titled("Evaluation sets", "set", "items", "too short", "unreadable", "n-grams", "instructions", "documents with some of it")
     for found in numbers.contamination:
-        cells = (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)
+        cells = (found.items, found.too_short, found.unreadable, found.ngrams, found.instructions, found.documents)
         table.add_row(found.name, *(f"{cell:,}" for cell in cells))
     return table
 

@@ -48,7 +48,6 @@ IN_WORDS = (LETTER, NUMBER, MARK, UNSPACED)  # classes of characters
 CHANGES, JOINS, COMPOSES = 1, 2, 4  # what a character does: not its own fold; belongs to the one before; may be one character with it
 
 _L, _V, _T, _S = 0x1100, 0x1161, 0x11A7, 0xAC00  # Hangul's letters and syllables (The Unicode Standard, section 3.12)
-_LETTERS = (19, 21, 28)
 
 
 class Forms(NamedTuple):
@@ -88,47 +87,52 @@ def forms(*, words: bool = False) -> Forms:
     """
     if words:
         whole, classes = forms(), tables()[0]
-        flags = whole.flags.copy()
-        for code in np.flatnonzero((flags == CHANGES) & ~np.isin(classes, IN_WORDS)):
-            place = whole.where[code]
-            parts = whole.parts[place + 1 : place + 1 + whole.parts[place]]
-            if place >= 0 and not np.isin(classes[parts], IN_WORDS).any():
-                flags[code] = 0
-        return whole._replace(flags=flags, calm=_calm(flags))
-    own = _own()
+        some = whole.flags.copy()
+        for between in np.flatnonzero((some == CHANGES) & ~np.isin(classes, IN_WORDS)).tolist():
+            place = int(whole.where[between])
+            if place >= 0 and not np.isin(classes[whole.parts[place + 1 : place + 1 + int(whole.parts[place])]], IN_WORDS).any():
+                some[between] = 0
+        return whole._replace(flags=some, calm=_calm(some))
     flags, order = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
-    where, parts = np.full(0x110000, -1, np.int32), [np.uint32(0)]
-    pairs = {(parts_of[0], parts_of[1]): whole for whole, parts_of in _SARA_AM.items()}
-    seconds = set()
     codes = [*range(0x80, 0xD800), *range(0xE000, 0x20000), *range(0x2F800, 0x2FA20), *range(0xE0100, 0xE01F0)]
+    folds, pairs = _folds(codes)
+    flags[[ord(second) for _, second in pairs if second not in "".join(_SARA_AM.values())]] |= COMPOSES
+    flags[[*range(_V, _V + 21), *range(_T + 1, _T + 28)]] |= COMPOSES
+    where, parts = np.full(0x110000, -1, np.int32), [0]
     for code in codes:
-        letter = chr(code)
-        order[code] = unicodedata.combining(letter)
-        if _S <= code < _S + 11172:  # of Hangul: composed as it is
-            continue
-        canonical = unicodedata.decomposition(letter).split(" ")
-        if len(canonical) == 2 and not canonical[0].startswith("<") and unicodedata.normalize("NFC", letter) == letter:
-            first, second = (chr(int(part, 16)) for part in canonical)
-            pairs[first, second] = letter
-            seconds.add(ord(second))
-        folded = own[letter] if letter in own else "".join(own.get(part, part) for part in unicodedata.normalize("NFKD", letter))
-        if folded != letter:
+        order[code] = unicodedata.combining(chr(code))
+    for code in codes:
+        folded = folds.get(chr(code), chr(code))
+        if folded != chr(code):
             where[code] = len(parts)
-            parts += [np.uint32(len(folded)), *(np.uint32(ord(part)) for part in folded)]
-        if folded != letter and unicodedata.normalize("NFC", folded) != letter:
-            flags[code] |= CHANGES
-    seconds |= {*range(_V, _V + _LETTERS[1]), *range(_T + 1, _T + _LETTERS[2])}
-    for code in seconds:
-        flags[code] |= COMPOSES
-    for code in codes:
-        first = int(parts[where[code] + 1]) if where[code] >= 0 and parts[where[code]] else code
-        if order[first] or flags[first] & COMPOSES or (where[code] >= 0 and not parts[where[code]]):
+            parts += [len(folded), *map(ord, folded)]
+            if unicodedata.normalize("NFC", folded) != chr(code):
+                flags[code] |= CHANGES
+        if not folded or order[ord(folded[0])] or flags[ord(folded[0])] & COMPOSES:
             flags[code] |= JOINS
-    for nikhahit, _ in _SARA_AM.values():
-        flags[ord(nikhahit)] |= CHANGES
+    for halves in _SARA_AM.values():
+        flags[ord(halves[0])] |= CHANGES
     keys = np.array([ord(first) << 21 | ord(second) for first, second in pairs], np.uint64)
     table = table_of(keys, np.array([ord(whole) for whole in pairs.values()], np.int32), room=4)
     return Forms(flags, order, where, np.array(parts, np.uint32), _calm(flags), table)
+
+
+def _folds(codes: list[int]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """What each of some characters becomes, decomposed, where that is another; and which two compose which one."""
+    own = _own()
+    folds: dict[str, str] = {}
+    pairs = {(halves[0], halves[1]): whole for whole, halves in _SARA_AM.items()}
+    for letter in map(chr, codes):
+        if _S <= ord(letter) < _S + 11172:  # of Hangul: composed as it is
+            continue
+        canonical = unicodedata.decomposition(letter).split(" ")
+        if len(canonical) == 2 and not canonical[0].startswith("<") and unicodedata.normalize("NFC", letter) == letter:
+            pairs[chr(int(canonical[0], 16)), chr(int(canonical[1], 16))] = letter
+        decomposed = unicodedata.normalize("NFKD", letter)
+        folded = own[letter] if letter in own else "".join([own.get(part, part) for part in decomposed])
+        if folded != letter:
+            folds[letter] = folded
+    return folds, pairs
 
 
 @leaf
@@ -168,7 +172,7 @@ def _unit_end(data: Bytes, at: int, end: int, forms: Forms) -> int:  # pragma: n
         if at >= end:
             break
         code, following = decode(data, at)
-        is_vowel = before == 0x0E4D and code == 0x0E32 or before == 0x0ECD and code == 0x0EB2  # the halves of sara am
+        is_vowel = (before == 0x0E4D and code == 0x0E32) or (before == 0x0ECD and code == 0x0EB2)  # the halves of sara am
         if not forms.flags[code] & JOINS and not is_vowel:
             break
         before, at = code, following
@@ -190,7 +194,7 @@ def _fold_unit(data: Bytes, at: int, end: int, forms: Forms, codes: U32, out: By
                 to -= 1
             codes[to] = new
             count += 1
-    kept, starter, last = 0, -1, 0  # `last`: the class of what stands between the starter and here
+    kept, starter, last = 0, -1, np.int64(0)  # `last`: the class of what stands between the starter and here
     for index in range(count):
         code = codes[index]
         own = np.int64(order[code])
@@ -210,26 +214,31 @@ def _fold_unit(data: Bytes, at: int, end: int, forms: Forms, codes: U32, out: By
 
 
 @leaf
-def _ascii_end(data: Bytes, words: U64, at: int, end: int) -> int:  # pragma: no cover - compiled
+def _ascii_end(data: Bytes, words: U64, at: int, end: int) -> Any:  # pragma: no cover - compiled
     """Where a run of ASCII ends; `words` are the same bytes, eight to a number."""
     while at < end and at & 7:
         if data[at] >= char.ASCII_END:
             return at
         at += 1
     word, last = np.uint64(at) >> np.uint64(3), np.uint64(end) >> np.uint64(3)
-    one, two, three, four = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)  # no sign, so that none is taken for a place from the end
+    one, two, three, four = (
+        np.uint64(1),
+        np.uint64(2),
+        np.uint64(3),
+        np.uint64(4),
+    )  # no sign: no place from the end
     while word + four <= last and not (words[word] | words[word + one] | words[word + two] | words[word + three]) & _HIGH:
         word += four
     while word < last and not words[word] & _HIGH:
         word += one
-    at = max(at, np.int64(word) << 3)
+    at = max(at, int(np.int64(word)) << 3)
     while at < end and data[at] < char.ASCII_END:
         at += 1
     return at
 
 
 @leaf
-def _joins_its_starter(data: Bytes, begin: int, at: int, code: int, pairs: Table) -> bool:  # pragma: no cover - compiled
+def _joins_its_starter(data: Bytes, begin: int, at: int, code: int, pairs: Table) -> Any:  # pragma: no cover - compiled
     """Whether a character at byte `at` is one character with the one at `begin`, which stands just before."""
     first, following = decode(data, begin)
     return following == at and _composed(first, code, pairs) != 0
@@ -239,19 +248,19 @@ def _joins_its_starter(data: Bytes, begin: int, at: int, code: int, pairs: Table
 def _next_unit(data: Bytes, words: U64, at: int, end: int, forms: Forms) -> tuple[int, int]:  # pragma: no cover - compiled
     """The next unit, at a byte or after it, that may not be its own fold: where it begins and ends; `end` twice where there is none."""
     flags, order, calm = forms.flags, forms.order, forms.calm
-    begin, last = at, 0  # where the unit began that goes on, and the class of the character before
+    begin, last = at, np.int64(0)  # where the unit began that goes on, and the class of the character before
     while at < end:
         lead = np.int64(data[at])
         if lead < char.ASCII_END:
             at += 1
             if at < end and data[at] < char.ASCII_END:  # more than the space between two words of another script
                 at = _ascii_end(data, words, at + 1, end)
-            begin, last = at - 1, 0
+            begin, last = at - 1, np.int64(0)
             continue
         if lead < 0xF0:  # of two bytes or three: all but the last six bits of its code point say which block it is of
             is_short = lead < 0xE0
             if calm[lead & 0x1F if is_short else (lead & 0x0F) << 6 | data[at + 1] & 0x3F]:
-                begin, last = at, 0
+                begin, last = at, np.int64(0)
                 at += 2 if is_short else 3
                 continue
         code, following = decode(data, at)
@@ -263,7 +272,7 @@ def _next_unit(data: Bytes, words: U64, at: int, end: int, forms: Forms) -> tupl
                 return begin, _unit_end(data, begin, end, forms)
             last = own
         else:
-            begin, last = at, 0
+            begin, last = at, np.int64(0)
             if flag:
                 return begin, _unit_end(data, begin, end, forms)
         at = following
@@ -313,7 +322,9 @@ def _fold(
 
 
 @kernel
-def _original(units_of: Offsets, units: I32, document: Offsets, at: Offsets, is_end: bool, out: Offsets) -> None:  # pragma: no cover - compiled
+def _original(
+    units_of: Offsets, units: I32, document: Offsets, at: Offsets, is_end: bool, out: Offsets
+) -> None:  # pragma: no cover - compiled
     for index in range(len(document)):
         place = at[index]
         low = first = units_of[document[index]]

@@ -79,7 +79,7 @@ class _Items:
         every, lengths = np.concatenate(self.hashes), np.concatenate(self.lengths)
         sizes = np.array([len(each) for each in self.hashes[1:]], np.int64)
         owners = np.repeat(np.arange(len(sizes)), sizes)
-        distinct, inverse, counts = np.unique(every, return_inverse=True, return_counts=True)
+        _, inverse, counts = np.unique(every, return_inverse=True, return_counts=True)
         most = len(sizes) if share is None else min(MANY, max(FEW, int(share * items)))
         kept = counts[inverse] <= most
         emptied = int(((np.bincount(owners[kept], minlength=len(sizes)) == 0) & (sizes > 0)).sum())

@@ -34,7 +34,10 @@ def decontaminate(
     statistics: Manifest,
     before: Sequence[Manifest],
 ) -> Manifest:
-    """Run all stages; returns `verdicts/contamination`. `ingesting`: how the documents were ingested, as items are, too. Raises `UserError` where a set has no files, or none that can be read."""
+    """Run all stages; returns `verdicts/contamination`. `ingesting`: how the documents were ingested, as the sets' items are, too.
+
+    Raises `UserError` where a set has no files, or none that can be read.
+    """
     sets = tuple(prepared(each, base) for each in config.sets)
     inputs = [each.key for each in sets]
     work = IndexWork(sets, config.ngram, config.shortest, config.numbers, config.instruction, ingesting)

@@ -9,11 +9,14 @@ where `drop: all` asks for that. Documents without any text are all equal to one
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
+from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.compile import kernel
 from kernel.fold import Folded, fold, text_of
@@ -28,6 +31,17 @@ from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining, verdict_dataset
 
 VERSION = 3
+Drop = Literal["copies", "all"]
+
+
+class ExactConfig(BaseModel):
+    """Exact deduplication."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    drop: Drop = Field("copies", description="copies: all of equal documents but the first; all: the first too, so that none stays.")
+
+
 HASHES = "dedup/exact-hashes"
 GROUPS = "dedup/exact-groups"
 
@@ -81,9 +95,15 @@ def hash_partition(workdir: Workdir, piece: Piece[int]) -> Generator[File, None,
     return {}
 
 
-def group_bucket(workdir: Workdir, bucket: Bucket[Layout]) -> Generator[File, None, Summary]:
-    """Reduce: within one bucket, all documents of one hash but the first are duplicates of the first."""
-    name, layout = f"{bucket.name}.arrow", bucket.settings
+@dataclass(frozen=True)
+class _Grouping:
+    layout: Layout
+    drop: Drop
+
+
+def group_bucket(workdir: Workdir, bucket: Bucket[_Grouping]) -> Generator[File, None, Summary]:
+    """Reduce: within one bucket, all of one hash but the first are duplicates of the first; with `drop: all` it is one of the next."""
+    name, layout = f"{bucket.name}.arrow", bucket.settings.layout
     table = gather(workdir, HASHES, bucket.number, bucket.buckets)
     if table is None:
         yield File(GROUPS, name, layout.scatter(group_columns()), 0)
@@ -98,7 +118,11 @@ def group_bucket(workdir: Workdir, bucket: Bucket[Layout]) -> Generator[File, No
     leader = ordinal[first][group] if len(order) else ordinal
     size = np.bincount(group)[group].astype(np.int64) if len(order) else ordinal
     again = ~first
-    groups = group_columns(ordinal[again], leader[again], leader[again], size[again])
+    copy_of = leader.copy()
+    if bucket.settings.drop == "all":
+        again = size > 1
+        copy_of[:-1] = np.where(first[:-1], ordinal[1:], leader[:-1])
+    groups = group_columns(ordinal[again], copy_of[again], leader[again], size[again])
     yield File(GROUPS, name, layout.scatter(groups), int(again.sum()))
     return {}
 
@@ -109,14 +133,18 @@ def hash_stage(documents: Manifest, before: Sequence[Manifest]) -> Stage:
     return per_partition("exact: hash", (HASHES,), hash_partition, documents, buckets, version=VERSION, before=before, ordinals=True)
 
 
-def group_stage(hashes: Manifest, documents: Manifest) -> Stage:
+def group_stage(hashes: Manifest, documents: Manifest, drop: Drop) -> Stage:
     """The stage that finds equal hashes in each bucket."""
-    layout = Layout.of(documents)
-    return per_bucket("exact: group", (GROUPS,), group_bucket, buckets_for(documents.rows), layout, version=VERSION, inputs=(hashes,))
+    grouping = _Grouping(Layout.of(documents), drop)
+    return per_bucket("exact: group", (GROUPS,), group_bucket, buckets_for(documents.rows), grouping, version=VERSION, inputs=(hashes,))
 
 
-def exact_deduplicate(engine: Engine, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]) -> Manifest:
+def exact_deduplicate(
+    engine: Engine, config: ExactConfig, documents: Manifest, statistics: Manifest, before: Sequence[Manifest]
+) -> Manifest:
     """Run all stages; returns `verdicts/exact`."""
     hashes = engine.run(hash_stage(documents, before)).manifests[HASHES]
-    groups = engine.run(group_stage(hashes, documents)).manifests[GROUPS]
-    return engine.run(duplicate_verdict_stage("exact", groups, statistics, before, 1.0)).manifests[verdict_dataset("exact")]
+    groups = engine.run(group_stage(hashes, documents, config.drop)).manifests[GROUPS]
+    configuration = {"limit": 1.0, **config.model_dump(mode="json")}
+    stage = duplicate_verdict_stage("exact", groups, statistics, before, 1.0, configuration=configuration)
+    return engine.run(stage).manifests[verdict_dataset("exact")]

@@ -149,9 +149,10 @@ def _lines(
 def find_lines(folded: Folded, config: LinesConfig) -> _Found:
     """The lines or paragraphs of some texts that may be cut where they occur again; places are bytes of the folds."""
     most = int((folded.data[folded.offsets[0] : folded.offsets[-1]] == 10).sum()) + len(folded.offsets)
-    found = _Found(np.empty(most, np.uint64), np.empty(most, np.uint32), *(np.empty(most, np.int64) for _ in range(3)))
+    document, begin, end = (np.empty(most, np.int64) for _ in range(3))
+    found = _Found(np.empty(most, np.uint64), np.empty(most, np.uint32), document, begin, end)
     count = _lines(folded, *tables(), config.unit == "paragraph", config.min_words, config.numbers, found)
-    return _Found(*(column[:count] for column in found))
+    return _Found(found.hash[:count], found.exact[:count], document[:count], begin[:count], end[:count])
 
 
 def repeats(

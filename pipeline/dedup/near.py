@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.dedup import candidates, index, members, representatives, seen, sign
 from pipeline.dedup.components import find_components
+from pipeline.dedup.exact import Drop
 from pipeline.dedup.shingles import Unit
 from pipeline.dedup.shuffle import Layout
 from pipeline.dedup.signing import BANDS, SIGNATURES, Signing, band_buckets
@@ -70,6 +71,10 @@ class NearConfig(BaseModel):
     )
     keep: Literal["first", "longest", "best"] = Field(
         "first", description="Which copy stays: the first in the corpus, the longest, or the one with the best `statistic`."
+    )
+    drop: Drop = Field(
+        "copies",
+        description="copies: what resembles a representative; all: the representative too where anything does, so that none of them stays.",
     )
     statistic: str | None = Field(
         None, description="With `keep: best`: the column of statistics/ whose highest value stays; `-name`: whose lowest."
@@ -162,7 +167,9 @@ def near_deduplicate(
     stage = members.members_stage(signing, rank, found, signed[SIGNATURES], documents, statistics, before, prior)
     sets = engine.run(stage).manifests[members.MEMBERS]
     rule = representatives.Rule(config.threshold, config.verify, config.cluster == "transitive", config.compare)
-    groups = engine.run(representatives.representatives_stage(rule, signing, sets, documents)).manifests[representatives.GROUPS]
+    groups = engine.run(representatives.representatives_stage(rule, signing, sets, documents, config.drop)).manifests[
+        representatives.GROUPS
+    ]
     name = verdict_dataset("near")
     stage = duplicate_verdict_stage("near", groups, statistics, verdicts, config.threshold, prior, config.model_dump(mode="json"))
     made.append(engine.run(stage).manifests[name])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from kernel.compile import kernel, leaf
 from kernel.utf8 import Offsets
 from kernel.words import U32
+from pipeline.dedup.exact import Drop
 from pipeline.dedup.members import MEMBERS
 from pipeline.dedup.shuffle import Layout, gather
 from pipeline.dedup.signing import Signing, band_hashes, matrix
@@ -256,11 +257,28 @@ def decide(
     return Decided(representative, similarity, estimate, compared, left_out)
 
 
+def without_representatives(decided: Decided, order: Offsets, own: Flags) -> Decided:
+    """The same where no copy stays: a member of `own` of which others are duplicates becomes one of the most similar of them.
+
+    Of equally similar ones it is the preferred, by `order` (see `decide`).
+    """
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    copies = np.flatnonzero(decided.representative != np.arange(len(order)))
+    copies = copies[np.lexsort((rank[copies], -decided.similarity[copies]))]
+    leaders, first = np.unique(decided.representative[copies], return_index=True)
+    nearest, leaders = copies[first][own[leaders]], leaders[own[leaders]]
+    representative, similarity, estimate = decided.representative.copy(), decided.similarity.copy(), decided.estimate.copy()
+    representative[leaders], similarity[leaders], estimate[leaders] = nearest, similarity[nearest], estimate[nearest]
+    return replace(decided, representative=representative, similarity=similarity, estimate=estimate)
+
+
 @dataclass(frozen=True)
 class _Settings:
     rule: Rule
     signing: Signing
     layout: Layout
+    drop: Drop
 
 
 def choose_representatives(workdir: Workdir, bucket: Bucket[_Settings]) -> Generator[File, None, Summary]:
@@ -278,12 +296,14 @@ def choose_representatives(workdir: Workdir, bucket: Bucket[_Settings]) -> Gener
     del table
     hashes = band_hashes(signature, settings.signing.bands, settings.signing.rows)
     decided = decide(order, ordinal < 0, hashes, signature, offsets[:-1], offsets[1:], lists.values.to_numpy(), settings.rule)
+    own = ordinal >= 0  # the index's documents get no verdict
+    if settings.drop == "all":
+        decided = without_representatives(decided, order, own)
     _, place, counts = np.unique(root, return_inverse=True, return_counts=True)
     size = counts[place]
     smallest = np.full(len(counts), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(smallest, place, key)
     dropped = decided.representative != np.arange(len(ordinal))
-    own = ordinal >= 0  # the index's documents get no verdict
     groups = group_columns(
         ordinal[own],
         ordinal[decided.representative[own]],
@@ -298,14 +318,14 @@ def choose_representatives(workdir: Workdir, bucket: Bucket[_Settings]) -> Gener
     return {"members": len(ordinal), "dropped": int(dropped.sum()), "compared": decided.compared, "left_out": decided.left_out}
 
 
-def representatives_stage(rule: Rule, signing: Signing, members: Manifest, documents: Manifest) -> Stage:
+def representatives_stage(rule: Rule, signing: Signing, members: Manifest, documents: Manifest, drop: Drop) -> Stage:
     """Reduce over the buckets of components."""
     return per_bucket(
         "near: decide",
         (GROUPS,),
         choose_representatives,
         members.configuration["buckets"],
-        _Settings(rule, signing, Layout.of(documents)),
+        _Settings(rule, signing, Layout.of(documents), drop),
         version=VERSION,
         inputs=(members,),
         memory=1536 << 20,

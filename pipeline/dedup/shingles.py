@@ -14,7 +14,7 @@ are bit-equal to `datasketch.MinHash(num_perm, seed, scheme="affine32")` fed wit
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -93,7 +93,7 @@ def _weighed_shingles(room: _Room, count: int, words: int, width: int, out: U64)
 @leaf
 def _word_shingles(
     data: Bytes, at: int, end: int, classes: Bytes, lower: U32, width: int, room: _Room, out: U64
-) -> int:  # pragma: no cover - compiled
+) -> Any:  # pragma: no cover - compiled
     """The hash of each shingle of a text; returns how many."""
     units, weights, begins = room.units, room.weights, room.words
     prime, start = FNV_PRIME, at
@@ -165,7 +165,7 @@ def _signature(shingles: U64, count: int, a: U32, b: U32, out: U32) -> None:  # 
 @leaf
 def _shingles(
     folded: Folded, document: int, classes: Bytes, lower: U32, words: bool, width: int, room: _Room, out: U64
-) -> int:  # pragma: no cover - compiled
+) -> Any:  # pragma: no cover - compiled
     """The hash of each shingle of a document; returns how many."""
     data, begin, end = text_of(folded, document)
     if words:

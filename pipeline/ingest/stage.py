@@ -32,7 +32,7 @@ _ROW_BYTES = 1 << 10  # that a row of quarantine counts for, beside its raw byte
 _KINDS = 100  # kinds of passed-over records that one task counts by name
 
 
-def _switch(value: Any) -> Any:
+def switch(value: Any) -> Any:
     """A plain true or false stands for the defaults or for nothing."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
@@ -49,17 +49,17 @@ class IngestConfig(BaseModel):
         le=1 << 30,
         description="Bytes of text at which a partition of documents is full; its last document may go beyond.",
     )
-    repair: Annotated[RepairConfig | None, BeforeValidator(_switch, json_schema_input_type=RepairConfig | bool | None)] = Field(
+    repair: Annotated[RepairConfig | None, BeforeValidator(switch, json_schema_input_type=RepairConfig | bool | None)] = Field(
         default_factory=RepairConfig, description="Repair text as it is written; true: as by default, false or null: leave it as it is."
     )
-    personal: Annotated[PersonalDataConfig | None, BeforeValidator(_switch, json_schema_input_type=PersonalDataConfig | bool | None)] = (
+    personal: Annotated[PersonalDataConfig | None, BeforeValidator(switch, json_schema_input_type=PersonalDataConfig | bool | None)] = (
         Field(
             default_factory=PersonalDataConfig,
             description="Mask personal data as text is written, so that it is never stored; true: as by default, false or null: do not.",
         )
     )
 
-    secrets: Annotated[SecretsConfig | None, BeforeValidator(_switch, json_schema_input_type=SecretsConfig | bool | None)] = Field(
+    secrets: Annotated[SecretsConfig | None, BeforeValidator(switch, json_schema_input_type=SecretsConfig | bool | None)] = Field(
         default_factory=SecretsConfig,
         description="Mask keys and passwords in documents of the domain `code`; true: as by default, false or null: do not.",
     )

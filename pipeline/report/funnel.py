@@ -50,6 +50,7 @@ class Contaminated:
     too_short: int  # items that have too few words to be looked for
     unreadable: int
     ngrams: int
+    instructions: int  # n-grams that many items share: no evidence, and not looked for
     documents: int  # of the corpus, with an n-gram of the set
 
 
@@ -136,7 +137,9 @@ def _contamination(workdir: Workdir) -> tuple[Contaminated, ...]:
         return ()
     hits = verdict.summary.get("sets", {})
     return tuple(
-        Contaminated(name, s["items"], s["too_short"], s["unreadable"], s["ngrams"], hits.get(name, {}).get("documents", 0))
+        Contaminated(
+            name, s["items"], s["too_short"], s["unreadable"], s["ngrams"], s.get("instructions", 0), hits.get(name, {}).get("documents", 0)
+        )
         for name, s in sorted(index.summary["sets"].items())
     )
 

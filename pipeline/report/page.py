@@ -55,8 +55,8 @@ def write_report(workdir: Workdir, run: Path, others: Sequence[Path] = ()) -> st
             for stage, counts in numbers.cuts
         ],
         contamination=[
-            (found.name, *(f"{n:,}" for n in (found.items, found.too_short, found.unreadable, found.ngrams, found.documents)))
-            for found in numbers.contamination
+            (each.name, *(f"{n:,}" for n in (each.items, each.too_short, each.unreadable, each.ngrams, each.instructions, each.documents)))
+            for each in numbers.contamination
         ],
         contaminated=_contaminated(workdir),
         histograms=[

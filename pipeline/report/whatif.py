@@ -373,9 +373,11 @@ class _Later:
         for stage in ("exact", "near"):
             manifest = self.manifests.get(stage)
             for partition in manifest.partitions if manifest is not None and len(gone) else ():
-                table = self.workdir.read_table(verdict_dataset(stage), partition, ["keep", "duplicate_of"])
+                table = self.workdir.read_table(verdict_dataset(stage), partition, ["keep", "duplicate_of", "component_size"])
                 copies = np.asarray(table["duplicate_of"].fill_null(-1), dtype=np.int64)
                 dropped = ~np.asarray(table["keep"].fill_null(True), dtype=bool)
+                if manifest is not None and manifest.configuration.get("drop") == "all":  # a third copy would drop it all the same
+                    dropped &= np.asarray(table["component_size"].fill_null(0), dtype=np.int64) == 2
                 rows = np.flatnonzero(dropped & (copies >= 0))
                 rows = rows[np.isin(copies[rows], gone)]
                 freed += int((~np.isin(self.starts[partition.name] + rows, gone)).sum())

@@ -54,7 +54,10 @@ VERDICT_SCHEMA = pa.schema(
         ("estimate", pa.float64()),  # near duplicates: what the signatures estimate, where `value` is the true similarity
         ("limit", pa.float64()),  # what was allowed
         ("detail", pa.string()),  # in words, where a number is not enough
-        ("duplicate_of", pa.int64()),  # ordinal of the one that stays instead; null where that is in an index of earlier runs
+        (
+            "duplicate_of",
+            pa.int64(),
+        ),  # ordinal of the one that stays instead (of another copy, where none stays); null where that is in an index
         ("component", pa.int64()),  # ordinal of the first member of its cluster of duplicates
         ("component_size", pa.int64()),
         ("cluster", pa.uint64()),  # near duplicates: name of the component, also for those that stay; the same in any corpus

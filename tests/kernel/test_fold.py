@@ -43,7 +43,8 @@ def runs_are_short(text: str) -> bool:
 def whole(folded: Folded, document: int) -> str:
     """The fold of one of the documents."""
     data, begin, end = text_of(folded, document)
-    return data[begin:end].tobytes().decode()
+    raw: bytes = data[begin:end].tobytes()
+    return raw.decode()
 
 
 @given(TEXT)
@@ -61,11 +62,7 @@ def test_every_character_alone_and_between_others_folds_as_plain() -> None:
     codes = [code for code in range(0x33480) if not 0xD800 <= code < 0xE000] + list(range(0xE0100, 0xE01F0))
     texts = [f"{chr(code)}a{chr(code)}\u0301b" for code in codes]
     folded = fold(pa.array(texts))
-    wrong = [
-        hex(code)
-        for number, (code, text) in enumerate(zip(codes, texts, strict=True))
-        if whole(folded, number) != plain_fold(text)
-    ]
+    wrong = [hex(code) for number, (code, text) in enumerate(zip(codes, texts, strict=True)) if whole(folded, number) != plain_fold(text)]
     assert wrong == []
     assert max(len(unicodedata.normalize("NFKD", chr(code))) for code in codes) == LONGEST
 

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import re
 import tempfile
+import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernel.fold import fold_text
 from pipeline.contamination.config import ContaminationConfig
+from pipeline.contamination.index import _Items
 from pipeline.contamination.ngrams import NgramSet, find_ngrams, ngram_hashes, ngrams_with_letters
 from pipeline.contamination.stage import decontaminate
 from pipeline.contamination.verdict import REPORT
 from pipeline.filters.stage import filter_stage
-from pipeline.ingest.canonical import Ingesting
-from pipeline.ingest.stage import IngestConfig
+from pipeline.ingest.canonical import Ingesting, canonical
+from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.measure.stage import measure_stage
+from pipeline.readers import source_config
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.verdicts import entries, remaining
-from tests.conftest import here
+from tests.conftest import here, run_task
 from tests.pipeline.corpus import write_documents
 from tests.profiles import share
 
@@ -107,7 +114,13 @@ def test_the_report_names_set_item_and_span(workdir: Workdir) -> None:
     assert first["ngrams"] == len(words(QUESTION)) - 12
     assert second["item"] == "q1, answer.text"
     counts = workdir.require("contamination/ngrams").summary["sets"]
-    assert counts["science"] == {"items": 2, "too_short": 0, "unreadable": 0, "ngrams": len(words(QUESTION)) + len(words(ANSWER)) - 24, **NONE}
+    assert counts["science"] == {
+        "items": 2,
+        "too_short": 0,
+        "unreadable": 0,
+        "ngrams": len(words(QUESTION)) + len(words(ANSWER)) - 24,
+        **NONE,
+    }
     assert workdir.require("verdicts/contamination").summary["sets"] == {"science": {"documents": 2}}
 
 
@@ -180,8 +193,6 @@ def test_results_do_not_depend_on_partitions(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(alphabet="ab é中.\n", max_size=40), min_size=1, max_size=5), st.integers(1, 4))
 def test_every_ngram_of_a_text_is_found_in_it(texts: list[str], length: int) -> None:
-    import numpy as np
-
     hashes = [ngram_hashes(text, length) for text in texts]
     lengths = np.array([length])
     every = np.unique(np.concatenate(hashes))
@@ -208,3 +219,95 @@ def test_counting_is_no_contamination_unless_asked_for(tmp_path: Path) -> None:
 
 def words_of(text: str) -> list[str]:
     return re.findall(r"[abé]+|中", text)
+
+
+# One item in the spellings that corpora have; the last is how the others should read.
+GERMAN = "Jeden Morgen bäckt die müde Bäckerin zwölf Bleche süßer Brötchen für die fröhlichen Gäste der schönen Gärten über dem Tal"
+VIETNAMESE = "Mỗi buổi sáng người thợ làm bánh nướng mười hai khay bánh mì rồi bán gần hết ở chợ quê nhà"
+KOREAN = "매일 아침 제빵사는 열두 판의 빵을 굽고 시장에서 거의 모두 팔아 저녁에는 동전을 세며 집으로 돌아온다 오늘도 그렇다"
+ENGLISH = "the efficient baker of our office first fills twelve trays with flat loaves & then sells “nearly all” of them at the market"
+CONTACTS = "write to anna.baker@bakery-example.org or call +49 30 1234567 before noon and ask for twelve trays of bread for the feast"
+SPELLINGS = {
+    "plain": (GERMAN, GERMAN),
+    "decomposed, German": (unicodedata.normalize("NFD", GERMAN), GERMAN),
+    "decomposed, Vietnamese": (unicodedata.normalize("NFD", VIETNAMESE), VIETNAMESE),
+    "decomposed, Korean": (unicodedata.normalize("NFD", KOREAN), KOREAN),
+    "entities": (html.escape(ENGLISH).replace("“", "&ldquo;").replace("”", "&rdquo;"), ENGLISH),
+    "numeric entities": ("".join(f"&#{ord(c)};" if ord(c) > 127 else c for c in GERMAN), GERMAN),
+    "mojibake": (GERMAN.encode().decode("windows-1252"), GERMAN),
+    "soft hyphens": (re.sub(r"(\w{4})(\w{3})", "\\1\u00ad\\2", GERMAN), GERMAN),
+    "zero-width spaces": (ENGLISH.replace("effi", "effi\u200b").replace("mark", "mark\u2060"), ENGLISH),
+    "contacts": (CONTACTS, CONTACTS),
+    "ligatures": (ENGLISH.replace("ffi", "ﬃ").replace("fi", "ﬁ").replace("fl", "ﬂ"), ENGLISH),
+    "full width": ("".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "\u3000" if c == " " else c for c in ENGLISH), ENGLISH),
+    "capitals and line ends": (ENGLISH.upper().replace(" ", "\r\n", 3), ENGLISH),
+    "marks": (ENGLISH.replace(" ", ", ").replace("“", "«"), ENGLISH),
+}
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+@pytest.mark.parametrize("preset", ["gpt3", "dolma", "dclm", "datatrove", None])
+def test_items_are_found_in_every_spelling(tmp_path: Path, preset: str | None, repaired: bool) -> None:
+    """Documents that hold an item's bytes, or those that it should have had, beside items in other spellings."""
+    filler = [" ".join(random.Random(seed).choices([f"x{n}" for n in range(500)], k=60)) for seed in range(4)]
+    held = [text for pair in SPELLINGS.values() for text in (pair if repaired else pair[:1])]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"{filler[0]}\n{text}\n{filler[1]}"}) + "\n" for text in [*held, "so"]))
+    config = IngestConfig() if repaired else IngestConfig(repair=False, personal=False)
+    workdir = Workdir(str(tmp_path / "workdir"))
+    source = source_config(name="s", domain="web", format="jsonl", path=str(tmp_path / "in.jsonl"))
+    run_task(workdir, ingest_stage(config, [source], tmp_path))
+    texts = pa.concat_tables(table for _, table in workdir.tables("documents"))["text"].to_pylist()
+    items = [{"text": spelt, "id": name} for name, (spelt, _) in SPELLINGS.items()]
+    rows, left, _ = run(Workdir(str(tmp_path / "judged")), texts, {"s": items}, preset=preset, ingest=config)
+    missed = [text for text, row in zip(held, rows, strict=False) if row["keep"] and row["cuts"] is None]
+    assert missed == []
+    assert rows[-1]["keep"]
+    assert left[-1] == texts[-1]
+
+
+def test_code_has_the_items_as_it_keeps_them_and_as_prose_has_them(workdir: Workdir) -> None:
+    key = "AKIA" + "Q3EGRPZ7XN4WLD2M"
+    item = f'first set aws_access_key_id = "{key}" and write to anna.baker@bakery-example.org before you run the twelve tests of the bakery'
+    forms = Ingesting(IngestConfig(), ("code", "web")).forms(item)
+    assert len(forms) == 3
+    assert [key in form for form in forms] == [False, True, True]
+    assert canonical(item, "code", IngestConfig()) == fold_text(forms[0])
+
+
+def test_instructions_that_many_items_share_are_no_evidence(tmp_path: Path) -> None:
+    task = "Read the passage below with care and choose the one answer that follows from what it says. "
+    own = [" ".join(random.Random(seed).choices([f"x{n}" for n in range(500)], k=30)) for seed in range(40)]
+    passage = " ".join(random.Random(99).choices([f"p{n}" for n in range(500)], k=30)) + " "
+    items = [{"text": task + (passage if number < 4 else "") + text} for number, text in enumerate(own)]
+    texts = [f"He said: {task}", f"a quiz, {own[7]}", f"a book, {passage}", task + own[8]]
+    rows, _, _ = run(Workdir(str(tmp_path / "default")), texts, {"s": items})
+    assert [row["keep"] for row in rows] == [True, False, False, False]
+    counts = workdir_counts(tmp_path / "default")
+    assert counts["instructions"] == len(words(task)) - 12
+    assert counts["instructions_alone"] == 0
+    rows, _, _ = run(Workdir(str(tmp_path / "all")), texts, {"s": items}, instruction=None)
+    assert [row["keep"] for row in rows] == [False] * 4
+    rows, _, _ = run(Workdir(str(tmp_path / "few")), texts, {"s": items[:5]})
+    assert [row["keep"] for row in rows[:1]] == [False], "of a handful of items nothing is said to be shared by many"
+    run(Workdir(str(tmp_path / "alone")), texts, {"s": [*items, {"text": task}]})
+    assert workdir_counts(tmp_path / "alone")["instructions_alone"] == 1
+
+
+def workdir_counts(path: Path) -> dict[str, int]:
+    counts: dict[str, int] = Workdir(str(path)).require("contamination/ngrams").summary["sets"]["s"]
+    return counts
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=6, unique=True), min_size=1, max_size=40), st.sampled_from([0.1, 0.3, None]))
+def test_shared_ngrams_are_those_of_a_count(items: list[list[int]], share: float | None) -> None:
+    found = _Items()
+    found.hashes += [np.array(sorted(item), np.uint64) for item in items]
+    found.lengths += [np.full(len(item), 13) for item in items]
+    hashes, owners, lengths, shared, alone = found.without_instructions(share, len(items))
+    counts = Counter(value for item in items for value in item)
+    most = len(items) if share is None else min(100, max(5, int(share * len(items))))
+    kept = {(number, value) for number, item in enumerate(items) for value in item if counts[value] <= most}
+    assert set(zip(owners.tolist(), hashes.tolist(), strict=True)) == kept
+    assert len(lengths) == len(hashes)
+    assert shared == sum(count > most for count in counts.values())
+    assert alone == sum(bool(item) and all(counts[value] > most for value in item) for item in items)

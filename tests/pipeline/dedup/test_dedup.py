@@ -15,9 +15,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedup.components import components
-from pipeline.dedup.exact import exact_deduplicate
+from pipeline.dedup.exact import ExactConfig, exact_deduplicate, text_hashes
 from pipeline.dedup.near import NearConfig, near_deduplicate
 from pipeline.dedup.representatives import Rule, decide
+from pipeline.dedup.shingles import shingle_sets
 from pipeline.dedup.shuffle import gather, scatter
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
@@ -51,7 +52,7 @@ def judge(workdir: Workdir, texts: list[str], config: NearConfig, parts: int = 3
     documents = write_documents(workdir, texts, parts, sources=sources)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
-    verdicts.append(exact_deduplicate(engine, documents, statistics, verdicts))
+    verdicts.append(exact_deduplicate(engine, ExactConfig(drop=config.drop), documents, statistics, verdicts))
     near_deduplicate(engine, config, documents, statistics, verdicts)
     return engine
 
@@ -77,6 +78,44 @@ def test_exact_duplicates_are_those_of_a_dictionary(workdir: Workdir) -> None:
         leader = first.setdefault(" ".join(text.split()), index)
         assert verdicts[index]["keep"] == (leader == index)
         assert verdicts[index]["duplicate_of"] == (None if leader == index else leader)
+
+
+def test_with_drop_all_no_copy_stays_and_each_names_another(tmp_path: Path) -> None:
+    texts = ["alone", "same  text", "same text", "so", "same\ntext", "ﬁsh", "fish", "“so”", '"so"', "Same text"]
+    exact_verdicts, _ = run_dedup(Workdir(str(tmp_path / "exact")), texts, NearConfig(drop="all"))
+    assert [row["keep"] for row in exact_verdicts] == [True, False, False, True, False, False, False, False, False, True]
+    assert [row["duplicate_of"] for row in exact_verdicts] == [None, 2, 1, None, 1, 6, 5, 8, 7, None]
+    assert [row["component_size"] for row in exact_verdicts] == [None, 3, 3, None, 3, 2, 2, 2, 2, None]
+    words = [document(seed, 100) for seed in range(6)]
+    copies = [[*words[0][:-1], "x"], [*words[0][:-3], "x"], [*words[1], "y"]]
+    texts = [" ".join(each) for each in [*words, *copies]]
+    _, near = run_dedup(Workdir(str(tmp_path / "near")), texts, NearConfig(drop="all"))
+    assert [row["keep"] for row in near] == [False, False, True, True, True, True, False, False, False]
+    assert [row["duplicate_of"] for row in near] == [6, 8, None, None, None, None, 0, 0, 1]
+    assert near[0]["value"] == near[6]["value"] == pytest.approx(jaccard(words[0], copies[0]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ｆｕｌｌ　ｗｉｄｔｈ　ｌｅｔｔｅｒｓ", "Full width letters"),
+        ("an eﬃcient ﬂow", "an efficient flow"),
+        ("cafe\u0301 a\u0300 la cre\u0300me", "café à la crème"),
+        ("\u1106\u1162\u110b\u1175\u11af", "매일"),
+        ("“so” — ‘he’ said…", "\"so\" - 'he' said..."),
+        ("soft\u00adly", "softly"),
+        ("①②③ ㍿", "123 株式会社"),
+        ("ｶﾞｷﾞ", "ガギ"),
+    ],
+)
+def test_texts_that_read_the_same_are_exact_and_near_duplicates(one: str, other: str) -> None:
+    assert (text_hashes(pa.array([one])) == text_hashes(pa.array([other]))).all()
+    np.testing.assert_array_equal(shingle_sets(pa.array([one]), 2)[1], shingle_sets(pa.array([other]), 2)[1])
+
+
+@pytest.mark.parametrize(("one", "other"), [("resume", "résumé"), ("Word", "word"), ("one, two", "one two"), ("東京", "京東")])
+def test_accents_case_and_marks_tell_texts_apart(one: str, other: str) -> None:
+    assert (text_hashes(pa.array([one])) != text_hashes(pa.array([other]))).any()
 
 
 def test_planted_near_duplicates_are_found_and_strangers_are_kept(workdir: Workdir) -> None:
