@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from pipeline.contamination.ngrams import count_words, ngram_hashes, ngrams_with_letters
 from pipeline.contamination.sets import SetWork, items_of
@@ -48,6 +49,7 @@ class _Items:
     def __init__(self) -> None:
         self.hashes: list[U64] = [np.zeros(0, np.uint64)]
         self.lengths: list[Integers] = [np.zeros(0, np.int64)]
+        self.kinds: list[int] = []  # equal of items that read the same
         self.names: list[str] = []
         self.words: list[int] = []
 
@@ -65,6 +67,7 @@ class _Items:
         if not found:
             return False
         distinct, first = np.unique(np.concatenate(found), return_index=True)
+        self.kinds.append(xxhash.xxh3_64_intdigest(np.unique(found[0]).tobytes()))
         self.hashes.append(distinct)
         self.lengths.append(np.concatenate(lengths)[first])
         self.names.append(name)
@@ -74,12 +77,15 @@ class _Items:
     def without_instructions(self, share: float | None, items: int) -> tuple[U64, Integers, Integers, int, int]:
         """Hashes, owners and lengths of the n-grams that are evidence; how many instructions were left out, and items with nothing else.
 
-        `items`: how many items the set has, of one column.
+        `items`: how many items the set has, of one column. An item that stands in the set more than once counts once.
         """
         every, lengths = np.concatenate(self.hashes), np.concatenate(self.lengths)
         sizes = np.array([len(each) for each in self.hashes[1:]], np.int64)
         owners = np.repeat(np.arange(len(sizes)), sizes)
-        _, inverse, counts = np.unique(every, return_inverse=True, return_counts=True)
+        _, kinds = np.unique(np.array(self.kinds, np.uint64), return_inverse=True)
+        distinct, inverse = np.unique(every, return_inverse=True)
+        pairs = np.unique(np.stack([inverse, kinds[owners]], axis=1), axis=0)
+        counts = np.bincount(pairs[:, 0], minlength=len(distinct))
         most = len(sizes) if share is None else min(MANY, max(FEW, int(share * items)))
         kept = counts[inverse] <= most
         emptied = int(((np.bincount(owners[kept], minlength=len(sizes)) == 0) & (sizes > 0)).sum())

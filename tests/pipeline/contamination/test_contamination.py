@@ -245,8 +245,9 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("repaired", [True, False])
-@pytest.mark.parametrize("preset", ["gpt3", "dolma", "dclm", "datatrove", None])
+@pytest.mark.parametrize(
+    ("preset", "repaired"), [("gpt3", True), ("dolma", True), ("dclm", True), ("datatrove", True), (None, True), (None, False)]
+)
 def test_items_are_found_in_every_spelling(tmp_path: Path, preset: str | None, repaired: bool) -> None:
     """Documents that hold an item's bytes, or those that it should have had, beside items in other spellings."""
     filler = [" ".join(random.Random(seed).choices([f"x{n}" for n in range(500)], k=60)) for seed in range(4)]
@@ -258,7 +259,7 @@ def test_items_are_found_in_every_spelling(tmp_path: Path, preset: str | None, r
     run_task(workdir, ingest_stage(config, [source], tmp_path))
     texts = pa.concat_tables(table for _, table in workdir.tables("documents"))["text"].to_pylist()
     items = [{"text": spelt, "id": name} for name, (spelt, _) in SPELLINGS.items()]
-    rows, left, _ = run(Workdir(str(tmp_path / "judged")), texts, {"s": items}, preset=preset, ingest=config)
+    rows, left, _ = run(Workdir(str(tmp_path / "judged")), texts, {"s": items}, preset=preset, common=None, ingest=config)
     missed = [text for text, row in zip(held, rows, strict=False) if row["keep"] and row["cuts"] is None]
     assert missed == []
     assert rows[-1]["keep"]
@@ -302,9 +303,10 @@ def workdir_counts(path: Path) -> dict[str, int]:
 def test_shared_ngrams_are_those_of_a_count(items: list[list[int]], share: float | None) -> None:
     found = _Items()
     found.hashes += [np.array(sorted(item), np.uint64) for item in items]
+    found.kinds += [hash(tuple(item)) % 2**64 if number % 3 else 7 for number, item in enumerate(items)]
     found.lengths += [np.full(len(item), 13) for item in items]
     hashes, owners, lengths, shared, alone = found.without_instructions(share, len(items))
-    counts = Counter(value for item in items for value in item)
+    counts = Counter(value for value, _ in {(value, kind) for item, kind in zip(items, found.kinds, strict=True) for value in item})
     most = len(items) if share is None else min(100, max(5, int(share * len(items))))
     kept = {(number, value) for number, item in enumerate(items) for value in item if counts[value] <= most}
     assert set(zip(owners.tolist(), hashes.tolist(), strict=True)) == kept
