@@ -16,10 +16,10 @@ from kernel.utf8 import UNSPACED, tables
 from kernel.words import word_spans, word_units
 from tests.kernel.plain_words import is_unspaced, plain_words
 
-# Texts of our own in twelve languages, and the words that ICU 77 finds in them (its word iterator for that language, of what has letters
+# Texts of our own in fourteen languages, and the words that ICU 77 finds in them (its word iterator for that language, of what has letters
 # or numbers).
 ICU = json.loads((Path(__file__).parent / "data" / "icu-words.json").read_text(encoding="utf-8"))
-SPACED = ("en", "ko", "hi", "ar", "bo")  # Tibetan has a mark between syllables, which are its words here as for ICU
+SPACED = ("en", "de", "ru", "ko", "hi", "ar", "bo")  # Tibetan has a mark between syllables, which are its words here as for ICU
 UNTAUGHT = ("zh", "zh-Hant", "ja", "th", "km", "lo", "my")
 
 MIXED = st.text(

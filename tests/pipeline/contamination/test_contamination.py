@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import json
 import random
 import re
 import tempfile
-import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.copies import SPELLINGS
 from kernel.fold import fold_text
 from pipeline.contamination.config import ContaminationConfig
 from pipeline.contamination.index import _Items
@@ -219,30 +218,6 @@ def test_counting_is_no_contamination_unless_asked_for(tmp_path: Path) -> None:
 
 def words_of(text: str) -> list[str]:
     return re.findall(r"[abé]+|中", text)
-
-
-# One item in the spellings that corpora have; the last is how the others should read.
-GERMAN = "Jeden Morgen bäckt die müde Bäckerin zwölf Bleche süßer Brötchen für die fröhlichen Gäste der schönen Gärten über dem Tal"
-VIETNAMESE = "Mỗi buổi sáng người thợ làm bánh nướng mười hai khay bánh mì rồi bán gần hết ở chợ quê nhà"
-KOREAN = "매일 아침 제빵사는 열두 판의 빵을 굽고 시장에서 거의 모두 팔아 저녁에는 동전을 세며 집으로 돌아온다 오늘도 그렇다"
-ENGLISH = "the efficient baker of our office first fills twelve trays with flat loaves & then sells “nearly all” of them at the market"
-CONTACTS = "write to anna.baker@bakery-example.org or call +49 30 1234567 before noon and ask for twelve trays of bread for the feast"
-SPELLINGS = {
-    "plain": (GERMAN, GERMAN),
-    "decomposed, German": (unicodedata.normalize("NFD", GERMAN), GERMAN),
-    "decomposed, Vietnamese": (unicodedata.normalize("NFD", VIETNAMESE), VIETNAMESE),
-    "decomposed, Korean": (unicodedata.normalize("NFD", KOREAN), KOREAN),
-    "entities": (html.escape(ENGLISH).replace("“", "&ldquo;").replace("”", "&rdquo;"), ENGLISH),
-    "numeric entities": ("".join(f"&#{ord(c)};" if ord(c) > 127 else c for c in GERMAN), GERMAN),
-    "mojibake": (GERMAN.encode().decode("windows-1252"), GERMAN),
-    "soft hyphens": (re.sub(r"(\w{4})(\w{3})", "\\1\u00ad\\2", GERMAN), GERMAN),
-    "zero-width spaces": (ENGLISH.replace("effi", "effi\u200b").replace("mark", "mark\u2060"), ENGLISH),
-    "contacts": (CONTACTS, CONTACTS),
-    "ligatures": (ENGLISH.replace("ffi", "ﬃ").replace("fi", "ﬁ").replace("fl", "ﬂ"), ENGLISH),
-    "full width": ("".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else "\u3000" if c == " " else c for c in ENGLISH), ENGLISH),
-    "capitals and line ends": (ENGLISH.upper().replace(" ", "\r\n", 3), ENGLISH),
-    "marks": (ENGLISH.replace(" ", ", ").replace("“", "«"), ENGLISH),
-}
 
 
 @pytest.mark.parametrize(
