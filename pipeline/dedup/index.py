@@ -27,7 +27,7 @@ from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining
 from storage.location import scrub
 
-VERSION = 2
+VERSION = 3
 INDEX = "index/near"
 ENTRIES, INDEX_BANDS = f"{INDEX}/entries", f"{INDEX}/bands"
 

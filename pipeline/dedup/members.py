@@ -24,7 +24,7 @@ from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage, Task
 from pipeline.workdir.verdicts import remaining
 
-VERSION = 3
+VERSION = 4
 MEMBERS = "dedup/near-members"
 BYTES_IN_A_BUCKET = 256 << 20
 Floats = npt.NDArray[np.float64]

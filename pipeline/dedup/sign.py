@@ -18,7 +18,7 @@ from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
 from pipeline.workdir.verdicts import remaining
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
