@@ -57,15 +57,19 @@ def _collapse(folded: Folded, classes: Bytes, out: Bytes, ends: Offsets) -> None
             code, following = decode(data, at)
             if classes[code] == SPACE:
                 gap = True
-            else:
-                if gap and size > begin:
-                    out[size] = 32
-                    size += 1
-                gap = False
-                for byte in range(at, following):
-                    out[size] = data[byte]
-                    size += 1
-            at = following
+                at = following
+                continue
+            if gap and size > begin:
+                out[size] = 32
+                size += 1
+            gap = False
+            out[size] = data[at]
+            size += 1
+            at += 1
+            while at < following:
+                out[size] = data[at]
+                size += 1
+                at += 1
         ends[document + 1] = size
 
 
