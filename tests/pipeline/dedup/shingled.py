@@ -46,12 +46,12 @@ ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "IDEOGRAPHIC", "HALFWIDTH", 
 
 def units_of(text: str, unit: Unit) -> list[tuple[int, float, bool]]:
     """Of each unit of a text its hash, how many words it is, and whether a shingle may begin with it."""
+    if unit == "characters":
+        runs = "".join(character if unicodedata.category(character)[0] in "LNM" else " " for character in text).split(" ")
+        return [(mixed(33 if each == " " else lowered(each) + 1), 1.0, True) for each in " ".join(run for run in runs if run)]
     units: list[tuple[int, float, bool]] = []
-    for number, word in enumerate(plain_words(text)):
-        if unit == "characters":
-            gap = [(mixed(33), 1.0, True)] if number else []
-            units += gap + [(mixed(lowered(character) + 1), 1.0, True) for character in word]
-        elif is_unspaced(word[0]):
+    for word in plain_words(text):
+        if is_unspaced(word[0]):
             units += [(mixed(ord(character) + 1), 5 / five_words(character), place == 0) for place, character in enumerate(word)]
         else:
             units.append((spelt(word), 1.0, True))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kernel import utf8
 from kernel.utf8 import tables, terminal_marks, utf8_view
-from pipeline.dedup.shingles import signatures
+from pipeline.dedup.shingles import shingle_sets, signatures
 from pipeline.measure.statistics import COLUMNS, measure
 from tests.pipeline.dedup.shingled import shingle_hashes
 from tests.pipeline.measure.plain_statistics import plain_statistics
@@ -85,6 +85,29 @@ def test_signatures_are_datasketchs_own(texts: list[str], width: int, permutatio
         theirs.update_batch(hashes.tolist())
         assert counts[index] == len(hashes)
         np.testing.assert_array_equal(ours[index], theirs.hashvalues)
+
+
+UNSPACED = [
+    "汉",
+    "汉字",
+    "ひらがな",
+    "アイスクリームパーラー",
+    "ภาษาไทย",
+    "ประเทศไทยเป็นเมืองใหญ่",
+    "ភាសាខ្មែរ",
+    "word",
+    " ",
+    "。",
+    "ꀀꀁ",
+    "𠀀",
+    "ｶﾞ",
+]
+
+
+@given(st.lists(st.sampled_from(UNSPACED), max_size=30).map("".join), st.integers(1, 9))
+def test_shingles_of_scripts_without_spaces_begin_with_words_and_have_as_many_characters_as_words_have(text: str, width: int) -> None:
+    ends, sets = shingle_sets(pa.array([text]), width)
+    assert sets[: ends[1]].tolist() == sorted(set(shingle_hashes(text, width).tolist()))
 
 
 @given(st.lists(st.sampled_from(["one", "two", "drei", "Ünï", "4"]), max_size=30), st.integers(1, 6))

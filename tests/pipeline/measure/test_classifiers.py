@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from kernel.utf8 import tables
-from kernel.words import word_units
-from pipeline.contamination.ngrams import ngram_hashes
+from kernel.words import shingles_of, word_units
 from pipeline.measure.classifiers import ClassifierConfig, scores
 from pipeline.measure.classifiers.linear import CONFIG, WEIGHTS, LinearModel, features, score
 from pipeline.measure.classifiers.training import fit, format_of, train
@@ -41,7 +40,8 @@ def by_hand(text: str, bits: int) -> dict[int, float]:
     raw = np.frombuffer(text.encode(), np.uint8)
     units = np.empty(len(raw) // 2 + 2, np.uint64)
     words = units[: word_units(raw, 0, len(raw), *tables(), units)].tolist()
-    pairs = [] if len(words) < 2 else ngram_hashes(text, 2).tolist()
+    runs = np.empty(len(units), np.uint64)
+    pairs = [] if len(words) < 2 else runs[: shingles_of(units, len(words), 2, runs)].tolist()
     counts: Counter[int] = Counter()
     for unit in (*words, *pairs):
         counts[unit >> (64 - bits)] += 1 if unit & 1 else -1
