@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from jobs.explain import explain
 from pipeline.dedup.components import components
 from pipeline.dedup.exact import ExactConfig, exact_deduplicate, text_hashes
 from pipeline.dedup.near import NearConfig, near_deduplicate
@@ -80,12 +81,15 @@ def test_exact_duplicates_are_those_of_a_dictionary(workdir: Workdir) -> None:
         assert verdicts[index]["duplicate_of"] == (None if leader == index else leader)
 
 
-def test_with_drop_all_no_copy_stays_and_each_names_another(tmp_path: Path) -> None:
+def test_with_drop_all_no_copy_stays_and_each_names_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = ["alone", "same  text", "same text", "so", "same\ntext", "ﬁsh", "fish", "“so”", '"so"', "Same text"]
     exact_verdicts, _ = run_dedup(Workdir(str(tmp_path / "exact")), texts, NearConfig(drop="all"))
     assert [row["keep"] for row in exact_verdicts] == [True, False, False, True, False, False, False, False, False, True]
     assert [row["duplicate_of"] for row in exact_verdicts] == [None, 2, 1, None, 1, 6, 5, 8, 7, None]
     assert [row["component_size"] for row in exact_verdicts] == [None, 3, 3, None, 3, 2, 2, 2, 2, None]
+    explain(str(tmp_path / "exact"), "1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a copy of it is test:2, and no copy stays, of a cluster of 3" in said
     words = [document(seed, 100) for seed in range(6)]
     copies = [[*words[0][:-1], "x"], [*words[0][:-3], "x"], [*words[1], "y"]]
     texts = [" ".join(each) for each in [*words, *copies]]
