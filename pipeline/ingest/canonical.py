@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from kernel.fold import fold_text
 from pipeline.ingest.repair import repair, well_formed
 from pipeline.ingest.stage import VERSION, IngestConfig, masks_of
 from pipeline.workdir.dataset import fingerprint
+from pipeline.workdir.documents import CODE
 
 
 def ingested(text: str, domain: str, config: IngestConfig, *, from_markup: bool = False) -> str:
@@ -40,6 +42,15 @@ class Ingesting:
         """Changes whenever what ingest makes of a text may."""
         return fingerprint(VERSION, self.config.model_dump(mode="json", exclude={"chunk_bytes", "partition_bytes"}), self.domains)
 
+    @cached_property
+    def treatments(self) -> tuple[str, ...]:
+        """Of domains whose texts are treated alike, one."""
+        config, found = self.config, dict[tuple[bool, bool, tuple[str, ...]], str]()
+        for domain in self.domains:
+            kinds = () if config.personal is None else config.personal.kinds(domain)
+            found.setdefault((config.repair is not None and domain in config.repair.verbatim, domain == CODE, kinds), domain)
+        return tuple(found.values())
+
     def forms(self, text: str, *, from_markup: bool = False) -> Sequence[str]:
         """All forms in which a text may stand in the corpus, each once, not folded.
 
@@ -47,7 +58,7 @@ class Ingesting:
         is told by the whole line, a number is a telephone's by the words before it. So there are its forms by domain, those with its
         entities as they are, and the text as it lies.
         """
-        found = [ingested(text, domain, self.config, from_markup=from_markup) for domain in self.domains]
+        found = [ingested(text, domain, self.config, from_markup=from_markup) for domain in self.treatments]
         if "&" in text and not from_markup:
-            found += [ingested(text, domain, self.config, from_markup=True) for domain in self.domains]
+            found += [ingested(text, domain, self.config, from_markup=True) for domain in self.treatments]
         return list(dict.fromkeys([*found, well_formed(text)]))

@@ -244,7 +244,9 @@ def test_items_are_found_in_every_spelling(tmp_path: Path, preset: str | None, r
 def test_code_has_the_items_as_it_keeps_them_and_as_prose_has_them(workdir: Workdir) -> None:
     key = "AKIA" + "Q3EGRPZ7XN4WLD2M"
     item = f'first set aws_access_key_id = "{key}" and write to anna.baker@bakery-example.org before you run the twelve tests of the bakery'
-    forms = Ingesting(IngestConfig(), ("code", "web")).forms(item)
+    ingesting = Ingesting(IngestConfig(), ("code", "science", "web"))
+    assert ingesting.treatments == ("code", "science"), "science and web are treated alike"
+    forms = ingesting.forms(item)
     assert len(forms) == 3
     assert [key in form for form in forms] == [False, True, True]
     assert canonical(item, "code", IngestConfig()) == fold_text(forms[0])
