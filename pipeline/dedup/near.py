@@ -42,7 +42,13 @@ class NearConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     shingles: Unit = Field("words", description="What shingles are made of: words, or characters.")
-    width: int | None = Field(None, ge=1, le=256, description="Words or characters in a shingle; null: 5 (FineWeb) or 24 (NeMo Curator).")
+    width: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Words or characters in a shingle; null: 5 (FineWeb) or 24 (NeMo Curator). In scripts without spaces a shingle "
+        "of words has as many characters as so many words have on average.",
+    )
     threshold: float = Field(
         0.75,
         gt=0,
