@@ -33,7 +33,7 @@ from pipeline.filters.stage import filter_stage
 from pipeline.ingest.stage import ingest_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.mix.plan import make_plan, plan_phase
-from pipeline.mix.split import split_stage, trainable
+from pipeline.mix.split import make_split, trainable
 from pipeline.mix.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.pack.stage import pack_stage, shards_dataset
@@ -171,7 +171,7 @@ def judge(recipe: Recipe, engine: Engine, base: Path, documents: Manifest) -> Cu
     if recipe.contamination is not None:
         verdicts.append(decontaminate(engine, recipe.contamination, base, documents, statistics, verdicts))
     _forget(engine.workdir, verdicts)
-    split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
+    split = make_split(engine, recipe.mix, recipe.seed, documents, statistics, verdicts)
     return Curated(documents, statistics, tuple(verdicts), split)
 
 

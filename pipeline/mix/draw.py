@@ -239,7 +239,7 @@ def draw(
     beside: Sequence[Manifest],
     unit: str,
 ) -> Drawn:
-    """Draw for all passes. `folder`: of the datasets `drawn` and `edge`; `beside`: with tokens/ or without, as `unit` is tokens or bytes."""
+    """Draw for all passes. `folder`: of the datasets `drawn` and `edge`; `beside`: with tokens/ where `unit` is tokens."""
     drawing = _Drawing(seed, f"{folder}/drawn", passes, unit)
     shared: dict[str, Any] = {"memory": 512 << 20, "unit": "documents"}
     beside = [split, *beside]

@@ -10,40 +10,27 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.random import uniform
 from pipeline.mix.draw import Pass, Wanted, draw, is_taken, last_taken, numbers, parts, times_taken
 from pipeline.mix.quality import groups_of
-from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
+from pipeline.workdir.dataset import Workdir
 from tests.conftest import here
+from tests.pipeline.corpus import write_dataset
 
 Ints = npt.NDArray[np.int64]
-
-
-def dataset(workdir: Workdir, name: str, table: pa.Table, parts_: int) -> Manifest:
-    partitions = []
-    for number in range(parts_):
-        begin, end = number * table.num_rows // parts_, (number + 1) * table.num_rows // parts_
-        raw = to_parquet(table.slice(begin, end - begin))
-        file = f"test-{number:05d}-000.parquet"
-        workdir.write(raw, name, file)
-        partitions.append(Partition(file, end - begin, raw.size, xxhash.xxh3_128_hexdigest(raw)))
-    manifest = Manifest(name, "test", "test", tuple(partitions))
-    workdir.write(manifest.to_json(), name, "_manifest.json")
-    return manifest
 
 
 def drawn(sizes: Sequence[int], domains: Sequence[str], ids: Sequence[str], wants: dict[str, Wanted], pieces: int, seed: int) -> Ints:
     """How often a draw by bytes takes each document of a corpus that is cut into so many partitions."""
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(folder)
-        documents = dataset(workdir, "documents", pa.table({"id": pa.array(ids, pa.string())}), pieces)
+        documents = write_dataset(workdir, "documents", pa.table({"id": pa.array(ids, pa.string())}), pieces)
         columns = {"domain": pa.array(domains, pa.string()), "source": pa.array(domains, pa.string())}
         columns |= {"split": pa.array(["train"] * len(sizes), pa.string()), "bytes": pa.array(sizes, pa.int64())}
-        split = dataset(workdir, "split", pa.table(columns), pieces)
+        split = write_dataset(workdir, "split", pa.table(columns), pieces)
         found = draw(here(workdir), "test", "draws", seed, {"p": Pass("p", (), wants)}, documents, split, (), "bytes")
         times = []
         for partition in documents.partitions:
