@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs import model as model_commands
-from jobs.console import console, output, shown, switch
+from jobs.console import console, output, shown, switch, warn
 from jobs.ending import interruption, obeying_signals
 
 if TYPE_CHECKING:
@@ -212,9 +212,12 @@ def train(
     """Curate, and train the tokenizer on the first phase's mix."""
     loaded = _recipe(recipe, workdir)
     from jobs import run as stages
+    from pipeline.report.mix_alarms import vocabulary_alarms
 
     with stages.opened(loaded, address=address, workers=workers) as engine:
-        stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
+        made = stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
+    for alarm in vocabulary_alarms(made):
+        warn(alarm.text)
     console.print(f"tokenizer: {shown(engine.workdir.path('tokenizer'))}")
 
 
