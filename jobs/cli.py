@@ -273,11 +273,12 @@ def extend(
     target: Annotated[Path, typer.Argument(help="Where the extended one goes.")],
     words: Annotated[list[str], typer.Argument(help="New entries.")],
     in_unused: Annotated[bool, typer.Option(help="Take the places of [unusedN], so that the vocabulary does not grow.")] = False,
+    whole_word: Annotated[bool, typer.Option(help="Match the entries as whole words alone: not within other words.")] = False,
 ) -> None:
     """Add entries to a tokenizer; every id that it has stays what it is."""
     from tokenizer.extend import extend as add
 
-    ids = add(folder, words, target, in_unused=in_unused)
+    ids = add(folder, words, target, in_unused=in_unused, whole_words=whole_word)
     for word, identifier in zip(words, ids, strict=True):
         console.print(f"{identifier:>8}  {word}", markup=False)
 
