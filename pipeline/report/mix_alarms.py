@@ -71,12 +71,17 @@ def _of_mix(plan: Manifest) -> Iterator[Alarm]:
     for phase in plan.configuration.get("phases", []):
         counts = plan.summary.get("phases", {}).get(phase["name"], {})
         total = sum(group["tokens"] for group in counts.values())
+        missed = []
         for group in phase["groups"]:
             made = counts.get(group["group"], {"tokens": 0, "documents": 0})
             share = made["tokens"] / total if total else 0.0
             if abs(share - group["share"]) > MISSED:
-                yield Alarm(
-                    f"phase {phase['name']}: {group['group']} has {share:.1%} of the tokens, where its mix asks for {group['share']:.1%}: "
-                    f"{made['tokens']:,} tokens of {made['documents']:,} documents, for {group['wanted']:,} that are asked; documents are "
-                    "not cut. Raise the mix's `tokens`, or choose other weights"
+                missed.append(
+                    f"{group['group']} has {share:.1%} of the tokens, asked are {group['share']:.1%} ({made['tokens']:,} of "
+                    f"{group['wanted']:,} tokens, {made['documents']:,} documents)"
                 )
+        if missed:
+            yield Alarm(
+                f"phase {phase['name']}: {', '.join(missed)}; documents are drawn whole, so a larger pass (`tokens` of its mix) or more "
+                "documents come nearer"
+            )
