@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+
+def _is_share(value: float | dict[str, float]) -> float | dict[str, float]:
+    for name, share in value.items() if isinstance(value, dict) else [("", value)]:
+        if not 0 <= share < 1:
+            raise ValueError(f"{f'of {name} ' if name else ''}is {share:g}; a share is 0 or more, and less than 1")
+    return value
+
+
+Shares = Annotated[float | dict[str, float], AfterValidator(_is_share)]
 Grouping = Literal["document", "path", "repository", "host", "paper"]  # as `pipeline.mix.groups` tells them
 GROUPED: dict[str, Grouping] = {"code": "path", "science": "paper"}  # where the recipe says nothing; other domains by document
 
@@ -20,12 +28,12 @@ class MixConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    validation_share: Share | dict[str, Share] = Field(
+    validation_share: Shares = Field(
         0.01,
         description="Share of the documents that are held out for validation, or one for each domain (a domain that is not named has "
         "none), drawn by a number keyed by their group (`hold_out_by`).",
     )
-    test_share: Share | dict[str, Share] = Field(
+    test_share: Shares = Field(
         0.0,
         description="Share of the documents that are held out for tests, in the same way: neither trained on, nor seen by the tokenizer, "
         "nor part of the validation loss.",

@@ -125,7 +125,7 @@ def test_shares_are_of_their_domains_and_tests_are_apart_from_validation() -> No
 def test_what_is_held_out_is_checked() -> None:
     with pytest.raises(ValueError, match="leave nothing to train on"):
         MixConfig(validation_share={"web": 0.6}, test_share=0.4)
-    with pytest.raises(ValueError, match="less than 1"):
+    with pytest.raises(ValueError, match="is 1; a share is 0 or more, and less than 1"):
         MixConfig(test_share=1)
     with pytest.raises(ValueError, match="make_split"):
         split_stage(MixConfig(), 0, *[None] * 2, [])  # type: ignore[list-item]
