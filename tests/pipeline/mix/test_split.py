@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from pipeline.mix.config import MixConfig
 from pipeline.mix.groups import KINDS
 from pipeline.mix.split import make_split, split_stage
-from pipeline.workdir.dataset import Workdir
+from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.documents import DOCUMENT_SCHEMA, STATISTICS
 from tests.conftest import here
 from tests.pipeline.corpus import write_dataset
+
+NONE = Manifest("documents", "ingest", "none", ())
 
 
 def row(**facts: Any) -> dict[str, Any]:
@@ -128,4 +130,4 @@ def test_what_is_held_out_is_checked() -> None:
     with pytest.raises(ValueError, match="is 1; a share is 0 or more, and less than 1"):
         MixConfig(test_share=1)
     with pytest.raises(ValueError, match="make_split"):
-        split_stage(MixConfig(), 0, *[None] * 2, [])  # type: ignore[list-item]
+        split_stage(MixConfig(), 0, NONE, NONE, [])
