@@ -129,7 +129,7 @@ def training_rows(own: list[str], size: int, folder: Path, quick: bool) -> tuple
     seconds = []
     with PeakMemory() as memory:
         for _ in range(1 if quick else 5):
-            for dataset in ("words/counted", "words/merged", "tokenizer"):
+            for dataset in ("words/drawn", "words/counted", "words/merged", "tokenizer"):
                 for name in (*workdir.sizes(dataset), "_manifest.json"):
                     workdir.delete(dataset, name)
             engine = Engine(workdir, workers=2)

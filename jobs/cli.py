@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs import model as model_commands
-from jobs.console import console, output, shown, switch
+from jobs.console import console, output, shown, switch, warn
 from jobs.ending import interruption, obeying_signals
 
 if TYPE_CHECKING:
@@ -212,9 +212,12 @@ def train(
     """Curate, and train the tokenizer on the first phase's mix."""
     loaded = _recipe(recipe, workdir)
     from jobs import run as stages
+    from pipeline.report.mix_alarms import vocabulary_alarms
 
     with stages.opened(loaded, address=address, workers=workers) as engine:
-        stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
+        made = stages.build_tokenizer(loaded, engine, stages.curate(loaded, engine))
+    for alarm in vocabulary_alarms(made):
+        warn(alarm.text)
     console.print(f"tokenizer: {shown(engine.workdir.path('tokenizer'))}")
 
 
@@ -270,11 +273,12 @@ def extend(
     target: Annotated[Path, typer.Argument(help="Where the extended one goes.")],
     words: Annotated[list[str], typer.Argument(help="New entries.")],
     in_unused: Annotated[bool, typer.Option(help="Take the places of [unusedN], so that the vocabulary does not grow.")] = False,
+    whole_word: Annotated[bool, typer.Option(help="Match the entries as whole words alone: not within other words.")] = False,
 ) -> None:
     """Add entries to a tokenizer; every id that it has stays what it is."""
     from tokenizer.extend import extend as add
 
-    ids = add(folder, words, target, in_unused=in_unused)
+    ids = add(folder, words, target, in_unused=in_unused, whole_words=whole_word)
     for word, identifier in zip(words, ids, strict=True):
         console.print(f"{identifier:>8}  {word}", markup=False)
 

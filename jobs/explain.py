@@ -105,7 +105,8 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
     if plan and survives:
         phases = [column for column in plan if column.startswith(phase_column(""))]
         times = ", ".join(f"{plan[column]} x in {column.removeprefix(phase_column(''))}" for column in phases)
-        table.add_row("split", f"{plan['split']}" + (f"; {times}" if plan["split"] == "train" and times else ""))
+        none = "none: what would be held out, though the text or a near copy of it is trained on or held out before it"
+        table.add_row("split", (plan["split"] or none) + (f"; {times}" if plan["split"] == "train" and times else ""))
         _training_rows(workdir, documents, table, partition, row, ordinal, plan)
     console.print(table)
     _show_text(record["text"], cuts)
@@ -183,7 +184,7 @@ def _training_rows(
     ids = workdir.read_table(TOKENS, tokens.by_name[name]).filter(pc.field("row") == row)
     table.add_row("tokens", f"{len(ids['ids'][0]):,}" if ids.num_rows else "none")
     phases = [column.removeprefix(phase_column("")) for column in plan if column.startswith(phase_column(""))]
-    for phase in phases if plan["split"] == "train" else ["validation"]:
+    for phase in phases if plan["split"] == "train" else [str(plan["split"])]:
         manifest = workdir.manifest(shards_dataset(phase))
         if manifest is None:
             continue

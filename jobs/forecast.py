@@ -176,7 +176,8 @@ def _warnings(recipe: Recipe, found: Estimate, samples: list[Sample]) -> tuple[s
     available: dict[str, dict[str, int]] = {}
     for source in found.sources:
         if source.kept_bytes.value >= 1:
-            available.setdefault(source.domain, {})[source.name] = int(source.kept_bytes.value * (1 - recipe.mix.validation_share))
+            trained_on = 1 - sum(recipe.mix.held_out(source.domain))
+            available.setdefault(source.domain, {})[source.name] = int(source.kept_bytes.value * trained_on)
         if source.unreadable.value > source.documents.value:
             lines.append(f"source {source.name}: more than half of its records cannot be read")
         if source.kept.value * 10 < source.documents.value:

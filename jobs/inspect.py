@@ -13,7 +13,8 @@ import pyarrow as pa
 import tokenizer
 from jobs.console import console, number, size
 from jobs.recipe import resolve_workdir
-from pipeline.shards import METADATA_KEY, ShardInfo
+from jobs.sums import EXPORT_REMEDY, MODEL_REMEDY, TRAINED, check_sums
+from pipeline.shards import INDEX, METADATA_KEY, ShardInfo
 from pipeline.workdir.dataset import MANIFEST, TASKS, Manifest, Workdir
 from pipeline.workdir.errors import CorruptData, UserError
 from storage.location import Location
@@ -75,9 +76,13 @@ def _dataset(workdir: Workdir, name: str) -> None:
             workdir.read_partition(name, partition)
         except CorruptData as error:
             damaged.append(str(error))
+    has_index = INDEX in workdir.sizes(name) or manifest.dataset.startswith("shards/")
+    if has_index and not workdir.has_index(name, manifest, INDEX):
+        what = "is missing, or says other things than the manifest; `foundry pack RECIPE` writes it again"
+        damaged.append(f"{workdir.path(name, INDEX)}: {what}")
     if damaged:
         raise CorruptData(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))
-    console.print("  sound: every partition has its checksum")
+    console.print("  sound: every partition has its checksum" + (", and the index says the same" if has_index else ""))
     if "tokenizer.json" in manifest.by_name and workdir.is_local:
         _tokenizer(Path(workdir.path(name)))
     if not manifest.partitions:
@@ -153,6 +158,9 @@ def _pattern(config: ModernBertConfig) -> str:
 def _model(folder: Path) -> None:
     from model import ModernBertConfig, bridge
 
+    proof = Workdir(str(folder)).json("proof.json")
+    looked_at = check_sums(folder, proof, EXPORT_REMEDY)
+    looked_at += check_sums(folder.parent, Workdir(str(folder.parent)).json(TRAINED), MODEL_REMEDY, f"{folder.name}/")
     model = bridge.load(folder)
     c = model.config
     what, attention = "a classic BERT", f"{c.max_length} positions"
@@ -161,7 +169,8 @@ def _model(folder: Path) -> None:
     count = sum(parameter.numel() for parameter in model.parameters())
     console.print(f"{folder}: {what}, {count / 1e6:.1f} M parameters; all weights are there, in their shapes")
     console.print(f"  {c.layers} layers of {c.hidden_size}, {c.heads} heads, {attention}, vocabulary {c.vocab_size:,}")
-    proof = Workdir(str(folder)).json("proof.json")
+    if looked_at:
+        console.print(f"  sound: {looked_at} files have their checksums")
     if isinstance(proof, dict) and "largest_difference_of_logits" in proof:
         console.print(f"  transformers' logits equal ours to {proof['largest_difference_of_logits']:.1e}")
 
@@ -179,6 +188,8 @@ def _run(run: Workdir) -> None:
         done = run.json("summary.json")
         if not isinstance(done, dict) or not {"steps", "tokens", "validation_after"} <= done.keys():
             raise CorruptData(f"{run.path('summary.json')}: is damaged; `foundry pretrain RECIPE` writes it again")
+        if run.is_local:
+            check_sums(Path(run.path()), run.json(TRAINED), MODEL_REMEDY)
         after = done["validation_after"]
         loss = f", validation loss {after['loss']:.4f}" if after else ""
         console.print(f"  finished: {done['steps']} steps, {done['tokens']:,} tokens{loss}")

@@ -86,7 +86,7 @@ class Recipe(BaseModel):
     lines: LinesConfig | None = Field(None, description="Cut lines or paragraphs that occur elsewhere; null: none.")
     substrings: SubstringsConfig | None = Field(None, description="Cut long substrings that occur elsewhere; null: none.")
     contamination: ContaminationConfig | None = Field(None, description="Drop or cut text of evaluation sets; null: none.")
-    mix: MixConfig = Field(default_factory=MixConfig, description="The validation split, and the cap on repetitions.")
+    mix: MixConfig = Field(default_factory=MixConfig, description="What is held out, and the cap on repetitions.")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="The tokenizer to train.")
     pack: PackConfig = Field(default_factory=PackConfig, description="How tokens become packed rows.")
     model: ModelConfig = Field(default_factory=ModernBertConfig, description="The architecture: ModernBERT's, or a classic BERT's.")
@@ -129,6 +129,8 @@ class Recipe(BaseModel):
                 yield from ((f"{section}.domains", name, domains, "domain") for name in repeats.domains or [])
         if self.near is not None:
             yield from (("near.prefer", name, sources, "source") for name in self.near.prefer)
+        for place, named_domains in (("hold_out_by", self.mix.hold_out_by), ("validation_share and test_share", self.mix.held_out_domains)):
+            yield from ((f"mix.{place}", name, domains, "domain") for name in named_domains)
         for phase in self.phases:
             named = (*phase.mix.named, *phase.mix.quality)
             yield from ((f"phases.{phase.name}.mix", name, domains | sources, "domain and no source") for name in named)
@@ -148,8 +150,8 @@ class Recipe(BaseModel):
 
     def _phases_fit(self) -> None:
         names = [phase.name for phase in self.phases]
-        if len(set(names)) != len(names) or "validation" in names:
-            raise ValueError("phases: each needs its own name, and `validation` is taken by the held-out split")
+        if len(set(names)) != len(names) or {"validation", "test"} & set(names):
+            raise ValueError("phases: each needs its own name, and `validation` and `test` are taken by the held-out splits")
         for phase in self.phases:
             if phase.length > self.model.max_length:
                 raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")

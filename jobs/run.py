@@ -23,6 +23,7 @@ from jobs.metrics import Counters
 from jobs.progress import StageProgress
 from jobs.recipe import Recipe, resolve_workdir
 from jobs.summary import fetched_run, finished, local_run, put_results
+from jobs.sums import EXPORT_REMEDY, MODEL_REMEDY, TRAINED, check_sums, sums
 from jobs.timeline import Timeline
 from pipeline.contamination.stage import decontaminate
 from pipeline.dedup.exact import exact_deduplicate
@@ -34,7 +35,7 @@ from pipeline.ingest.canonical import Ingesting
 from pipeline.ingest.stage import ingest_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.mix.plan import make_plan, plan_phase
-from pipeline.mix.split import split_stage, trainable
+from pipeline.mix.split import make_split, trainable
 from pipeline.mix.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.pack.stage import pack_stage, shards_dataset
@@ -43,13 +44,14 @@ from pipeline.shards import ShardInfo
 from pipeline.workdir.dataset import MANIFEST, Manifest, Workdir, fingerprint
 from pipeline.workdir.documents import QUARANTINE
 from pipeline.workdir.engine import Engine
-from pipeline.workdir.errors import UserError
+from pipeline.workdir.errors import CorruptData, UserError
 from pipeline.workdir.verdicts import ORDER, verdict_dataset
 from storage.location import Location
 from tokenizer.folder import dump
 from trainer.lock import check
 
 VALIDATION = "validation"
+EXPORT = 2  # raised when the same model is exported as other files
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def judge(recipe: Recipe, engine: Engine, base: Path, documents: Manifest) -> Cu
         ingesting = Ingesting(recipe.ingest, tuple(sorted({source.domain for source in recipe.sources})))
         verdicts.append(decontaminate(engine, recipe.contamination, ingesting, base, documents, statistics, verdicts))
     _forget(engine.workdir, verdicts)
-    split = engine.run(split_stage(recipe.mix, recipe.seed, documents, statistics, verdicts)).manifests["split"]
+    split = make_split(engine, recipe.mix, recipe.seed, documents, statistics, verdicts)
     return Curated(documents, statistics, tuple(verdicts), split)
 
 
@@ -275,7 +277,8 @@ def pretrain(recipe: Recipe, workdir: Workdir, how: Launching | None = None) -> 
     asked = {**json.loads(path.read_text(encoding="utf-8")), "run": None}  # wherever on this machine it is
     wanted = fingerprint(asked, [workdir.require(shards_dataset(p.name)).content for p in recipe.phases])
     summary = finished(path.parent)
-    if summary is not None and state.json("trained.json") == {"fingerprint": wanted}:
+    trained = state.json(TRAINED)
+    if summary is not None and isinstance(trained, dict) and trained.get("fingerprint") == wanted:
         console.print(f"{'pretrain':<16} up to date")
     else:
         if summary is None:
@@ -284,7 +287,8 @@ def pretrain(recipe: Recipe, workdir: Workdir, how: Launching | None = None) -> 
         summary = finished(path.parent)
         if summary is None:  # something else than this process told them to, as Slurm does
             raise Stopped("training was told to stop, with a checkpoint; run the same command again to go on")
-        state.write(json.dumps({"fingerprint": wanted}).encode(), "trained.json")
+        files = sums(path.parent, [path.parent / "summary.json", path.parent / "model"])
+        state.write(json.dumps({"fingerprint": wanted, "files": files}).encode(), TRAINED)
     put_results(workdir, recipe.name)
     return summary
 
@@ -300,12 +304,17 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
     trained = run / "model" / "model.safetensors"
     if not trained.is_file():
         raise UserError(f"{trained}: not there; train first with `foundry pretrain`")
+    check_sums(run, Workdir(str(run)).json(TRAINED), MODEL_REMEDY, "model/")
     target, proof = run / "export", Workdir(str(run / "export"))
-    made_from = fingerprint(trained.stat().st_size, trained.stat().st_mtime_ns, workdir.require(TOKENIZER).content)
+    made_from = fingerprint(EXPORT, trained.stat().st_size, trained.stat().st_mtime_ns, workdir.require(TOKENIZER).content)
     proved = proof.json("proof.json")
     if isinstance(proved, dict) and proved.get("made_from") == made_from:
-        console.print(f"{'export':<16} up to date")
-        return target
+        try:
+            check_sums(target, proved, EXPORT_REMEDY)
+            console.print(f"{'export':<16} up to date")
+            return target
+        except CorruptData as error:
+            warn(f"{str(error).partition(';')[0]}; it is made again")
     shutil.rmtree(target, ignore_errors=True)
     model = bridge.load(run / "model")
     difference = bridge.export(model, target)
@@ -315,7 +324,9 @@ def export(recipe: Recipe, workdir: Workdir) -> Path:
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     longest = min(settings["model_max_length"], model.config.max_length)  # that a text cut to it is one the model takes
     dump(target / "tokenizer_config.json", {**settings, "model_max_length": longest})
-    proof.write(json.dumps({"made_from": made_from, "largest_difference_of_logits": difference}).encode(), "proof.json")
+    tokenizer.write_words(target)
+    found = {"made_from": made_from, "largest_difference_of_logits": difference, "files": sums(target, [target])}
+    proof.write(json.dumps(found).encode(), "proof.json")
     put_results(workdir, recipe.name)
     console.print(f"{'export':<16} {shown(target)}: transformers' logits equal ours to {difference:.1e}")
     return target

@@ -10,6 +10,7 @@ from tokenizer.folder import SpecialIds, fingerprint, load, special_ids
 from tokenizer.inspect import Statistics, measure
 from tokenizer.layout import Layout
 from tokenizer.train import train
+from tokenizer.words import write_words
 
 __all__ = [
     "CONTINUES_WORD",
@@ -27,4 +28,5 @@ __all__ = [
     "special_ids",
     "train",
     "write",
+    "write_words",
 ]

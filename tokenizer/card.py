@@ -27,6 +27,9 @@ tokenizer put one before each word:
 ```python
 {how}
 ```
+
+A model that `foundry export` wrote has such a tokenizer beside its own, and so has a tokenizer that `foundry tokenizer extend` wrote:
+`AutoTokenizer.from_pretrained("that-folder", subfolder="words")`.
 """
 _HOW = {
     "modernbert": "tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True",

@@ -70,6 +70,9 @@ class Encoder:
         """
         array = _large_strings(texts)
         fast = all_allowed(array, self.allowed) if self.engine is not None else np.zeros(len(array), bool)
+        if self.engine is not None and self.engine.words:
+            candidates = np.flatnonzero(fast)
+            fast[candidates] = self.engine.takes(array.take(pa.array(candidates)))
         slow_rows = np.flatnonzero(~fast)
         together = None  # ids of all texts of the fast engine, where those of the other are so many that each gap would be short
         if self.engine is not None and len(slow_rows) * _GAP > array.nbytes:

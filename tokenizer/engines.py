@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from tokenizer.classes import classes
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     import gigatoken
 
 Ids = npt.NDArray[np.uint32]
+_WORDS = 200  # that are looked for together: RE2 bounds the size of a pattern
+_METACHARACTER = re.compile(r"[.^$*+?()\[\]{}|\\-]")
 _THREADS = "TOKENIZERS_PARALLELISM"  # read by `tokenizers` at each call; it offers no other way
 
 
@@ -64,6 +69,28 @@ class FastEngine:
 
     engine: gigatoken.Tokenizer
     cuts_numbers: bool
+    words: tuple[str, ...] = ()  # entries that it does not have: texts with one of them, in any normal form, are not for it
+
+    def takes(self, texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+        """Which texts have none of `words`: bool (texts,). `texts` is a large_string array without nulls, of valid UTF-8."""
+        free = np.ones(len(texts), bool)
+        if self.words and len(texts):
+            composed = pc.utf8_normalize(texts, form="NFC")
+            for begin in range(0, len(self.words), _WORDS):
+                some = "|".join(_METACHARACTER.sub(r"\\\g<0>", word) for word in self.words[begin : begin + _WORDS])
+                free &= ~np.asarray(pc.match_substring_regex(composed, some), dtype=bool)
+        return free
+
+
+def only_slow(entry: dict[str, Any], normalised: bool) -> bool:
+    """Whether an added entry is matched in a way that gigatoken, which looks for its characters in the text as it is, does not know.
+
+    So it is with whole words; and, where `normalised` says that there is a normaliser, with what is matched behind it, unless NFC leaves
+    it as it is whatever follows: ASCII that ends in a character with which no mark composes.
+    """
+    content = entry["content"]
+    fixed = content.isascii() and not (content[-1:].isalpha() or content[-1:] in ("<", "=", ">"))
+    return bool(entry["single_word"] or (entry["normalized"] and normalised and not fixed))
 
 
 def fast_engine(tokenizer_json: str) -> tuple[FastEngine | None, str]:
@@ -72,6 +99,10 @@ def fast_engine(tokenizer_json: str) -> tuple[FastEngine | None, str]:
 
     body = json.loads(tokenizer_json)
     cuts_numbers = False
+    slow = [entry for entry in body["added_tokens"] if only_slow(entry, body["normalizer"] is not None)]
+    if any(entry["normalized"] for entry in slow) and body["normalizer"] not in (None, {"type": "NFC"}):
+        return None, f"{slow[0]['content']!r} is matched in text that is normalised in another way than by NFC"
+    body["added_tokens"] = [entry for entry in body["added_tokens"] if entry not in slow]
     for step in (body.get("pre_tokenizer") or {}).get("pretokenizers", []):
         pattern = step.get("pattern", {}).get("Regex", "")
         if RIGHT_GROUPS in pattern:
@@ -82,7 +113,8 @@ def fast_engine(tokenizer_json: str) -> tuple[FastEngine | None, str]:
             if sum(map(str.isnumeric, entry["content"])) > 3:
                 return None, f"texts are cut within numbers for it, and {entry['content']!r} has one"
     try:
-        return FastEngine(gigatoken.Tokenizer.from_json(json.dumps(body) if cuts_numbers else tokenizer_json), cuts_numbers), ""
+        loaded = gigatoken.Tokenizer.from_json(json.dumps(body) if cuts_numbers or slow else tokenizer_json)
+        return FastEngine(loaded, cuts_numbers, tuple(unicodedata.normalize("NFC", entry["content"]) for entry in slow)), ""
     except Exception as error:  # whatever it cannot load, it says in its own ways; `tokenizers` does the work then
         return None, " ".join(f"{type(error).__name__}: {error}".split())
 

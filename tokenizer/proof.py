@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tokenizers import Tokenizer, decoders
+from tokenizers import Tokenizer
 
 from kernel.cache import NoHome, cache_folder
 from tokenizer.alphabet import visible_bytes
-from tokenizer.engines import FastEngine, fast_encode, fast_engine, slow_encode, versions
+from tokenizer.engines import FastEngine, fast_encode, fast_engine, only_slow, slow_encode, versions
 from tokenizer.scan import CODE_POINTS, Flags
 
 log = logging.getLogger(__name__)
@@ -123,6 +123,9 @@ def probe(tokenizer_json: str) -> str:
             vocabulary[visible[end] + visible[start]] = len(vocabulary)
             merges.append([visible[end], visible[start]])
     body["model"] |= {"vocab": vocabulary, "merges": merges}
+    if body["decoder"] and body["decoder"]["type"] == "Sequence":
+        body["decoder"] = body["decoder"]["decoders"][-1]  # how `extend` spells entries does not bear on it
+    body["added_tokens"] = [token for token in body["added_tokens"] if not only_slow(token, body["normalizer"] is not None)]
     for index, token in enumerate(body["added_tokens"]):
         token["id"] = len(vocabulary) + index
     return json.dumps(body)
@@ -191,10 +194,11 @@ def _compare(probe: str, parallel: bool) -> Difference:
     return tuple(sorted(different)), ""
 
 
-def _word_texts(tokenizer: Tokenizer) -> list[str]:
-    """Texts made of the vocabulary's own words, each in a few places, joined at random but always the same."""
+def _word_texts(tokenizer: Tokenizer, engine: FastEngine) -> list[str]:
+    """Texts made of the vocabulary's own words that an engine takes, each in a few places, joined at random but always the same."""
     words = [tokenizer.decode([number]) for number in sorted(tokenizer.get_vocab().values())]  # ids may have gaps: specials are out
     words = [word for word in words if word and "\ufffd" not in word]
+    words = [word for word, takes in zip(words, engine.takes(pa.array(words, pa.large_string())), strict=True) if takes]
     chance = random.Random(0)
     texts = []
     for joint in ("", " ", "  "):
@@ -209,7 +213,9 @@ def _is_byte_level_bpe(tokenizer_json: str) -> bool:
     steps = body["pre_tokenizer"].get("pretokenizers", [body["pre_tokenizer"]]) if cuts is not None else []
     byte_level = any(step["type"] == "ByteLevel" for step in steps)
     whole = set(visible_bytes()) <= set(body["model"]["vocab"])
-    return body["model"]["type"] == "BPE" and byte_level and whole and isinstance(tokenizer.decoder, decoders.ByteLevel)
+    decoder = body["decoder"] or {"type": ""}
+    last = decoder["decoders"][-1]["type"] if decoder["type"] == "Sequence" else decoder["type"]  # `extend` spells its entries before it
+    return body["model"]["type"] == "BPE" and byte_level and whole and last == "ByteLevel"
 
 
 def prove(tokenizer_json: str, *, parallel: bool) -> Proof:
@@ -228,7 +234,8 @@ def prove(tokenizer_json: str, *, parallel: bool) -> Proof:
         return not_usable(why)
     proof = Proof(True, "", different, _fingerprint(tokenizer_json), _versions())
     tokenizer, allowed = Tokenizer.from_str(tokenizer_json), proof.allowed()
-    texts = [text for text in _word_texts(tokenizer) if allowed[list(map(ord, text))].all()]
+    texts = [text for text in _word_texts(tokenizer, engine) if allowed[list(map(ord, text))].all()]
+    texts = [text for text, takes in zip(texts, engine.takes(pa.array(texts, pa.large_string())), strict=True) if takes]
     unequal = _unequal(tokenizer, engine, texts, parallel)
     if unequal:
         return not_usable(f"it gives other ids for {texts[unequal[0]][:40]!r}")

@@ -6,8 +6,21 @@ A *group* is what a mix names: a source, or a domain without the sources that ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _is_share(value: float | dict[str, float]) -> float | dict[str, float]:
+    for name, share in value.items() if isinstance(value, dict) else [("", value)]:
+        if not 0 <= share < 1:
+            raise ValueError(f"{f'of {name} ' if name else ''}is {share:g}; a share is 0 or more, and less than 1")
+    return value
+
+
+Shares = Annotated[float | dict[str, float], AfterValidator(_is_share)]
+Grouping = Literal["document", "path", "repository", "host", "paper"]  # as `pipeline.mix.groups` tells them
+GROUPED: dict[str, Grouping] = {"code": "path", "science": "paper"}  # where the recipe says nothing; other domains by document
 
 
 class MixConfig(BaseModel):
@@ -15,16 +28,54 @@ class MixConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    validation_share: float = Field(
+    validation_share: Shares = Field(
         0.01,
-        ge=0,
-        lt=1,
-        description="Share of the documents that are held out for validation, drawn by their ids; near-duplicates that both stay are "
-        "held out together.",
+        description="Share of the documents that are held out for validation, or one for each domain (a domain that is not named has "
+        "none), drawn by a number keyed by their group (`hold_out_by`).",
+    )
+    test_share: Shares = Field(
+        0.0,
+        description="Share of the documents that are held out for tests, in the same way: neither trained on, nor seen by the tokenizer, "
+        "nor part of the validation loss.",
+    )
+    hold_out_by: dict[str, Grouping] = Field(
+        default_factory=dict,
+        description="For each domain what is held out whole. `document`: a document, with its copies and near-duplicates that stay; "
+        "`path`: a file in all versions of its package; `repository`: a repository or package with all its versions; `host`: a site; "
+        "`paper`: a paper by its ids. Default: code by `path`, science by `paper`, other domains by `document`. CodeSearchNet (Husain "
+        "et al. 2019) holds out repositories: the best for code, where there are hundreds of them.",
     )
     max_repetitions: float = Field(
         4.0, ge=1, description="Most times that a document is seen in a phase (Muennighoff et al. 2023: up to 4 cost little)."
     )
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        for domain in (None, *self.held_out_domains):
+            if sum(self.held_out(domain)) >= 1:
+                raise ValueError(f"validation_share and test_share{f' of {domain}' if domain else ''} leave nothing to train on; lower one")
+        return self
+
+    @property
+    def held_out_domains(self) -> tuple[str, ...]:
+        """The domains that the shares name."""
+        return tuple(name for share in (self.validation_share, self.test_share) if isinstance(share, dict) for name in share)
+
+    def held_out(self, domain: str | None) -> tuple[float, float]:
+        """The shares of a domain that are held out for validation and for tests; of None, those of domains that are not named."""
+        validation, test = (
+            share.get(domain or "", 0.0) if isinstance(share, dict) else share for share in (self.validation_share, self.test_share)
+        )
+        return validation, test
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether anything is held out."""
+        return any(share > 0 for domain in (None, *self.held_out_domains) for share in self.held_out(domain))
+
+    def grouping(self, domain: str) -> Grouping:
+        """What of a domain is held out whole."""
+        return self.hold_out_by.get(domain, GROUPED.get(domain, "document"))
 
 
 class Quality(BaseModel):

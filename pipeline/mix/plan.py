@@ -1,7 +1,7 @@
 """The plan: how often each document is seen in each phase, row for row beside the documents.
 
 It comes after the documents are tokenised, so that its shares are of tokens. A document of a group (see `config`) that is wanted `e`
-times over is taken floor(e) times, and once more with probability e - floor(e), by a number keyed by (seed, phase, id).
+times over is taken floor(e) times or once more; `draw` says which are, so that the group has the tokens that are asked of it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from kernel.random import uniform
 from pipeline.mix.config import MixConfig, PhaseMix, group_of
-from pipeline.mix.quality import groups_of, solve_scale, token_counts, weigh, weight_bins, weight_of
-from pipeline.mix.split import SPLIT, TRAIN, trainable
+from pipeline.mix.draw import Drawn, Pass, Wanted, draw, times_taken
+from pipeline.mix.quality import groups_of, solve_scale, weigh
+from pipeline.mix.split import SPLIT, trainable
 from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
-from pipeline.workdir.documents import DOCUMENTS, STATISTICS, TOKENS
 from pipeline.workdir.engine import Engine
 from pipeline.workdir.errors import UserError
 from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File
 
-VERSION = 3
+VERSION = 4
 PLAN = "plan"
 Sizes = Mapping[str, Mapping[str, int]]  # domain -> source -> tokens or bytes that there are to train on
 
@@ -82,7 +80,7 @@ def plan_phase(
         most = min(sizes[group] * config.max_repetitions / share for group, share in shares.items())
         total = float(mix.tokens) if mix.tokens is not None and unit == "tokens" else min(most, float(sum(sizes.values())))
     plans = [
-        GroupPlan(group, domain_of[group], share, sizes[group], int(total * share), total * share / sizes[group])
+        GroupPlan(group, domain_of[group], share, sizes[group], round(total * share), total * share / sizes[group])
         for group, share in shares.items()
     ]
     scarce = max(plans, key=lambda plan: plan.epochs)
@@ -102,29 +100,10 @@ def plan_phase(
     return plans
 
 
-def repetitions(seed: int, phase: str, ids: list[str], wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """How often each document is taken: int64 (ids,). `wanted`, float64 (ids,): how many times over each is wanted."""
-    whole = np.floor(wanted)
-    again = uniform(seed, f"phase {phase}", ids) < wanted - whole
-    times: npt.NDArray[np.int64] = whole.astype(np.int64) + again
-    return times
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """How often the documents of a group are wanted: equally often, or by a quality."""
-
-    epochs: float
-    statistic: str | None = None
-    power: float = 1.0
-    scale: float = 0.0
-    most: float = 0.0
-
-
 @dataclass(frozen=True)
 class _Plan:
-    seed: int
-    phases: dict[str, tuple[tuple[str, ...], dict[str, _Wanted]]]  # phase -> what its mix names, group -> how often
+    passes: Mapping[str, Pass]  # by phase
+    drawn: Drawn
 
 
 def phase_column(phase: str) -> str:
@@ -135,32 +114,21 @@ def phase_column(phase: str) -> str:
 def plan_partition(workdir: Workdir, piece: Piece[_Plan]) -> Generator[File, None, Summary]:
     """One task: split and repetitions in each phase (uint16) for each document of a partition."""
     table = workdir.read_table(SPLIT, piece.beside[SPLIT], ["domain", "source", "split"])
-    ids = workdir.read_table(DOCUMENTS, piece.partition, ["id"])["id"].to_pylist()
-    lengths = token_counts(workdir, piece.beside[TOKENS], len(ids))
-    train = np.array([value == TRAIN for value in table["split"].to_pylist()], bool)
     domains, sources = table["domain"].to_pylist(), table["source"].to_pylist()
     columns: dict[str, pa.Array | pa.ChunkedArray] = {"domain": table["domain"], "split": table["split"]}
+    drawn = piece.settings.drawn
     summary: Summary = {}
-    for phase, (named, wants) in piece.settings.phases.items():
-        groups = groups_of(domains, sources, named)
-        wanted = np.zeros(len(ids))
-        for group, want in wants.items():
-            rows = groups == group
-            wanted[rows] = want.epochs
-            if want.statistic is not None:
-                column = workdir.read_table(STATISTICS, piece.beside[STATISTICS], [want.statistic])[want.statistic]
-                weights = weight_of(weight_bins(np.asarray(column, dtype=np.float64), want.power), want.scale)
-                wanted[rows] = np.minimum(weights, want.most)[rows]
-        repeats = np.where(train, repetitions(piece.settings.seed, phase, ids, wanted), 0).astype(np.uint16)
-        columns[phase_column(phase)] = pa.array(repeats)
-        times = repeats.astype(np.int64)
-        for group in wants:
+    for phase, each in piece.settings.passes.items():
+        groups = groups_of(domains, sources, each.named)
+        times, sizes = times_taken(workdir, drawn, piece.beside[drawn.manifest.dataset], piece.start, groups, phase)
+        columns[phase_column(phase)] = pa.array(times.astype(np.uint16))
+        for group in each.groups:
             rows = groups == group
             seen = int(times[rows].sum())
             different = int((times[rows] > 0).sum())
-            counts = {"documents": different, "seen": seen, "repeated": seen - different, "tokens": int((times * lengths)[rows].sum())}
+            counts = {"documents": different, "seen": seen, "repeated": seen - different, "tokens": int((times * sizes)[rows].sum())}
             summary.setdefault("phases", {}).setdefault(phase, {})[group] = counts
-    yield File(PLAN, piece.name, to_parquet(pa.table(columns)), len(ids))
+    yield File(PLAN, piece.name, to_parquet(pa.table(columns)), table.num_rows)
     return summary
 
 
@@ -179,14 +147,14 @@ def make_plan(
     plans = {name: plan_phase(name, mix, config, available, trained=trained) for name, (mix, trained) in phases.items()}
     weighed = {name: mix for name, (mix, _) in phases.items() if mix.quality}
     histograms = weigh(engine, weighed, documents, statistics, split, tokens) if weighed else {}
-    wants: dict[str, tuple[tuple[str, ...], dict[str, _Wanted]]] = {}
+    passes: dict[str, Pass] = {}
     for name, plan in plans.items():
         mix = phases[name][0]
         groups = {}
         for group in plan:
             quality = mix.quality.get(group.group)
             if quality is None:
-                groups[group.group] = _Wanted(group.epochs)
+                groups[group.group] = Wanted(group.epochs, group.wanted)
                 continue
             histogram = {int(number): count for number, count in histograms.get(name, {}).get(group.group, {}).items()}
             scale = solve_scale(histogram, group.epochs * group.available, config.max_repetitions)
@@ -195,17 +163,24 @@ def make_plan(
                     f"phase {name}: quality.{group.group}: too few documents have `{quality.statistic}` over zero, so some would be seen "
                     f"more than {config.max_repetitions:g} times; ask for less of this group, or raise mix.max_repetitions"
                 )
-            groups[group.group] = _Wanted(group.epochs, quality.statistic, quality.power, scale, config.max_repetitions)
-        wants[name] = mix.named, groups
-    settings = {"seed": seed, "phases": [{"name": name, "groups": [asdict(group) for group in plan]} for name, plan in plans.items()]}
+            groups[group.group] = Wanted(group.epochs, group.wanted, quality.statistic, quality.power, scale, config.max_repetitions)
+        passes[name] = Pass(f"phase {name}", mix.named, groups)
+    drawn = draw(engine, "mix", "draws", seed, passes, documents, split, (statistics, tokens), "tokens")
+    settings = {
+        "seed": seed,
+        "split": split.content,
+        "phases": [{"name": name, "groups": [asdict(group) for group in plan]} for name, plan in plans.items()],
+    }
     stage = per_partition(
         "mix",
         (PLAN,),
         plan_partition,
         documents,
-        _Plan(seed, wants),
+        _Plan(passes, drawn),
         version=VERSION,
-        beside=(split, statistics, tokens),
+        beside=(split, drawn.manifest),
+        ordinals=drawn.by_place,
+        key=(passes, drawn.last),
         configuration=settings,
         memory=512 << 20,
         unit="documents",

@@ -1,7 +1,7 @@
 """The split: which documents are trained on and which are held out, row for row beside the documents.
 
 It applies all verdicts, and carries the union of their cuts, so that what reads text after it needs no verdict. It is made before the
-tokenizer, which is trained on the first phase's mix (by bytes).
+tokenizer, which is trained on the first phase's mix (by bytes). `sides` says how documents are held out.
 """
 
 from __future__ import annotations
@@ -12,71 +12,85 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from kernel.random import uniform
 from pipeline.mix.config import MixConfig
+from pipeline.mix.sides import NAMES, SIDES, TEST, TRAIN, VALIDATION, make_sides, sides_of
 from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Workdir, to_parquet
-from pipeline.workdir.documents import DOCUMENTS, STATISTICS
+from pipeline.workdir.documents import STATISTICS
+from pipeline.workdir.engine import Engine
 from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
-from pipeline.workdir.verdicts import VerdictEntry, cuts_of, kept, verdict_dataset
+from pipeline.workdir.verdicts import cuts_of, kept
 
-VERSION = 3
+__all__ = ["SPLIT", "TEST", "TRAIN", "VALIDATION", "make_split", "split_stage", "trainable"]
+
+VERSION = 4
 SPLIT = "split"
-TRAIN, VALIDATION = "train", "validation"
 
 
-def _split_keys(workdir: Workdir, before: Sequence[VerdictEntry], ids: list[str]) -> list[str]:
-    """What decides a document's split: its id, or the name of the component of near-duplicates that it is in."""
-    for entry in before:
-        if entry.dataset == verdict_dataset("near"):
-            clusters = workdir.read_table(entry.dataset, entry.partition, ["cluster"])["cluster"].to_pylist()
-            return [name if cluster is None else f"cluster {cluster:016x}" for name, cluster in zip(ids, clusters, strict=True)]
-    return ids
-
-
-def split_partition(workdir: Workdir, piece: Piece[tuple[int, float]]) -> Generator[File, None, Summary]:
-    """One task: for each document of a partition `split` (train, validation, or null where dropped), its cuts, and its bytes."""
-    seed, validation_share = piece.settings
+def split_partition(workdir: Workdir, piece: Piece[bool]) -> Generator[File, None, Summary]:
+    """One task: for each document of a partition `split` (train, validation, test, or null where none has it), its cuts, and its bytes."""
     statistics = workdir.read_table(STATISTICS, piece.beside[STATISTICS], ["domain", "source", "bytes"])
-    ids = workdir.read_table(DOCUMENTS, piece.partition, ["id"])["id"].to_pylist()
-    keep = kept(workdir, piece.before, len(ids))
-    held_out = uniform(seed, "validation", _split_keys(workdir, piece.before, ids)) < validation_share
-    split = np.where(held_out, VALIDATION, TRAIN).astype(object)
-    cuts = cuts_of(workdir, piece.before, len(ids))
-    sizes = statistics["bytes"].to_numpy() - cuts.sizes
+    rows = statistics.num_rows
+    keep = kept(workdir, piece.before, rows)
+    sides, left_out = np.zeros(rows, np.uint8), np.zeros(rows, bool)
+    if piece.settings:
+        sides, left_out = sides_of(workdir, piece.beside[SIDES])
+    cuts = cuts_of(workdir, piece.before, rows)
+    names = [NAMES[side] if stays else None for side, stays in zip(sides.tolist(), (keep & ~left_out).tolist(), strict=True)]
     columns = {
         "domain": statistics["domain"],
         "source": statistics["source"],
-        "split": pa.array(split.tolist(), pa.string(), mask=~keep),
-        "bytes": pa.array(sizes),
+        "split": pa.array(names, pa.string()),
+        "bytes": pa.array(statistics["bytes"].to_numpy() - cuts.sizes),
         "cuts": cuts.to_column(),
     }
-    yield File(SPLIT, piece.name, to_parquet(pa.table(columns)), len(ids))
+    yield File(SPLIT, piece.name, to_parquet(pa.table(columns)), rows)
     counted = pa.table({**{name: columns[name] for name in ("domain", "source", "split", "bytes")}}).filter(pa.array(keep))
     summary: Summary = {}
     for group in counted.group_by(["domain", "source", "split"]).aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
-        place = summary.setdefault("sources", {}).setdefault(group["domain"], {}).setdefault(group["source"], {})
-        place[group["split"]] = {"documents": group["bytes_count"], "bytes": group["bytes_sum"]}
+        counts = {"documents": group["bytes_count"], "bytes": group["bytes_sum"]}
+        name = "sources" if group["split"] is not None else "left_out"
+        place = summary.setdefault(name, {}).setdefault(group["domain"], {}).setdefault(group["source"], {})
+        place |= {group["split"]: counts} if group["split"] is not None else counts
     return summary
 
 
-def split_stage(config: MixConfig, seed: int, documents: Manifest, statistics: Manifest, verdicts: Sequence[Manifest]) -> Stage:
-    """The stage that applies all verdicts and holds out the validation split."""
+def split_stage(
+    config: MixConfig,
+    seed: int,
+    documents: Manifest,
+    statistics: Manifest,
+    verdicts: Sequence[Manifest],
+    sides: tuple[Manifest, Manifest] | None = None,
+) -> Stage:
+    """The stage that applies all verdicts and holds documents out. `sides`: as `make_sides` gives them, where anything is held out."""
+    if sides is None and config.holds_out:
+        raise ValueError("what is held out is drawn first; call make_split")
+    shared = None if sides is None else sides[1].content
     stage = per_partition(
         "split",
         (SPLIT,),
         split_partition,
         documents,
-        (seed, config.validation_share),
+        sides is not None,
         version=VERSION,
-        beside=(statistics,),
+        beside=(statistics, *(sides or ())[:1]),
         before=verdicts,
+        key=shared,
         configuration={"seed": seed, **config.model_dump(mode="json")},
         memory=512 << 20,
         unit="documents",
     )
     return replace(stage, refusal=_emptied)
+
+
+def make_split(
+    engine: Engine, config: MixConfig, seed: int, documents: Manifest, statistics: Manifest, verdicts: Sequence[Manifest]
+) -> Manifest:
+    """Run all stages; returns `split`."""
+    sides = make_sides(engine, config, seed, documents, verdicts) if config.holds_out else None
+    return engine.run(split_stage(config, seed, documents, statistics, verdicts, sides)).manifests[SPLIT]
 
 
 def _emptied(old: Manifest, new: Manifest) -> str | None:

@@ -36,12 +36,16 @@ def cut_texts(
 
 
 def local_folder(workdir: Workdir, dataset: str) -> str:
-    """A local folder with a dataset's files: the dataset's own where the workdir is local, else a fresh copy."""
+    """A local folder with a dataset's files: the dataset's own where the workdir is local, else a fresh copy.
+
+    Raises `CorruptData` where a file is not what was written.
+    """
+    files = {partition.name: workdir.read_partition(dataset, partition) for partition in workdir.require(dataset).partitions}
     if workdir.is_local:
         return workdir.path(dataset)
     folder = Path(tempfile.mkdtemp(prefix="foundry-"))
-    for partition in workdir.require(dataset).partitions:
-        (folder / partition.name).write_bytes(workdir.read_partition(dataset, partition).to_pybytes())
+    for name, raw in files.items():
+        (folder / name).write_bytes(raw.to_pybytes())
     return str(folder)
 
 

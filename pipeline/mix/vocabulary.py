@@ -21,12 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import tokenizer
-from kernel.random import uniform
 from kernel.utf8 import utf8_view
 from pipeline.dedup.shuffle import bucket_of, buckets_for, gather, scatter
-from pipeline.mix.config import MixConfig, PhaseMix, group_of
-from pipeline.mix.plan import plan_phase, repetitions
-from pipeline.mix.split import SPLIT, TRAIN, trainable
+from pipeline.mix.config import MixConfig, PhaseMix
+from pipeline.mix.draw import Drawn, Pass, Wanted, draw, times_taken
+from pipeline.mix.plan import plan_phase
+from pipeline.mix.quality import groups_of
+from pipeline.mix.split import SPLIT, trainable
 from pipeline.mix.tokens import TOKENIZER, cut_texts
 from pipeline.workdir.commit import Summary
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, fingerprint, to_ipc
@@ -38,25 +39,23 @@ from tokenizer import TokenizerConfig
 from tokenizer.count import WORDS, Counter, merge_counts
 from tokenizer.train import train_from_counts
 
-VERSION = 7
+VERSION = 8
 COUNTED, MERGED = "words/counted", "words/merged"
 SPILL = 1 << 21  # about the most different pre-tokens that a counting task holds (200 MB)
 _LONG = 32  # mean bytes of a word for which the memory of `max_words` words is meant
 _BATCH = 16 << 20  # bytes of text that are counted before the next look at how many pre-tokens are held
 _BYTES_A_ROW = 100  # of text, for one row of counts: a low estimate, from web text in partitions of 256 MB
 _EXACT = 1024  # counts below this are counted one by one in the histogram, those above by powers of two
+_PASS = "mix"  # the only one that is drawn for it
 _LIST = pa.large_list(pa.field("item", pa.uint8(), nullable=False))
 
 
 @dataclass(frozen=True)
 class _Mix:
-    """Which documents are trained on, and how often."""
+    """Which documents are trained on, and how often: those that were drawn, by bytes."""
 
-    phase: str
     named: tuple[str, ...]  # what the phase's mix names
-    epochs: dict[str, float]  # of each group
-    seed: int
-    share: float  # of the documents, where the mix is larger than `sample_bytes`
+    drawn: Drawn
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,12 @@ class _LearnWork:
 # --- the mix ---------------------------------------------------------------------------------------------------------
 
 
-def _mixed(workdir: Workdir, mix: _Mix, partition: Partition, entry: Partition) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Texts of a partition that are trained on, and how often each is."""
-    split = workdir.read_table(SPLIT, entry, ["domain", "source", "split", "cuts"])
-    places = zip(split["domain"].to_pylist(), split["source"].to_pylist(), split["split"].to_pylist(), strict=True)
-    wanted = np.array([mix.epochs.get(group_of(d, s, mix.named) or "", 0.0) if kind == TRAIN else 0.0 for d, s, kind in places])
-    ids = workdir.read_table(DOCUMENTS, partition, ["id"])["id"].to_pylist()
-    repeats = repetitions(mix.seed, "tokenizer mix", ids, wanted)
-    repeats[uniform(mix.seed, "tokenizer", ids) >= mix.share] = 0
+def _mixed(workdir: Workdir, mix: _Mix, partition: Partition, entry: Partition, start: int) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Texts of a partition that are trained on, and how often each is. `start`: the ordinal of its first row."""
+    split = workdir.read_table(SPLIT, entry, ["domain", "source", "cuts"])
+    groups = groups_of(split["domain"].to_pylist(), split["source"].to_pylist(), mix.named)
+    drawn = mix.drawn.manifest.by_name[partition.name]
+    repeats, _ = times_taken(workdir, mix.drawn, drawn, start, groups, _PASS)
     rows = np.flatnonzero(repeats)
     return cut_texts(workdir, partition, split["cuts"], rows), repeats[rows]
 
@@ -105,7 +102,7 @@ def _scattered(counter: Counter, buckets: int) -> tuple[pa.Buffer, int]:
 
 def count_partition(workdir: Workdir, piece: Piece[_Counting]) -> Generator[File, None, Summary]:
     """One task: pre-tokens of a partition with their counts, in as many scattered files as memory asks for."""
-    texts, repeats = _mixed(workdir, piece.settings.mix, piece.partition, piece.beside[SPLIT])
+    texts, repeats = _mixed(workdir, piece.settings.mix, piece.partition, piece.beside[SPLIT], piece.start)
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     sizes = np.diff(utf8_view(array)[0])
     counter, buckets = Counter(piece.settings.config), piece.settings.buckets
@@ -205,7 +202,7 @@ def train_by_library(workdir: Workdir, work: _LibraryWork) -> Generator[File, No
 
     def texts() -> Iterator[str]:
         for entry in workdir.require(SPLIT).partitions:
-            found, repeats = _mixed(workdir, work.mix, documents.by_name[entry.name], entry)
+            found, repeats = _mixed(workdir, work.mix, documents.by_name[entry.name], entry, documents.starts[entry.name])
             for text, times in zip(found, repeats, strict=True):
                 value = text.as_py()
                 seen["documents"] += int(times)
@@ -230,11 +227,14 @@ def make_tokenizer(
     plan = plan_phase(phase, mix, mixing, trainable(split, "bytes"), unit="bytes")
     size = sum(group.wanted for group in plan)
     share = 1.0 if config.sample_bytes is None else min(1.0, config.sample_bytes / max(1, size))
-    which = _Mix(phase, mix.named, {group.group: group.epochs for group in plan}, seed, share)
+    groups = {group.group: Wanted(group.epochs * share, round(group.wanted * share)) for group in plan}
+    one = Pass("tokenizer mix", mix.named, groups)
+    which = _Mix(mix.named, draw(engine, "tokenizer", "words", seed, {_PASS: one}, documents, split, (), "bytes"))
+    chosen = seed, one, which.drawn.last
     settings = config.model_dump(mode="json")
-    made_from: dict[str, Any] = {"phase": phase, "corpus": split.content, "recipe": fingerprint(VERSION, config, which)}
+    made_from: dict[str, Any] = {"phase": phase, "corpus": split.content, "recipe": fingerprint(VERSION, config, phase, chosen)}
     if config.method == "huggingface":
-        key = fingerprint(VERSION, config, which, split.content)
+        key = fingerprint(VERSION, config, chosen, split.content)
         work = _LibraryWork(which, _LearnWork(config, 1, made_from))
         task = Task("tokenizer", key, work, max(1, int(size * share)))
         return engine.run(Stage("tokenizer", (TOKENIZER,), train_by_library, (task,), settings, memory=3 << 30)).manifests[TOKENIZER]
@@ -248,8 +248,9 @@ def make_tokenizer(
         documents,
         _Counting(which, config, buckets),
         version=VERSION,
-        beside=(split,),
-        key=(cut, which, buckets),
+        beside=(split, which.drawn.manifest),
+        ordinals=which.drawn.by_place,
+        key=(cut, chosen, buckets),
         configuration=cut,
         memory=(512 << 20) + 8 * largest,
     )

@@ -1,4 +1,6 @@
-"""What came in, what went out and why: the numbers of a workdir, from its manifests, and what of it deserves a look (`alarms.py`)."""
+"""What came in, what went out and why: the numbers of a workdir, from its manifests, and what of it deserves a look (`alarms.py` and
+`mix_alarms.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER
 from pipeline.pack.stage import shards_dataset
 from pipeline.report.alarms import Alarm, alarms
+from pipeline.report.mix_alarms import mix_alarms
 from pipeline.workdir.dataset import Manifest, Workdir
 from pipeline.workdir.documents import DOCUMENTS, TOKENS
 from pipeline.workdir.verdicts import ORDER, totals, verdict_dataset
@@ -79,7 +82,7 @@ class Funnel:
     cuts: tuple[tuple[str, dict[str, Count]], ...]  # stage, and by domain the documents and bytes that it cut
     contamination: tuple[Contaminated, ...]
     warnings: tuple[Alarm, ...]
-    split: dict[str, dict[str, Count]]  # domain -> train, validation
+    split: dict[str, dict[str, Count]]  # domain -> train, validation, test
     mix: dict[str, dict[str, Mixed]]  # phase -> group
     tokenizer: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)  # domain -> documents, tokens, bytes
@@ -122,7 +125,7 @@ def funnel(workdir: Workdir) -> Funnel:
         quarantined=sum(counts["quarantined"] for counts in documents.summary.get("sources", {}).values()),
         cuts=tuple(cuts),
         contamination=_contamination(workdir),
-        warnings=tuple(alarms(workdir)),
+        warnings=(*alarms(workdir), *mix_alarms(workdir)),
         split=_split(split),
         mix=_mix(plan),
         tokenizer=tokenizer.summary if tokenizer else {},

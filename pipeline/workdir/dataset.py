@@ -263,6 +263,11 @@ class Workdir:
             raise UserError(f"{self.path(dataset)}: is missing or unfinished; `foundry run RECIPE` makes it")
         return manifest
 
+    def has_index(self, dataset: str, manifest: Manifest, name: str) -> bool:
+        """Whether the file that lists a dataset's partitions for other readers is there, and says what the manifest says."""
+        raw = self.read(dataset, name)
+        return raw is not None and raw.to_pybytes() == manifest.to_index()
+
     def read_partition(self, dataset: str, partition: Partition) -> pa.Buffer:
         """A partition's bytes, verified against its checksum. Raises `CorruptData` naming the file."""
         raw = self.read(dataset, partition.name)

@@ -92,9 +92,10 @@ class Engine:
         manifests = {dataset: self.workdir.manifest(dataset) for dataset in stage.datasets}
         if any(manifest is None or manifest.fingerprint != stage.fingerprint for manifest in manifests.values()):
             return None
-        if stage.index is not None and any(stage.index not in self.workdir.sizes(dataset) for dataset in stage.datasets):
+        finished = cast(dict[str, Manifest], manifests)
+        if stage.index is not None and not all(self.workdir.has_index(*item, stage.index) for item in finished.items()):
             return None
-        return cast(dict[str, Manifest], manifests)
+        return finished
 
     def _execute(self, ledger: Ledger, stage: Stage, tasks: list[Task]) -> dict[str, TaskRecord]:
         if not tasks:

@@ -284,7 +284,8 @@ def test_bad_input_is_quarantined_and_the_rest_goes_through(tmp_path: Path) -> N
     result = called_without_ray("curate", tmp_path / "r.yaml")
     assert result.returncode == 0, result.stderr
     assert "54 records could not be read" in result.stdout
-    (warning,) = (line for line in result.stdout.splitlines() if line.startswith("warning"))
+    warning, *others = (line for line in result.stdout.splitlines() if line.startswith("warning"))
+    assert all(line.startswith("warning: the validation split is empty") for line in others), "a hundredth of 50 documents may be none"
     assert warning.startswith(
         "warning: source other: 50 of 50 records could not be read; the first, good.jsonl#1: no field body; it has: text"
     )

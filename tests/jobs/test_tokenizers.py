@@ -17,7 +17,7 @@ from jobs.tokenizers import compare, from_files, held_out, installed, table
 from pipeline.filters.stage import filter_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.mix.config import MixConfig
-from pipeline.mix.split import split_stage
+from pipeline.mix.split import make_split
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError
 from tests.conftest import here
@@ -134,7 +134,7 @@ def test_held_out_texts_are_those_of_the_validation_split(workdir: Workdir) -> N
     documents = write_documents(workdir, texts, 3, domains)
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
-    engine.run(split_stage(MixConfig(validation_share=0.1), 3, documents, statistics, verdicts))
+    make_split(engine, MixConfig(validation_share=0.1), 3, documents, statistics, verdicts)
     split = [kind for _, part in workdir.tables("split") for kind in part["split"].to_pylist()]
     expected = [(domain, text) for domain, text, kind in zip(domains, texts, split, strict=True) if kind == "validation"]
     groups, code = held_out(workdir)
@@ -145,7 +145,7 @@ def test_held_out_texts_are_those_of_the_validation_split(workdir: Workdir) -> N
     assert code == groups["code"]
     assert len(held_out(workdir, most=1)[0][ALL]) == 2, "one of each domain"
 
-    engine.run(split_stage(MixConfig(validation_share=0), 3, documents, statistics, verdicts))
+    make_split(engine, MixConfig(validation_share=0), 3, documents, statistics, verdicts)
     with pytest.raises(UserError, match=r"no document is held out; raise mix\.validation_share, or give --texts"):
         held_out(workdir)
 

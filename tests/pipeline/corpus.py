@@ -45,6 +45,20 @@ def write_documents(
     return manifest
 
 
+def write_dataset(workdir: Workdir, name: str, table: pa.Table, parts: int = 1) -> Manifest:
+    """A finished dataset of a table, over several partitions (some perhaps empty)."""
+    partitions = []
+    for number in range(parts):
+        begin, end = number * table.num_rows // parts, (number + 1) * table.num_rows // parts
+        raw = to_parquet(table.slice(begin, end - begin))
+        file = f"test-{number:05d}-000.parquet"
+        workdir.write(raw, name, file)
+        partitions.append(Partition(file, end - begin, raw.size, xxhash.xxh3_128_hexdigest(raw)))
+    manifest = Manifest(name, "test", "test", tuple(partitions))
+    workdir.write(manifest.to_json(), name, "_manifest.json")
+    return manifest
+
+
 def json_lines(path: Path, rows: int, field: str = "text") -> list[str]:
     """The field `field` of the first rows of a `.jsonl.zst` file."""
     values: list[str] = []

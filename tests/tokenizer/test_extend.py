@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,34 @@ def test_a_new_word_is_one_token_for_transformers_and_for_the_pipeline(extended:
     assert loaded.decode(loaded("a <protein> b").input_ids, skip_special_tokens=True) == "a <protein> b"
 
 
+TEXTS = ["Ångström", "A\u030angstro\u0308m", "xÅngströmy", "1Ångström_", "die Straße κλπ", "κλπ\u0301", "Å", "an Ångström."]
+
+
+def test_an_entry_is_matched_as_the_tokenizer_reads_text_and_decoded_as_its_text(folder: Path, tmp_path: Path) -> None:
+    ids = extend(folder, ["A\u030angstro\u0308m", "Straße"], tmp_path / "more")
+    encoder, library = Encoder(tmp_path / "more"), load(tmp_path / "more")
+    assert encoder.engine is not None
+    encoded = encoder.encode(TEXTS).to_pylist()
+    assert encoded == slow_encode(encoder.tokenizer, TEXTS), "whoever encodes"
+    assert [found[0] in ids for found in encoded[:2]] == [True, True], "in either normal form"
+    assert encoded[0] == encoded[1] == ids[:1]
+    assert ids[0] in encoded[2], "within a word"
+    assert [library.decode([number]) for number in ids] == ["Ångström", "Straße"]
+    for text, found in zip(TEXTS, encoded, strict=True):
+        assert library.decode(found) == unicodedata.normalize("NFC", text)
+
+
+def test_a_whole_word_is_matched_nowhere_within_another(folder: Path, tmp_path: Path) -> None:
+    (number,) = extend(folder, ["Ångström"], tmp_path / "one", whole_words=True)
+    texts = [*TEXTS, "Ångström-Ångström", "in Ångström"]
+    encoder = Encoder(tmp_path / "one")
+    encoded = encoder.encode(texts).to_pylist()
+    assert encoded == slow_encode(encoder.tokenizer, texts)
+    whole = [bool(re.search(r"(?<!\w)Ångström(?!\w)", unicodedata.normalize("NFC", text))) for text in texts]
+    assert [number in found for found in encoded] == whole
+    assert json.loads((tmp_path / "one" / "report.json").read_text())["extended_from"]["whole_words"] is True
+
+
 @pytest.mark.parametrize("in_unused", [False, True])
 def test_a_new_word_with_a_long_number_is_one_token_whoever_encodes(folder: Path, tmp_path: Path, in_unused: bool) -> None:
     """Numbers may be cut for the fast engine beforehand, which must not cut such a word."""
@@ -82,7 +112,19 @@ def test_in_unused_places_the_vocabulary_does_not_grow(folder: Path, tmp_path: P
     assert all(new[word] == number for word, number in old.items() if number not in ids)
 
 
-@pytest.mark.parametrize(("words", "why"), [([""], "is empty"), (["<x>", "<x>"], "named twice"), (["the"], "an entry already")])
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([""], "is empty"),
+        (["<x>", "<x>"], "named twice"),
+        (["Ångström", "A\u030angstro\u0308m"], "named twice"),
+        (["the"], "an entry already"),
+        ([" the"], "an entry already"),  # whose spelling in the vocabulary is another
+        ([" "], "an entry already"),
+        (["[MASK]"], "an entry already"),
+        (["\x00þ", "þ"], "spells the bytes of another token"),  # a byte's own character, where the bytes of the letter are two tokens
+    ],
+)
 def test_a_word_that_cannot_be_added_is_one_clear_line(folder: Path, tmp_path: Path, words: list[str], why: str) -> None:
     with pytest.raises(TokenizerError, match=why) as error:
         extend(folder, words, tmp_path / "bad")

@@ -18,7 +18,7 @@ from pipeline.measure.stage import measure_stage
 from pipeline.mix.config import MixConfig, PhaseMix, group_of
 from pipeline.mix.plan import make_plan, plan_phase
 from pipeline.mix.quality import solve_scale, weight_of
-from pipeline.mix.split import split_stage
+from pipeline.mix.split import make_split
 from pipeline.mix.tokens import tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
 from pipeline.workdir.dataset import Workdir
@@ -134,7 +134,7 @@ def mixed(workdir: Workdir, parts: int, mixes: dict[str, PhaseMix], documents: i
     statistics = engine.run(measure_stage(manifest)).manifests["statistics"]
     verdict = engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]
     settings = MixConfig(validation_share=0.1, **config)
-    split = engine.run(split_stage(settings, 3, manifest, statistics, [verdict])).manifests["split"]
+    split = make_split(engine, settings, 3, manifest, statistics, [verdict])
     made = make_tokenizer(engine, TRAINED, 3, next(iter(mixes)), next(iter(mixes.values())), settings, manifest, split)
     tokens = engine.run(tokenize_stage(manifest, split, made)).manifests["tokens"]
     make_plan(engine, settings, 3, {name: (mix, None) for name, mix in mixes.items()}, manifest, statistics, split, tokens)
@@ -205,7 +205,7 @@ def test_near_duplicates_that_both_stay_are_held_out_together(workdir: Workdir) 
     statistics = engine.run(measure_stage(documents)).manifests["statistics"]
     verdicts = [engine.run(filter_stage({}, statistics)).manifests["verdicts/filter"]]
     verdicts += near_deduplicate(engine, NearConfig(threshold=0.95, bands=40, rows=2), documents, statistics, verdicts)
-    engine.run(split_stage(MixConfig(validation_share=0.3), 1, documents, statistics, verdicts))
+    make_split(engine, MixConfig(validation_share=0.3), 1, documents, statistics, verdicts)
     split = pa.concat_tables(t for _, t in workdir.tables("split"))["split"].to_pylist()
     clusters = pa.concat_tables(t for _, t in workdir.tables("verdicts/near"))["cluster"].to_pylist()
     of: dict[int, set[str]] = {}
