@@ -18,9 +18,9 @@ Row = Mapping[str, Any]
 _REPOSITORY = ("repository", "repository_name", "repo_name", "max_stars_repo_name", "repo", "package", "project")
 _FORGES = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "raw.githubusercontent.com")
 # What follows a package's name in the folder of a release or of a branch: -2.1.9, -v3, _0.1.dev0, -main.
-_VERSION = re.compile(r"[-_](?:v?\d+\.\d[\w.+!-]*|v\d+|main|master)$")
-_ARXIV = re.compile(r"arxiv(?:\.org/(?:abs|pdf|html)/|[.:/])([a-z.-]+/\d{7}|\d{4}\.\d{4,5})", re.IGNORECASE)
-_ARXIV_VERSION = re.compile(r"v\d+$")
+_VERSION = re.compile(r"[-_](?:v?\d{1,9}\.\d[\w.+!-]{0,60}|v\d{1,9}|main|master)$")
+_ARXIV = re.compile(r"arxiv(?:\.org/(?:abs|pdf|html)/|[.:/])([a-z.-]{2,20}/\d{7}|\d{4}\.\d{4,5})", re.IGNORECASE)
+_ARXIV_VERSION = re.compile(r"v\d{1,4}$")
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
 _IDENTIFIERS = ("pmcid", "pmid", "corpusid", "corpusId", "paper_id", "paperId", "acl_id", "mag_id")
 _LEAST_WORDS = 4  # of a title that names a paper: not `Editorial` nor `Correction to`
