@@ -179,7 +179,9 @@ def _training_rows(
     for part in sample.partitions if sample is not None and plan["split"] != "train" else ():
         pieces = np.flatnonzero(workdir.read_table(SAMPLE, part, ["document"])["document"].to_numpy() == ordinal)
         if len(pieces):
-            table.add_row(SAMPLE, f"{len(pieces)} of its pieces, on which runs are evaluated" if len(pieces) > 1 else "runs are evaluated on it")
+            table.add_row(
+                SAMPLE, f"{len(pieces)} of its pieces, on which runs are evaluated" if len(pieces) > 1 else "runs are evaluated on it"
+            )
     for phase in phases if plan["split"] == "train" else []:
         manifest = workdir.manifest(shards_dataset(phase))
         if manifest is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "jobs", "benchmarks", "tests"}
+OURS = {"kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "evaluation", "jobs", "benchmarks", "tests"}
 ALLOWED = {
     "kernel": {"kernel"},
     "storage": {"storage"},
@@ -16,7 +16,8 @@ ALLOWED = {
     "tokenizer": {"tokenizer", "kernel"},
     "pipeline": {"pipeline", "tokenizer", "storage", "kernel"},
     "trainer": {"trainer", "model", "pipeline.shards", "pipeline.held_out", "storage", "kernel"},
-    "jobs": {"jobs", "pipeline", "tokenizer", "model", "trainer", "storage", "kernel"},
+    "evaluation": {"evaluation", "trainer", "model", "tokenizer", "pipeline", "storage", "kernel"},
+    "jobs": {"jobs", "evaluation", "pipeline", "tokenizer", "model", "trainer", "storage", "kernel"},
 }
 
 

@@ -29,7 +29,7 @@ def forward(trainee: Trainee, batch: MicroBatch, world: World, *, labels: bool) 
         batch.max_seqlen,
         batch.positions.to(device, non_blocking=True),
         batch.labels.to(device, non_blocking=True) if labels else None,
-        batch.dropout_keys.to(device, non_blocking=True) if trainee.engine.training else None,
+        batch.dropout_keys.to(device, non_blocking=True) if trainee.model.training else None,
     )
 
 

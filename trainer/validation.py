@@ -130,7 +130,7 @@ def _means(sums: Floats, documents: Ints, seed: int) -> dict[str, Any]:
         "predicted_tokens": int(predicted),
     }
     number = np.unique(documents, return_inverse=True)[1]
-    of_documents = np.stack([np.bincount(number, sums[:, column]) for column in range(3)], axis=1)
+    of_documents = np.stack([np.bincount(number, sums[:, column]) for column in range(3)], axis=1).astype(np.float64)
     of_documents = of_documents[of_documents[:, 2] > 0]
     for column, name in ((0, "loss"), (1, "accuracy")):
         found = ratio_interval(of_documents[:, column], of_documents[:, 2], seed)
@@ -138,9 +138,7 @@ def _means(sums: Floats, documents: Ints, seed: int) -> dict[str, Any]:
     return values
 
 
-def _table(
-    sums: Floats, documents: Ints, groups: npt.NDArray[np.object_], names: Sequence[str], seed: int
-) -> dict[str, dict[str, Any]]:
+def _table(sums: Floats, documents: Ints, groups: npt.NDArray[np.object_], names: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
     """`_means` of each group of segments; those of which nothing was predicted are left out."""
     found = {}
     for name in names:

@@ -101,14 +101,14 @@ def bigram_model(pairs: Pairs, counts: Ints, vocabulary: int) -> _Model:
     weights = counts.astype(np.float64)
     followed = np.bincount(right, weights, vocabulary)
     unigram = (followed + 1) / (followed.sum() + vocabulary)
-    seen = np.bincount(left, weights, vocabulary)
+    seen = np.bincount(left, weights, vocabulary).astype(np.float64)
     types = np.bincount(left, minlength=vocabulary).astype(np.float64)
     whole = seen + types
     unknown = whole == 0  # a token that never was a left neighbour: the unigram model follows it
     whole = np.where(unknown, 1.0, whole)
     smoothed = np.where(unknown, 1.0, types / whole)  # the weight of the unigram model after each token
     between = np.bincount(right, unigram[left] * weights / whole[left], vocabulary) + unigram * (unigram * smoothed).sum()
-    kept = np.bincount(left, weights * smoothed[right], vocabulary)
+    kept = np.bincount(left, weights * smoothed[right], vocabulary).astype(np.float64)
     order = np.argsort(right, kind="stable")
     return _Model(
         np.searchsorted(left, np.arange(vocabulary + 1)),
@@ -143,36 +143,36 @@ def _score(
 ) -> None:  # pragma: no cover - compiled
     """Write -log p(token | left) to `one`, and -log p(token | left, right) to `two`. `order` sorts the places by left token, then right."""
     vocabulary = len(model.unigram)
-    after = np.zeros(vocabulary)  # c(l, x) / (c(x) + T(x)), of the present l
+    after = np.zeros(vocabulary)  # c(l, x) / (c(x) + T(x)), of the present left token
     present, before, total = -1, -1, 0.0
     for index in range(len(order)):
         place = order[index]
-        l, r = left[place], right[place]
-        if l != present:
+        lhs, rhs = left[place], right[place]
+        if lhs != present:
             if present >= 0:
                 for pair in range(model.successors[present], model.successors[present + 1]):
                     after[model.right[pair]] = 0.0
-            for pair in range(model.successors[l], model.successors[l + 1]):
+            for pair in range(model.successors[lhs], model.successors[lhs + 1]):
                 x = model.right[pair]
                 whole = model.seen[x] + model.types[x]
                 if whole > 0:
                     after[x] = model.right_counts[pair] / whole
-            present, before = l, -1
-        if r != before:
+            present, before = lhs, -1
+        if rhs != before:
             total = 0.0
-            for pair in range(model.predecessors[r], model.predecessors[r + 1]):
+            for pair in range(model.predecessors[rhs], model.predecessors[rhs + 1]):
                 total += after[model.left[pair]] * model.left_counts[pair]
-            whole = model.seen[l] + model.types[l]
-            total += model.unigram[r] * model.kept[l]
-            total = (total + model.types[l] * model.between[r]) / whole if whole > 0 else model.between[r]
-            before = r
-        ahead = _of_pair(model, l, token[place])
+            whole = model.seen[lhs] + model.types[lhs]
+            total += model.unigram[rhs] * model.kept[lhs]
+            total = (total + model.types[lhs] * model.between[rhs]) / whole if whole > 0 else model.between[rhs]
+            before = rhs
+        ahead = _of_pair(model, lhs, token[place])
         one[place] = -np.log(ahead)
-        two[place] = -np.log(ahead * _of_pair(model, token[place], r) / total)
+        two[place] = -np.log(ahead * _of_pair(model, token[place], rhs) / total)
 
 
 def score(model: _Model, ids: Ints, first: Ints, cls: int, sep: int) -> tuple[Floats, Floats, Floats]:
-    """The losses of each token of pieces `ids[first[p]:first[p + 1]]` under the unigram, left and two-sided model: float64 (tokens,) each."""
+    """The losses of each token of pieces `ids[first[p]:first[p + 1]]`, under the unigram, left and two-sided model: float64 (tokens,)."""
     left, right = np.empty_like(ids), np.empty_like(ids)
     left[1:], right[:-1] = ids[:-1], ids[1:]
     some = np.diff(first) > 0

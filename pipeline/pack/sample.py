@@ -29,7 +29,8 @@ from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage, Task
 
 VERSION = 1
-DRAWN, PAIRS, SAMPLE = "held-out/drawn", "held-out/pairs", "held-out/sample"
+HELD_OUT = "held-out"  # the folder of the sample that runs are evaluated on while they train
+PAIRS, SAMPLE = f"{HELD_OUT}/pairs", f"{HELD_OUT}/sample"
 COUNTED_TOKENS = 1 << 26  # of the training split, that the n-gram models are made of at most: their pairs take a gigabyte at worst
 _SPARE_TIMES, _SPARE_PIECES = 4, 64  # pieces are drawn so generously that too few come with a chance of less than 1e-14 (8 sigma)
 _MERGE_ROWS = 1 << 25  # pairs that are held before they are added up
@@ -48,7 +49,10 @@ def held_out_tokens(tokens: Manifest, split: str) -> dict[str, dict[str, int]]:
 
 
 def quotas(sizes: Sizes, budget: int) -> dict[str, dict[str, int]]:
-    """How many tokens of each source a sample of `budget` tokens has: its share, rounded by largest remainders; all, where there are no more."""
+    """How many tokens of each source a sample of `budget` tokens has: its share, rounded by largest remainders.
+
+    All of them, where there are no more.
+    """
     flat = [(domain, source, size) for domain in sorted(sizes) for source, size in sorted(sizes[domain].items())]
     total = sum(size for *_, size in flat)
     budget = min(budget, total)
@@ -68,17 +72,23 @@ def quotas(sizes: Sizes, budget: int) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class _Drawing:
+    dataset: str
     seed: int
     split: str
     most: int  # tokens of a piece, without special ones
     shares: dict[str, float]  # of each source's pieces that are drawn
 
 
-def _documents(workdir: Workdir, piece: Piece[Any], split: str) -> tuple[Any, npt.NDArray[np.int64], Ints, Ints]:
-    """`(ids, rows, first, last)` of a partition's documents of one split: document `d` is row `rows[d]`, `ids[first[d]:last[d]]`."""
+def _documents(workdir: Workdir, piece: Piece[Any], split: str | None) -> tuple[npt.NDArray[Any], Ints, Ints, Ints]:
+    """`(ids, rows, first, last)` of a partition's documents of one split: document `d` is row `rows[d]`, `ids[first[d]:last[d]]`.
+
+    None stands for no document.
+    """
+    none = np.zeros(0, np.int64)
+    if split is None:
+        return np.zeros(0, np.uint16), none, none, none
     kinds = np.array(workdir.read_table(SPLIT, piece.beside[SPLIT], ["split"])["split"].to_pylist(), object) == split
     if not kinds.any():
-        none = np.zeros(0, np.int64)
         return np.zeros(0, np.uint16), none, none, none
     table = workdir.read_table(TOKENS, piece.beside[TOKENS]).combine_chunks()
     rows = table["row"].to_numpy()
@@ -93,7 +103,7 @@ def draw_partition(workdir: Workdir, piece: Piece[_Drawing]) -> Generator[File, 
     """One task: the pieces of the partition's held-out documents with the lowest keyed numbers."""
     settings = piece.settings
     share = settings.shares.get(source_of(piece.partition.name), 0.0)
-    ids, rows, first, last = _documents(workdir, piece, settings.split) if share else (np.zeros(0, np.uint16), *[np.zeros(0, np.int64)] * 3)
+    ids, rows, first, last = _documents(workdir, piece, settings.split if share else None)
     counts = -(-(last - first) // settings.most)
     owner = np.repeat(np.arange(len(rows)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -102,7 +112,8 @@ def draw_partition(workdir: Workdir, piece: Piece[_Drawing]) -> Generator[File, 
     names: list[str] = []
     if len(owner):
         names = workdir.read_table(DOCUMENTS, piece.partition, ["id"])["id"].take(pa.array(rows[owner])).to_pylist()
-    keys = uniform(settings.seed, f"{settings.split} sample", (f"{name}#{place}" for name, place in zip(names, begin.tolist(), strict=True)))
+    places = (f"{name}#{place}" for name, place in zip(names, begin.tolist(), strict=True))
+    keys = uniform(settings.seed, f"{settings.split} sample", places)
     drawn = np.flatnonzero(keys < share)
     table = pa.table(
         {
@@ -113,7 +124,7 @@ def draw_partition(workdir: Workdir, piece: Piece[_Drawing]) -> Generator[File, 
             "ids": pa.array([ids[first[owner[d]] + begin[d] : first[owner[d]] + end[d]] for d in drawn], pa.list_(pa.uint32())),
         }
     )
-    yield File(DRAWN, f"{piece.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(drawn))
+    yield File(settings.dataset, f"{piece.name}.arrow", to_ipc(table.combine_chunks().to_batches(), table.schema), len(drawn))
     return {"documents": len(rows), "pieces": len(owner), "drawn": len(drawn)}
 
 
@@ -147,15 +158,16 @@ def count_partition(workdir: Workdir, piece: Piece[_Counting]) -> Generator[File
 
 @dataclass(frozen=True)
 class _Choosing:
+    place: str  # the folder of its datasets
     quotas: dict[str, dict[str, int]]
     info: ShardInfo
     seed: int
 
 
-def _all_drawn(workdir: Workdir) -> dict[str, list[dict[str, Any]]]:
+def _all_drawn(workdir: Workdir, dataset: str) -> dict[str, list[dict[str, Any]]]:
     """All pieces that were drawn, by source, those of the lowest numbers first."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for partition, table in workdir.tables(DRAWN):
+    for partition, table in workdir.tables(dataset):
         found.setdefault(source_of(partition.name.removesuffix(".arrow")), []).extend(table.to_pylist())
     for pieces in found.values():
         pieces.sort(key=lambda piece: (piece["key"], piece["id"], piece["place"]))
@@ -208,7 +220,7 @@ def _added(pairs: npt.NDArray[np.uint64], counts: Ints, more: list[tuple[npt.NDA
 
 def choose_sample(workdir: Workdir, settings: _Choosing) -> Generator[File, None, Summary]:
     """One task: the sample, with the n-gram models' losses."""
-    pieces = choose(_all_drawn(workdir), settings.quotas)
+    pieces = choose(_all_drawn(workdir, f"{settings.place}/drawn"), settings.quotas)
     info = settings.info
     target = schema(info, settings.seed)
     sizes = np.array([len(piece["ids"]) for piece in pieces], np.int64)
@@ -225,7 +237,7 @@ def choose_sample(workdir: Workdir, settings: _Choosing) -> Generator[File, None
         for field in target
     ]
     batch = pa.RecordBatch.from_arrays(arrays, schema=target)
-    yield File(SAMPLE, "part-00000.arrow", to_ipc([batch], target), len(pieces))
+    yield File(f"{settings.place}/sample", "part-00000.arrow", to_ipc([batch], target), len(pieces))
     table = pa.table({"domain": columns["domain"], "source": columns["source"], "tokens": sizes})
     summary: Summary = {"pieces": len(pieces), "documents": len(set(columns["document"])), "tokens": int(sizes.sum()), "sources": {}}
     for group in table.group_by(["domain", "source"]).aggregate([("tokens", "sum"), ("tokens", "count")]).to_pylist():
@@ -240,11 +252,20 @@ def choose_sample(workdir: Workdir, settings: _Choosing) -> Generator[File, None
 
 
 def draw_sample(
-    engine: Engine, split: str, budget: int, seed: int, info: ShardInfo, documents: Manifest, splits: Manifest, tokens: Manifest
+    engine: Engine,
+    split: str,
+    budget: int,
+    seed: int,
+    info: ShardInfo,
+    documents: Manifest,
+    splits: Manifest,
+    tokens: Manifest,
+    place: str = HELD_OUT,
 ) -> Manifest:
     """Draw the held-out sample of `budget` tokens from a split, and score it with n-gram models of the training split.
 
-    `info`: as of shards, its `length` that of the longest sequences, special tokens counted.
+    `info`: as of shards, its `length` that of the longest sequences, special tokens counted. `place`: the folder that `drawn` and `sample`
+    are made in.
     """
     there = held_out_tokens(tokens, split)
     wanted = quotas(there, budget) if there else {}
@@ -259,17 +280,17 @@ def draw_sample(
 
     drawing = per_partition(
         "held out: draw",
-        (DRAWN,),
+        (f"{place}/drawn",),
         draw_partition,
         documents,
-        _Drawing(seed, split, most, shares),
+        _Drawing(f"{place}/drawn", seed, split, most, shares),
         version=VERSION,
         beside=(splits, tokens),
         ordinals=True,
         key=of_source,
         memory=2 << 30,
     )
-    drawn = engine.run(drawing).manifests[DRAWN]
+    drawn = engine.run(drawing).manifests[f"{place}/drawn"]
     trained = sum(sum(sources.values()) for sources in held_out_tokens(tokens, TRAIN).values())
     share = min(1.0, COUNTED_TOKENS / max(1, trained))
     counting = per_partition(
@@ -283,9 +304,9 @@ def draw_sample(
         memory=2 << 30,
     )
     counted = engine.run(counting).manifests[PAIRS]
-    settings = _Choosing(wanted, info, seed)
+    settings = _Choosing(place, wanted, info, seed)
     key = fingerprint(VERSION, settings, drawn.content, counted.content)
     task = Task("part-00000", key, settings, 1)
     described = {**asdict(info), "split": split, "budget": budget, "counted_share": share}
-    stage = Stage("held out", (SAMPLE,), choose_sample, (task,), described, memory=3 << 30, unit="samples", index=INDEX)
-    return engine.run(stage).manifests[SAMPLE]
+    stage = Stage("held out", (f"{place}/sample",), choose_sample, (task,), described, memory=3 << 30, unit="samples", index=INDEX)
+    return engine.run(stage).manifests[f"{place}/sample"]

@@ -54,7 +54,9 @@ def test_losses_are_those_of_witten_and_bell_and_of_bayes_rule(train: list[list[
         return (pairs[left, right] + types * unigram[right]) / (seen + types) if seen else unigram[right]
 
     ids, first, last = laid(held)
-    found = score(bigram_model(*count_pairs(*laid(train), CLS, SEP), VOCABULARY), ids.astype(np.int64), np.append(first, last[-1:]), CLS, SEP)
+    found = score(
+        bigram_model(*count_pairs(*laid(train), CLS, SEP), VOCABULARY), ids.astype(np.int64), np.append(first, last[-1:]), CLS, SEP
+    )
     at = 0
     for document in held:
         for place, token in enumerate(document):

@@ -51,7 +51,9 @@ def sampled(folder: Path, documents: Documents, budget: int, per_partition: int 
     workdir = Workdir(str(folder))
     made = corpus(workdir, documents, per_partition)
     settings: dict[str, Any] = {"split": "validation", "seed": 1, "info": INFO, **changes}
-    draw_sample(here(workdir), settings["split"], budget, settings["seed"], settings["info"], made["documents"], made["split"], made["tokens"])
+    draw_sample(
+        here(workdir), settings["split"], budget, settings["seed"], settings["info"], made["documents"], made["split"], made["tokens"]
+    )
     return read_held_out(workdir.path(SAMPLE))
 
 
@@ -104,7 +106,10 @@ def test_a_split_of_fewer_tokens_is_taken_whole_and_an_empty_one_gives_an_empty_
 @given(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(1, 400))
 def test_a_domain_has_what_it_should_to_the_token(pieces: list[list[int]], budget: int) -> None:
     drawn = {
-        f"s{number}": [{"key": (7 * place) % 11, "id": f"{number}:{place}", "document": place, "place": 0, "ids": [0] * size} for place, size in enumerate(sizes)]
+        f"s{number}": [
+            {"key": (7 * place) % 11, "id": f"{number}:{place}", "document": place, "place": 0, "ids": [0] * size}
+            for place, size in enumerate(sizes)
+        ]
         for number, sizes in enumerate(pieces)
     }
     there = {f"s{number}": sum(sizes) for number, sizes in enumerate(pieces)}

@@ -1,0 +1,122 @@
+"""`foundry evaluate` and `foundry compare`: what a trained model is worth, and whether two differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.console import console, shown
+
+if TYPE_CHECKING:
+    from evaluation.results import Result
+    from evaluation.subject import Subject
+    from pipeline.held_out import HeldOut
+    from pipeline.workdir.dataset import Workdir
+
+
+def evaluate(
+    place: Annotated[Path, typer.Argument(help="A run's folder, a workdir with one run, or with a recipe any folder of a model.")],
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe whose workdir has the held-out documents.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="A set: mlm, context or shape; may be repeated; default: all.")] = None,
+    workdir: Annotated[str | None, typer.Option(help="The workdir, instead of the recipe's.")] = None,
+) -> None:
+    """Ask a trained model for the tokens of held-out documents, and write a result row an item. Done once: again, it is up to date."""
+    from evaluation.results import FOLDER
+    from evaluation.run import chosen_sets
+    from evaluation.run import evaluate as run_sets
+
+    chosen = chosen_sets(sets or [])
+    subject, opened = _subject(place, recipe, workdir)
+    console.print(f"evaluate: {shown(subject.folder)}, on held-out documents of {shown(opened.shown)}", soft_wrap=True)
+    sample = _sample(opened)
+    folder = (
+        subject.run / FOLDER if subject.run is not None else Path(opened.path(FOLDER, "models", f"{subject.name}-{subject.weights[:8]}"))
+    )
+    for result in run_sets(subject, sample, chosen, folder, strict=bool(sets), said=lambda line: console.print(line, markup=False)):
+        _show(result)
+    console.print(f"results: {shown(folder)}", soft_wrap=True)
+
+
+def _subject(place: Path, recipe: Path | None, workdir: str | None) -> tuple[Subject, Workdir]:
+    """What is to be evaluated, and the workdir that has the held-out documents."""
+    from evaluation.subject import Subject, of_run
+    from jobs.recipe import resolve_workdir
+    from pipeline.workdir.dataset import Workdir
+    from pipeline.workdir.errors import UserError
+    from tokenizer.folder import fingerprint
+
+    given: str | None = workdir
+    if given is None and recipe is not None:
+        from jobs.packaged import find_recipe
+        from jobs.recipe import load_recipe
+
+        given = load_recipe(find_recipe(recipe)).workdir
+    if not place.is_dir():
+        raise UserError(f"{place}: no such folder; give a run's folder, a workdir, or a folder of a model")
+    place = place.resolve()
+    if (place / "run.json").is_file():
+        return of_run(place), Workdir(resolve_workdir(given) if given else str(place.parents[1]))
+    if (place / "runs").is_dir():
+        runs = sorted(path.parent for path in place.glob("runs/*/run.json") if (path.parent / "model" / "model.safetensors").is_file())
+        if len(runs) != 1:
+            names = ", ".join(run.name for run in runs) or "none that has come to its end"
+            raise UserError(f"{place}: has {len(runs)} trained runs ({names}); give one of them, {place}/runs/NAME")
+        return of_run(runs[0]), Workdir(resolve_workdir(given) if given else str(place))
+    if not (place / "config.json").is_file():
+        raise UserError(f"{place}: is no model, no run and no workdir; give a folder with config.json and model.safetensors, or a run's")
+    if given is None:
+        raise UserError(f"{place}: is a model without a workdir; add the recipe whose held-out documents it is to be evaluated on")
+    if not (place / "tokenizer.json").is_file():
+        raise UserError(f"{place}: has no tokenizer.json; give a run's folder, or an export, which has its tokenizer")
+    return Subject(place.name, place, fingerprint(place)), Workdir(resolve_workdir(given))
+
+
+def _sample(workdir: Workdir) -> HeldOut:
+    """What is evaluated on: a sample of the test split where there is one, else the one that runs are evaluated on as they train."""
+    from jobs.run import shards_place
+    from pipeline.held_out import read_held_out
+    from pipeline.pack.sample import SAMPLE, draw_sample, held_out_tokens
+    from pipeline.workdir.documents import DOCUMENTS, TOKENS
+    from pipeline.workdir.engine import Engine
+    from trainer.config import TrainingConfig
+    from trainer.data import place_of
+
+    made = workdir.require(SAMPLE)
+    dataset = SAMPLE
+    known = read_held_out(place_of(shards_place(workdir, dataset), TrainingConfig()))
+    if held_out_tokens(workdir.require(TOKENS), "test"):
+        from jobs.progress import StageProgress
+
+        engine = Engine(workdir, progress=StageProgress())
+        budget = int(made.configuration["budget"])
+        parts = [workdir.require(name) for name in (DOCUMENTS, "split", TOKENS)]
+        try:
+            draw_sample(engine, "test", budget, known.seed, known.info, parts[0], parts[1], parts[2], "evaluation")
+        finally:
+            engine.close()
+        known = read_held_out(place_of(shards_place(workdir, "evaluation/sample"), TrainingConfig()))
+    return known
+
+
+def _show(result: Result) -> None:
+    """A set's scores: of all items in a line, and by length in one more each."""
+    from rich.table import Table
+
+    from jobs.summary import titled
+
+    table: Table = titled(f"{result.name}: {result.rows.num_rows:,} rows", "", "", "score", "95 % interval", "items", "documents")
+    table.columns[1].justify = "left"
+    for score in result.scores:
+        if score.by not in ("", "length", "domain"):
+            continue
+        what = "all" if not score.by else f"{score.by} {score.value}"
+        within = "" if score.low is None or score.high is None else f"{score.low:.4f} to {score.high:.4f}"
+        table.add_row("" if score.by else score.metric, what, f"{score.score:.4f}", within, f"{score.items:,}", f"{score.groups:,}")
+    console.print(table)
+    if result.numbers:
+        console.print(f"  {', '.join(f'{name} {value:,.4g}' for name, value in result.numbers.items())}")
+    for what, count in result.passed_over.items():
+        if count:
+            console.print(f"  passed over: {count:,} {what}")
