@@ -120,3 +120,37 @@ def _show(result: Result) -> None:
     for what, count in result.passed_over.items():
         if count:
             console.print(f"  passed over: {count:,} {what}")
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Runs' folders, the first is the reference; NAME=RUN,RUN is one under several seeds.")],
+    output: Annotated[Path, typer.Option(help="Folder for compare.html and compare.json.")] = Path(),
+    level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of intervals, and of all comparisons together.")] = 0.99,
+    margin: Annotated[float, typer.Option(min=0, max=1, help="The share of the reference's value that makes no difference.")] = 0.01,
+    any_budget: Annotated[bool, typer.Option("--any-budget", help="Compare runs of unequal tokens and operations, too.")] = False,
+) -> None:
+    """Say of runs that were evaluated on the same items whether they differ, and what so many items can show at all."""
+    import json
+    from dataclasses import asdict
+
+    from evaluation import compare as comparing
+    from evaluation.page import page
+    from pipeline.workdir.dataset import Workdir
+    from trainer.metrics import finite
+
+    contestants = [comparing.read_contestant(run) for run in runs]
+    sets = comparing.check_comparable(contestants, any_budget=any_budget)
+    verdicts = comparing.compare(contestants, sets, level=level, margin=margin)
+    for sentence in comparing.sentences(verdicts, contestants[0], contestants, level):
+        console.print(sentence, markup=False, soft_wrap=True)
+    body = {
+        "reference": contestants[0].name,
+        "level": level,
+        "margin": margin,
+        "verdicts": [asdict(each) for each in verdicts],
+        "budgets": {each.name: asdict(each.budget) for each in contestants},
+    }
+    place = Workdir(str(output.resolve()))
+    place.write(json.dumps(finite(body), indent=1, sort_keys=True).encode(), "compare.json")
+    place.write(page(contestants, verdicts, level=level, margin=margin).encode(), "compare.html")
+    console.print(f"comparison: {shown(output.resolve() / 'compare.html')}", soft_wrap=True)

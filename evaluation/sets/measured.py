@@ -229,7 +229,7 @@ SETS: dict[str, MeasuredSet] = {
         MeasuredSet(
             "context",
             1,
-            (LOSS, ACCURACY, Metric("gain", "gain", less_is_better=False)),
+            (Metric("gain", "gain", less_is_better=False), LOSS, ACCURACY),
             ("length", "domain"),
             lambda asked: {"lengths": _windows(asked.longest), "predicted": PREDICTED},
             _measure_context,
