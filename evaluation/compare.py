@@ -52,6 +52,7 @@ class Verdict:
     metric: str
     name: str
     difference: Difference
+    scale: float  # what a difference is a share of: the reference's value, or another mean of the set's
     p: float
     said: str  # better, worse, equivalent or undecided
 
@@ -132,10 +133,10 @@ def _check_budget(one: Contestant, other: Contestant) -> None:
         )
 
 
-def _sums(result: Result) -> tuple[Floats, Floats]:
-    """The sums of a result's first metric over groups, and its weights: those of main rows."""
+def _sums(result: Result, column: str = "") -> tuple[Floats, Floats]:
+    """The sums of a column, by default the first metric's, over groups, and those of the weights: those of main rows."""
     main: pa.Table = result.rows.filter(result.rows["main"])
-    _, numerator, denominator = by_group(main, result.metrics[0].column)
+    _, numerator, denominator = by_group(main, column or result.metrics[0].column)
     return numerator, denominator
 
 
@@ -143,23 +144,23 @@ def compare(contestants: Sequence[Contestant], sets: Sequence[str], *, level: fl
     """What each set says of each contestant but the first, which is the reference; by the set's first metric, over its main rows.
 
     `level`: 0.99 means that where none differs, one in a hundred comparisons finds any difference at all. `margin`: a share of the
-    reference's value below which a difference does not matter.
+    reference's value (of `context` its loss) below which a difference does not matter.
     """
     reference, found = contestants[0], []
     for name in sets:
         metric = reference.results[0][name].metrics[0]
         own = [_sums(results[name]) for results in reference.results]
         weights = own[0][1]
-        matters = margin * abs(own[0][0].sum() / weights.sum())
+        scale = abs(_sums(reference.results[0][name], metric.scale)[0].sum() / weights.sum())
         for other in contestants[1:]:
             theirs = [_sums(results[name])[0] for results in other.results]
             seed = derive(0, "compare", name)
-            told = difference([sums for sums, _ in own], theirs, weights, level=level, margin=matters, seed=seed)
-            found.append((name, metric, other.name, told))
-    raised = holm([told.p for *_, told in found])
+            told = difference([sums for sums, _ in own], theirs, weights, level=level, margin=margin * scale, seed=seed)
+            found.append((name, metric, other.name, told, scale))
+    raised = holm([told.p for _, _, _, told, _ in found])
     return [
-        Verdict(name, metric.name, who, told, p, _said(told, p, level, less_is_better=metric.less_is_better))
-        for (name, metric, who, told), p in zip(found, raised, strict=True)
+        Verdict(name, metric.name, who, told, scale, p, _said(told, p, level, less_is_better=metric.less_is_better))
+        for (name, metric, who, told, scale), p in zip(found, raised, strict=True)
     ]
 
 

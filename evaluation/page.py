@@ -27,14 +27,14 @@ def forest(verdicts: Sequence[Verdict], margin: float) -> str:
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, each in enumerate(verdicts):
             told = each.difference
-            unit = 100 / abs(told.reference) if told.reference else 100.0
+            unit = 100 / each.scale if each.scale else 100.0
             ends = np.array([told.low, told.high]) * unit
             if np.isfinite(ends).all():
                 axes.plot(ends, [place, place], color=COLOURS[each.said], linewidth=2)
             axes.plot([told.value * unit], [place], "o", color=COLOURS[each.said])
         axes.set_yticks(range(rows), [f"{each.set}, {each.metric}: {each.name}" for each in verdicts])
         axes.set_ylim(rows - 0.5, -0.5)
-        axes.set_xlabel("difference from the reference, % of its value")
+        axes.set_xlabel("difference from the reference, % of its loss or score")
         words = "; ".join(f"{each.set} {each.name} {each.difference.value:+.4g}, {each.said}" for each in verdicts)
         return svg(figure, f"Differences from the reference with their intervals: {words}.")
 

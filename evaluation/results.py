@@ -32,11 +32,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a set: the sum of a column over the sum of `weight`."""
+    """A number of a set: the sum of a column over the sum of `weight`.
+
+    `scale`: the column whose mean a difference is measured by; its own, but where that may be near zero.
+    """
 
     name: str
     column: str
     less_is_better: bool
+    scale: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,22 +124,25 @@ def write(folder: Path, result: Result) -> None:
 
 
 def read(folder: Path, name: str) -> Result | None:
-    """A set's result; None where there is none, or it is not whole."""
+    """A set's result; None where there is none, or it is not whole, or another version has written it."""
     place = Workdir(str(folder))
     body, raw = place.json(f"{name}.json"), place.read(f"{name}.parquet")
     if not isinstance(body, dict) or raw is None or body.get("checksum") != xxhash.xxh3_128_hexdigest(raw):
         return None
-    return Result(
-        name,
-        str(body["key"]),
-        body["settings"],
-        body["passed_over"],
-        tuple(Metric(**metric) for metric in body["metrics"]),
-        pq.read_table(pa.BufferReader(raw)),
-        tuple(Score(**score) for score in body["scores"]),
-        body["numbers"],
-        bool(body["scored"]),
-    )
+    try:
+        return Result(
+            name,
+            str(body["key"]),
+            dict(body["settings"]),
+            dict(body["passed_over"]),
+            tuple(Metric(**metric) for metric in body["metrics"]),
+            pq.read_table(pa.BufferReader(raw)),
+            tuple(Score(**score) for score in body["scores"]),
+            dict(body["numbers"]),
+            bool(body["scored"]),
+        )
+    except (KeyError, TypeError, ValueError):  # of another version
+        return None
 
 
 def read_all(folder: Path) -> list[Result]:

@@ -229,7 +229,7 @@ SETS: dict[str, MeasuredSet] = {
         MeasuredSet(
             "context",
             1,
-            (Metric("gain", "gain", less_is_better=False), LOSS, ACCURACY),
+            (Metric("gain", "gain", less_is_better=False, scale="loss"), LOSS, ACCURACY),
             ("length", "domain"),
             lambda asked: {"lengths": _windows(asked.longest), "predicted": PREDICTED},
             _measure_context,
