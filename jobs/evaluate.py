@@ -21,8 +21,12 @@ def evaluate(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe whose workdir has the held-out documents.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="A set: mlm, context or shape; may be repeated; default: all.")] = None,
     workdir: Annotated[str | None, typer.Option(help="The workdir, instead of the recipe's.")] = None,
+    items: Annotated[bool, typer.Option("--items", help="Make the items of the sets that want tuning, and end.")] = False,
 ) -> None:
     """Ask a trained model for the tokens of held-out documents, and write a result row an item. Done once: again, it is up to date."""
+    if items:
+        _make_items(place, recipe, workdir)
+        return
     from evaluation.results import FOLDER
     from evaluation.run import chosen_sets
     from evaluation.run import evaluate as run_sets
@@ -47,12 +51,7 @@ def _subject(place: Path, recipe: Path | None, workdir: str | None) -> tuple[Sub
     from pipeline.workdir.errors import UserError
     from tokenizer.folder import fingerprint
 
-    given: str | None = workdir
-    if given is None and recipe is not None:
-        from jobs.packaged import find_recipe
-        from jobs.recipe import load_recipe
-
-        given = load_recipe(find_recipe(recipe)).workdir
+    given = _given(recipe, workdir)
     if not place.is_dir():
         raise UserError(f"{place}: no such folder; give a run's folder, a workdir, or a folder of a model")
     place = place.resolve()
@@ -71,6 +70,41 @@ def _subject(place: Path, recipe: Path | None, workdir: str | None) -> tuple[Sub
     if not (place / "tokenizer.json").is_file():
         raise UserError(f"{place}: has no tokenizer.json; give a run's folder, or an export, which has its tokenizer")
     return Subject(place.name, place, fingerprint(place)), Workdir(resolve_workdir(given))
+
+
+def _given(recipe: Path | None, workdir: str | None) -> str | None:
+    """The workdir that the command line names, if any."""
+    if workdir is not None or recipe is None:
+        return workdir
+    from jobs.packaged import find_recipe
+    from jobs.recipe import load_recipe
+
+    return load_recipe(find_recipe(recipe)).workdir
+
+
+def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
+    """Make the items of a workdir, and say how many there are and what was left out."""
+    from evaluation.sets.making import make
+    from jobs.progress import StageProgress
+    from jobs.recipe import resolve_workdir
+    from pipeline.pack.sample import SAMPLE, held_out_tokens
+    from pipeline.workdir.dataset import Workdir
+    from pipeline.workdir.documents import DOCUMENTS, TOKENS
+    from pipeline.workdir.engine import Engine
+
+    given = _given(recipe, workdir)
+    folder = place.resolve()
+    opened = Workdir(resolve_workdir(given) if given else str(folder.parents[1] if (folder / "run.json").is_file() else folder))
+    tokens = opened.require(TOKENS)
+    seed = int(opened.require(SAMPLE).configuration["seed"])
+    engine = Engine(opened, progress=StageProgress())
+    try:
+        split = "test" if held_out_tokens(tokens, "test") else "validation"
+        made = make(engine, seed, split, opened.require(DOCUMENTS), opened.require("split"), tokens)
+    finally:
+        engine.close()
+    for name, counts in made.summary["sets"].items():
+        console.print(f"{name:<16} {', '.join(f'{what} {count:,}' for what, count in counts.items())}", markup=False, soft_wrap=True)
 
 
 def _sample(workdir: Workdir) -> HeldOut:

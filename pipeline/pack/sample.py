@@ -307,6 +307,6 @@ def draw_sample(
     settings = _Choosing(place, wanted, info, seed)
     key = fingerprint(VERSION, settings, drawn.content, counted.content)
     task = Task("part-00000", key, settings, 1)
-    described = {**asdict(info), "split": split, "budget": budget, "counted_share": share}
+    described = {**asdict(info), "split": split, "seed": seed, "budget": budget, "counted_share": share}
     stage = Stage("held out", (f"{place}/sample",), choose_sample, (task,), described, memory=3 << 30, unit="samples", index=INDEX)
     return engine.run(stage).manifests[f"{place}/sample"]
