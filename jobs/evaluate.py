@@ -84,6 +84,10 @@ def _given(recipe: Path | None, workdir: str | None) -> str | None:
 
 def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
     """Make the items of a workdir, and say how many there are and what was left out."""
+    from importlib.util import find_spec
+
+    from evaluation.results import FOLDER
+    from evaluation.retrieval import evaluate_bm25
     from evaluation.sets.making import make
     from jobs.progress import StageProgress
     from jobs.recipe import resolve_workdir
@@ -103,8 +107,15 @@ def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
         made = make(engine, seed, split, opened.require(DOCUMENTS), opened.require("split"), tokens)
     finally:
         engine.close()
+    judged = {}
+    if find_spec("bm25s") is not None:
+        judged = {result.name: result for result in evaluate_bm25(opened, Path(opened.path(FOLDER, "models", "bm25")), seed)}
     for name, counts in made.summary["sets"].items():
         console.print(f"{name:<16} {', '.join(f'{what} {count:,}' for what, count in counts.items())}", markup=False, soft_wrap=True)
+    if not judged:
+        console.print("BM25 is not beside them: `pip install encoder-foundry[evaluate]`, or there is no test item", markup=False)
+    for result in judged.values():
+        _show(result)
 
 
 def _sample(workdir: Workdir) -> HeldOut:

@@ -7,7 +7,8 @@ a set, those of the lowest keyed numbers.
 
 An item leaks where its query of `QUERY_WORDS` words and more stands in a training document, word for word; where a training document has
 an item of the same query, however short; or where its text has a Jaccard similarity of `NEAR` and more, of 5-grams of words, with a
-training document or with an item that would be made of one. Of 51 docstrings of the demo's held-out files 45 stood in training: versions and forks.
+training document or with an item that would be made of one. Of 51 docstrings of the demo's held-out files 45 stood in training: versions,
+forks.
 
 The dataset `evaluation/items` has a file a set, Parquet:
 
