@@ -88,10 +88,10 @@ def page(contestants: Sequence[Contestant], verdicts: Sequence[Verdict], *, leve
             )
         )
     budgets = []
-    for each in contestants:
-        budget = each.budget
+    for contestant in contestants:
+        budget = contestant.budget
         cells = (f"{budget.tokens:,.0f}", f"{budget.operations:.3g}", f"{budget.hours:.2f}")
-        budgets.append((each.name, str(len(each.runs)), *("" if cell == "nan" else cell for cell in cells)))
+        budgets.append((contestant.name, str(len(contestant.runs)), *("" if cell == "nan" else cell for cell in cells)))
     template = Environment(autoescape=True).from_string(files("evaluation").joinpath("compare.html.j2").read_text(encoding="utf-8"))
     return template.render(
         reference=reference.name,

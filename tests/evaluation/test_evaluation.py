@@ -39,7 +39,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory, held_out: HeldOut) -> Subj
 
 
 def rows(subject: Subject, name: str) -> list[dict[str, Any]]:
-    return pq.read_table(subject.folder.parent / FOLDER / f"{name}.parquet").to_pylist()
+    found: list[dict[str, Any]] = pq.read_table(subject.folder.parent / FOLDER / f"{name}.parquet").to_pylist()
+    return found
 
 
 def test_masked_tokens_are_judged_piece_by_piece_at_each_length(subject: Subject, held_out: HeldOut) -> None:
@@ -145,7 +146,8 @@ def test_a_classic_bert_is_evaluated_alike(tmp_path: Path, held_out: HeldOut) ->
 
 
 def test_results_are_made_once_and_made_again_are_the_same_bytes(subject: Subject, held_out: HeldOut, tmp_path: Path) -> None:
-    folder, said = subject.folder.parent / FOLDER, []
+    folder = subject.folder.parent / FOLDER
+    said: list[str] = []
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     list(evaluate(subject, held_out, list(SETS.values()), folder, said=said.append))
     assert [line.split() for line in said] == [[name, "up", "to", "date"] for name in SETS]
@@ -186,7 +188,7 @@ def evaluated(folder: Path, name: str, held_out: HeldOut, **how: Any) -> Path:
 
 def test_a_model_that_knows_the_unigram_frequencies_is_better_and_a_twin_is_equivalent(tmp_path: Path, held_out: HeldOut) -> None:
     torch.manual_seed(1)
-    knowing = masked_lm(small())
+    knowing: Any = masked_lm(small())
     with torch.no_grad():  # it rules out what no text has
         knowing.decoder.bias[250:] = -9.0
     places = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -130,10 +131,10 @@ def test_any_text_has_items_or_none(text: str, domain: str) -> None:
 # --- leaks -------------------------------------------------------------------------------------------------------------
 
 
-def made(workdir: Workdir, documents: list[tuple[str, dict[str, Any]]]) -> tuple[Manifest, list[dict[str, Any]]]:
+def made(workdir: Workdir, documents: Sequence[tuple[str | None, dict[str, Any]]]) -> tuple[Manifest, list[dict[str, Any]]]:
     """The items of documents with their splits, in partitions of two; and all rows."""
     files: dict[str, list[Partition]] = {"documents": [], "split": []}
-    kinds = Counter(kind for kind, _ in documents)
+    kinds = Counter(str(kind) for kind, _ in documents)
     for number in range(0, len(documents), 2):
         part = documents[number : number + 2]
         cuts = pa.nulls(len(part), pa.list_(pa.struct([("begin", pa.int64()), ("end", pa.int64())])))
@@ -168,7 +169,7 @@ def test_items_that_stand_in_training_are_left_out_and_counted(workdir: Workdir)
         ("train", page("t1", "Something else altogether", 11, "Who reads a Title, that is quoted, knows it. And dogs.")),
         ("train", document(" ".join(near), "t2", title="Yet another one here")),
         ("train", page("t3", "Cats", 12)),
-        (None, page("dropped", "A clean title of its own", 1)),  # type: ignore[list-item]
+        (None, page("dropped", "A clean title of its own", 1)),
     ]
     manifest, rows = made(workdir, documents)
     test = {row["document"] for row in rows if row["set"] == "title" and row["split"] == "test"}
