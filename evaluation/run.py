@@ -56,7 +56,7 @@ def evaluate(
     asked = Asked(sample, min(sample.info.length, _longest(subject)), TOKENS)
     for each in sets:
         settings = {"version": each.version, "sample": sample.fingerprint, **each.settings(asked)}
-        key = fingerprint(settings, subject.weights)
+        key = fingerprint(settings, subject.weights, each.metrics, each.by)
         known = results.read(folder, each.name)
         if known is not None and known.key == key:
             said(f"{each.name:<16} up to date")

@@ -30,4 +30,4 @@ def within(values: dict[str, Any], digits: int = 4) -> str:
 def compared(baselines: dict[str, float | None]) -> str:
     """The losses of the n-gram models, for people."""
     names = {"unigram": "unigram", "left": "left bigram", "two_sided": "two-sided bigram"}
-    return ", ".join(f"{names.get(name, name)} {value:.2f}" for name, value in baselines.items() if value is not None)
+    return ", ".join(f"{words} {value:.2f}" for name, words in names.items() if (value := baselines.get(name)) is not None)

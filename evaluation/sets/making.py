@@ -6,9 +6,9 @@ partition for the queries and the texts of the test items. *Items*: one task lea
 a set, those of the lowest keyed numbers.
 
 An item leaks where its query of `QUERY_WORDS` words and more stands in a training document, word for word; where a training document has
-an item of the same query, however short; or where its text has a Jaccard similarity of `NEAR` and more, of 5-grams of words, with a
-training document or with an item that would be made of one. Of 51 docstrings of the demo's held-out files 45 stood in training: versions,
-forks.
+an item of the same query, however short; or where its text has a Jaccard similarity of `NEAR` and more, of 5-grams of words (of the
+first `COMPARED_WORDS`), with a training document or with an item that would be made of one. Of 51 docstrings of the demo's held-out files
+46 stood in training: versions and forks.
 
 The dataset `evaluation/items` has a file a set, Parquet:
 
@@ -25,10 +25,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
-import xxhash
+import pyarrow.compute as pc
 
 from evaluation.sets.items import MAKERS, words
 from kernel.random import uniform
@@ -44,6 +45,8 @@ from pipeline.workdir.tasks import File, Stage, Task
 VERSION = 1
 MADE, LEAKS, ITEMS = "evaluation/made", "evaluation/leaks", "evaluation/items"
 MOST_TEST = 1000  # items of a set
+CANDIDATES = 2 * MOST_TEST  # test items of a set that are looked for in training, which bounds the memory of that
+COMPARED_WORDS = 2000  # the first ones of two texts, by which they are alike or not
 MOST_DOCUMENTS = 20_000  # of the training split, and of the held-out one, that items are made of
 TUNING_CHARACTERS = 4000  # of the text of an item to tune on: about 1,000 tokens
 VALIDATION_SHARE = 0.1  # of the documents that items to tune on are of
@@ -100,16 +103,18 @@ def make_items(workdir: Workdir, piece: Piece[_Making]) -> Generator[File, None,
 
 
 def _grams(of: Sequence[str]) -> set[int]:
-    """The 5-grams of words, as hashes; of fewer words, all of them as one."""
-    spans = range(max(1, len(of) - GRAM + 1)) if of else range(0)
-    return {xxhash.xxh3_64_intdigest(" ".join(of[begin : begin + GRAM]).encode()) for begin in spans}
+    """The 5-grams of the first words, as this process's hashes of them; of fewer words, all of them as one."""
+    first = of[:COMPARED_WORDS]
+    if len(first) < GRAM:
+        return {hash(tuple(first))} if first else set()
+    return set(map(hash, zip(*(first[place:] for place in range(GRAM)), strict=False)))
 
 
 class _Finder:
     """Test items, to be looked for in training documents."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self._queries: dict[tuple[str, ...], list[tuple[int, list[str]]]] = {}
+        self._queries: dict[str, list[tuple[int, list[str]]]] = {}  # by their first word
         self._whole: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         self._with: dict[int, list[int]] = {}
         self._sizes: list[int] = []
@@ -118,7 +123,7 @@ class _Finder:
             if query:
                 self._whole.setdefault((item["set"], tuple(query)), []).append(number)
             if len(query) >= QUERY_WORDS:
-                self._queries.setdefault(tuple(query[:QUERY_WORDS]), []).append((number, query))
+                self._queries.setdefault(query[0], []).append((number, query))
             grams = _grams(words(item["text"]))
             self._sizes.append(len(grams))
             for gram in grams:
@@ -137,8 +142,8 @@ class _Finder:
         return found
 
     def _standing(self, of: list[str]) -> Iterator[int]:
-        for place in range(len(of) - QUERY_WORDS + 1):
-            for number, query in self._queries.get(tuple(of[place : place + QUERY_WORDS]), ()):
+        for place, word in enumerate(of):
+            for number, query in self._queries.get(word, ()):
                 if of[place : place + len(query)] == query:
                     yield number
 
@@ -149,14 +154,27 @@ class _Finder:
                 yield number
 
 
-def _test_items(workdir: Workdir) -> list[Item]:
-    """All test items, in the order of their documents."""
-    return [item for _, table in workdir.tables(MADE) for item in table.to_pylist() if item["split"] == "test"]
+def _by_key(items: list[Item], seed: int) -> list[Item]:
+    """Items in the order in which they are taken: test items first, those of the lowest keyed numbers first."""
+    keys = uniform(seed, "item", (f"{item['set']} {item['id']}" for item in items))
+    order = sorted(range(len(items)), key=lambda place: (items[place]["split"] != "test", keys[place], items[place]["id"]))
+    return [items[place] for place in order]
 
 
-def find_leaks(workdir: Workdir, piece: Piece[str]) -> Generator[File, None, Summary]:
+@lru_cache(maxsize=1)
+def _finder(workdir: Workdir, content: str, seed: int) -> tuple[_Finder, list[Item]]:
+    """The first candidates of each set, and what finds them, made once in a worker; `content` tells datasets apart."""
+    found: dict[str, list[Item]] = {name: [] for name in MAKERS}
+    for _, table in workdir.tables(MADE):
+        for item in table.filter(pc.equal(table["split"], "test")).to_pylist():
+            found[item["set"]].append(item)
+    items = [item for of_set in found.values() for item in _by_key(of_set, seed)[:CANDIDATES]]
+    return _Finder(items), items
+
+
+def find_leaks(workdir: Workdir, piece: Piece[tuple[str, int]]) -> Generator[File, None, Summary]:
     """One task: the test items that a partition's training documents give away: set, id, why, and by which document."""
-    finder, items, rows = _Finder(known := _test_items(workdir)), known, []
+    (finder, items), rows = _finder(workdir, *piece.settings), []
     if items:
         for _, document in _documents(workdir, piece, (TRAIN,)):
             for number, why in sorted(finder.leaks(document).items()):
@@ -181,11 +199,8 @@ def choose_items(workdir: Workdir, seed: int) -> Generator[File, None, Summary]:
             made[item["set"]].append(item)
     summary: Summary = {"sets": {}}
     for name, items in made.items():
-        keys = uniform(seed, f"items {name}", (item["id"] for item in items))
-        order = sorted(range(len(items)), key=lambda place: (items[place]["split"] != "test", keys[place], items[place]["id"]))
         kept, seen, counts = [], set(), Counter[str]()
-        for place in order:
-            item = items[place]
+        for item in _by_key(items, seed):
             test = item["split"] == "test"
             counts["test items made"] += test
             query = (tuple(words(item["query"])), None if item["query"] else item["id"])
@@ -193,7 +208,7 @@ def choose_items(workdir: Workdir, seed: int) -> Generator[File, None, Summary]:
                 counts[f"left out, since the {leaked[name, item['id']]} stands in training"] += 1
             elif query in seen:
                 counts["left out, since the query came before"] += 1
-            elif test and counts["test"] >= MOST_TEST:
+            elif test and (counts["test"] >= MOST_TEST or counts["test items made"] > CANDIDATES):
                 counts[f"left out, over {MOST_TEST:,}"] += 1
             else:
                 seen.add(query)
@@ -211,7 +226,9 @@ def make(engine: Engine, seed: int, held_out: str, documents: Manifest, split: M
     settings = _Making(seed, held_out, {kind: min(1.0, MOST_DOCUMENTS / max(1, count)) for kind, count in there.items()})
     making = per_partition("items: make", (MADE,), make_items, documents, settings, version=VERSION, beside=(split,), memory=2 << 30)
     made = engine.run(making).manifests[MADE]
-    leaking = per_partition("items: leaks", (LEAKS,), find_leaks, documents, made.content, version=VERSION, beside=(split,), memory=2 << 30)
+    leaking = per_partition(
+        "items: leaks", (LEAKS,), find_leaks, documents, (made.content, seed), version=VERSION, beside=(split,), memory=2 << 30
+    )
     leaks = engine.run(leaking).manifests[LEAKS]
     task = Task("items", fingerprint(VERSION, seed, made.content, leaks.content), seed, 1)
     described = {"held_out": held_out, "shares": settings.shares, "seed": seed}
