@@ -146,9 +146,13 @@ def read(folder: Path, name: str) -> Result | None:
 
 
 def read_all(folder: Path) -> list[Result]:
-    """All results in a folder, by name. Raises `UserError` where there is none."""
-    names = sorted(path.stem for path in folder.glob("*.json"))
-    found = [result for name in names if (result := read(folder, name)) is not None]
+    """All results in a folder, by name. Raises `UserError` where there is none, or one is damaged or of another version."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        result = read(folder, path.stem)
+        if result is None:
+            raise UserError(f"{path}: is damaged, or of another version; make it again with `foundry evaluate`")
+        found.append(result)
     if not found:
         raise UserError(f"{folder}: has no results; make them with `foundry evaluate`")
     return found

@@ -188,6 +188,9 @@ def compare(
     verdicts = comparing.compare(contestants, sets, level=level, margin=margin)
     for sentence in comparing.sentences(verdicts, contestants[0], contestants, level):
         console.print(sentence, markup=False, soft_wrap=True)
+    others = sorted({name for each in contestants for results in each.results for name in results} - set(sets))
+    if others:
+        console.print(f"not compared, since no score or not of all: {', '.join(others)}", markup=False)
     body = {
         "reference": contestants[0].name,
         "level": level,

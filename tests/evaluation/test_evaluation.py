@@ -232,6 +232,9 @@ def test_what_cannot_be_compared_is_refused_by_name(tmp_path: Path, held_out: He
             check_comparable([read_contestant(place) for place in places])
         assert "\n" not in str(raised.value)
     assert check_comparable([read_contestant(one), read_contestant(long)], any_budget=True) == ["mlm"]
+    (shorter / FOLDER / "mlm.parquet").write_bytes(b"cut")
+    with pytest.raises(UserError, match=r"mlm.json: is damaged, or of another version; make it again with `foundry evaluate`"):
+        read_contestant(str(shorter))
 
 
 def test_runs_under_several_seeds_are_one_contestant(tmp_path: Path, held_out: HeldOut) -> None:
