@@ -168,7 +168,13 @@ def _all_drawn(workdir: Workdir, dataset: str) -> dict[str, list[dict[str, Any]]
     """All pieces that were drawn, by source, those of the lowest numbers first."""
     found: dict[str, list[dict[str, Any]]] = {}
     for partition, table in workdir.tables(dataset):
-        found.setdefault(source_of(partition.name.removesuffix(".arrow")), []).extend(table.to_pylist())
+        lists = table["ids"].combine_chunks()
+        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        bounds, values = lists.offsets.to_numpy(), lists.values.to_numpy()
+        pieces = table.drop_columns(["ids"]).to_pylist()
+        for piece, begin, end in zip(pieces, bounds, bounds[1:], strict=False):
+            piece["ids"] = values[begin:end]
+        found.setdefault(source_of(partition.name.removesuffix(".arrow")), []).extend(pieces)
     for pieces in found.values():
         pieces.sort(key=lambda piece: (piece["key"], piece["id"], piece["place"]))
     return found
@@ -225,7 +231,7 @@ def choose_sample(workdir: Workdir, settings: _Choosing) -> Generator[File, None
     target = schema(info, settings.seed)
     sizes = np.array([len(piece["ids"]) for piece in pieces], np.int64)
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    ids = np.array([token for piece in pieces for token in piece["ids"]], np.int64)
+    ids = np.concatenate([np.zeros(0, np.int64), *(piece["ids"] for piece in pieces)]).astype(np.int64)
     losses = score(bigram_model(*_all_pairs(workdir), info.vocab_size), ids, first, info.cls, info.sep)
     columns: dict[str, Any] = {name: [piece[name] for piece in pieces] for name in ("document", "id", "domain", "source", "place")}
     bounds = pa.array(first, pa.int32())
