@@ -21,7 +21,7 @@ import pyarrow as pa
 from evaluation import results
 from evaluation.results import Metric, Result
 from evaluation.sets.items import words
-from evaluation.sets.making import ITEMS
+from evaluation.sets.making import ITEMS, items_of
 from kernel.random import derive
 from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.errors import UserError
@@ -92,7 +92,7 @@ def evaluate_bm25(workdir: Workdir, folder: Path, seed: int) -> Iterator[Result]
         if known is not None and known.key == key:
             yield known
             continue
-        items = [item for item in workdir.read_table(ITEMS, partition).to_pylist() if item["split"] == "test"]
+        items = items_of(workdir, name, "test").to_pylist()
         if not items:
             continue
         rows = judged(items, ranks(bm25([item["query"] for item in items], [item["text"] for item in items])))

@@ -219,6 +219,16 @@ def choose_items(workdir: Workdir, seed: int) -> Generator[File, None, Summary]:
     return summary
 
 
+def items_of(workdir: Workdir, name: str, *splits: str) -> pa.Table:
+    """The items of a set in some splits, in `SCHEMA`: what a model is tuned on, chosen by and judged on.
+
+    Raises `UserError` where they have not been made.
+    """
+    partition = workdir.require(ITEMS).by_name[f"{name}.parquet"]
+    table = workdir.read_table(ITEMS, partition)
+    return table.filter(pc.is_in(table["split"], pa.array(splits, pa.string())))
+
+
 def make(engine: Engine, seed: int, held_out: str, documents: Manifest, split: Manifest, tokens: Manifest) -> Manifest:
     """The dataset `evaluation/items`, made where it is not up to date. `held_out`: the split that test items are made of."""
     counts = [kinds for sources in tokens.summary.get("sources", {}).values() for kinds in sources.values()]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.retrieval import bm25, judged, ranks
+from evaluation.retrieval import bm25, evaluate_bm25, judged, ranks
+from evaluation.sets.items import MAKERS
+from evaluation.sets.making import ITEMS, SCHEMA
+from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 
 TEXTS = ["the cat sat on the mat", "the dog barked at the cat", "a bird sang all day long, a bird of the trees", "dogs and cats"]
 
@@ -48,3 +54,35 @@ def test_bm25_is_lucenes() -> None:
             weight = math.log(1 + (len(split) - of + 0.5) / (of + 0.5))
             expected[query, text] += weight * frequency / (frequency + 1.5 * (1 - 0.75 + 0.75 * len(split[text]) / mean))
     assert bm25(queries, TEXTS) == pytest.approx(expected, rel=1e-5)
+
+
+def test_bm25_is_judged_on_the_test_items_once(tmp_path: Path) -> None:
+    pytest.importorskip("bm25s")
+    workdir = Workdir(str(tmp_path))
+    partitions = []
+    for name in MAKERS:
+        rows = [
+            {
+                "set": name,
+                "id": f"{place}",
+                "document": "d",
+                "group": f"g{place}",
+                "query": query,
+                "text": text,
+                "label": None,
+                "split": split,
+            }
+            for place, (query, text, split) in enumerate(
+                [("the cat", TEXTS[0], "test"), ("birds all day", TEXTS[2], "test"), ("dog", TEXTS[1], "train")] if name == "title" else []
+            )
+        ]
+        raw = to_parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
+        workdir.write(raw, ITEMS, f"{name}.parquet")
+        partitions.append(Partition(f"{name}.parquet", len(rows), raw.size, xxhash.xxh3_128_hexdigest(raw)))
+    workdir.write(Manifest(ITEMS, "items", "f", tuple(partitions)).to_json(), ITEMS, "_manifest.json")
+    (result,) = evaluate_bm25(workdir, tmp_path / "out", 1)
+    assert result.name == "title"
+    assert result.rows["rank"].to_pylist() == [1, 1], "the text to tune on is no candidate"
+    before = (tmp_path / "out" / "title.parquet").stat().st_mtime_ns
+    assert [again.key for again in evaluate_bm25(workdir, tmp_path / "out", 1)] == [result.key]
+    assert (tmp_path / "out" / "title.parquet").stat().st_mtime_ns == before
