@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from evaluation.subject import Subject
     from pipeline.held_out import HeldOut
     from pipeline.workdir.dataset import Workdir
+    from pipeline.workdir.engine import Engine
 
 
 def evaluate(
@@ -35,9 +38,7 @@ def evaluate(
     subject, opened = _subject(place, recipe, workdir)
     console.print(f"evaluate: {shown(subject.folder)}, on held-out documents of {shown(opened.shown)}", soft_wrap=True)
     sample = _sample(opened)
-    folder = (
-        subject.run / FOLDER if subject.run is not None else Path(opened.path(FOLDER, "models", f"{subject.name}-{subject.weights[:8]}"))
-    )
+    folder = subject.run / FOLDER if subject.run is not None else _models(opened) / f"{subject.name}-{subject.weights[:8]}"
     for result in run_sets(subject, sample, chosen, folder, strict=bool(sets), said=lambda line: console.print(line, markup=False)):
         _show(result)
     console.print(f"results: {shown(folder)}", soft_wrap=True)
@@ -86,30 +87,24 @@ def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
     """Make the items of a workdir, and say how many there are and what was left out."""
     from importlib.util import find_spec
 
-    from evaluation.results import FOLDER
     from evaluation.retrieval import evaluate_bm25
     from evaluation.sets.making import make
-    from jobs.progress import StageProgress
     from jobs.recipe import resolve_workdir
     from pipeline.pack.sample import SAMPLE, held_out_tokens
     from pipeline.workdir.dataset import Workdir
     from pipeline.workdir.documents import DOCUMENTS, TOKENS
-    from pipeline.workdir.engine import Engine
 
     given = _given(recipe, workdir)
     folder = place.resolve()
     opened = Workdir(resolve_workdir(given) if given else str(folder.parents[1] if (folder / "run.json").is_file() else folder))
     tokens = opened.require(TOKENS)
     seed = int(opened.require(SAMPLE).configuration["seed"])
-    engine = Engine(opened, progress=StageProgress())
-    try:
+    with _engine(opened) as engine:
         split = "test" if held_out_tokens(tokens, "test") else "validation"
         made = make(engine, seed, split, opened.require(DOCUMENTS), opened.require("split"), tokens)
-    finally:
-        engine.close()
     judged = {}
     if find_spec("bm25s") is not None:
-        judged = {result.name: result for result in evaluate_bm25(opened, Path(opened.path(FOLDER, "models", "bm25")), seed)}
+        judged = {result.name: result for result in evaluate_bm25(opened, _models(opened) / "bm25", seed)}
     for name, counts in made.summary["sets"].items():
         console.print(f"{name:<16} {', '.join(f'{what} {count:,}' for what, count in counts.items())}", markup=False, soft_wrap=True)
     if not judged:
@@ -118,13 +113,39 @@ def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
         _show(result)
 
 
+def _models(workdir: Workdir) -> Path:
+    """Where results of others than runs are kept. Raises `UserError` for a remote workdir, whose results would be nobody's to find."""
+    from evaluation.results import FOLDER
+    from pipeline.workdir.errors import UserError
+
+    if not workdir.is_local:
+        raise UserError(f"{workdir.shown}: is remote; evaluate a run of it, or a folder against a workdir of this machine")
+    return Path(workdir.path(FOLDER, "models"))
+
+
+@contextmanager
+def _engine(workdir: Workdir) -> Iterator[Engine]:
+    """The engine over a workdir. However it is left, the terminal is as it was, and Ray is stopped."""
+    from jobs.metrics import Counters
+    from jobs.progress import StageProgress
+    from jobs.timeline import Timeline
+    from pipeline.workdir.engine import Engine
+
+    progress = StageProgress(watchers=(Timeline(workdir), Counters()))
+    engine = Engine(workdir, progress=progress)
+    try:
+        yield engine
+    finally:
+        progress.close()
+        engine.close()
+
+
 def _sample(workdir: Workdir) -> HeldOut:
     """What is evaluated on: a sample of the test split where there is one, else the one that runs are evaluated on as they train."""
     from jobs.run import shards_place
     from pipeline.held_out import read_held_out
     from pipeline.pack.sample import SAMPLE, draw_sample, held_out_tokens
     from pipeline.workdir.documents import DOCUMENTS, TOKENS
-    from pipeline.workdir.engine import Engine
     from trainer.config import TrainingConfig
     from trainer.data import place_of
 
@@ -132,15 +153,10 @@ def _sample(workdir: Workdir) -> HeldOut:
     dataset = SAMPLE
     known = read_held_out(place_of(shards_place(workdir, dataset), TrainingConfig()))
     if held_out_tokens(workdir.require(TOKENS), "test"):
-        from jobs.progress import StageProgress
-
-        engine = Engine(workdir, progress=StageProgress())
         budget = int(made.configuration["budget"])
         parts = [workdir.require(name) for name in (DOCUMENTS, "split", TOKENS)]
-        try:
+        with _engine(workdir) as engine:
             draw_sample(engine, "test", budget, known.seed, known.info, parts[0], parts[1], parts[2], "evaluation")
-        finally:
-            engine.close()
         known = read_held_out(place_of(shards_place(workdir, "evaluation/sample"), TrainingConfig()))
     return known
 
