@@ -114,7 +114,8 @@ class _Finder:
     """Test items, to be looked for in training documents."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self._queries: dict[str, list[tuple[int, list[str]]]] = {}  # by their first word
+        self._queries: dict[tuple[str, ...], list[tuple[int, list[str]]]] = {}  # by their first words
+        self._firsts: set[str] = set()
         self._whole: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         self._with: dict[int, list[int]] = {}
         self._sizes: list[int] = []
@@ -123,7 +124,8 @@ class _Finder:
             if query:
                 self._whole.setdefault((item["set"], tuple(query)), []).append(number)
             if len(query) >= QUERY_WORDS:
-                self._queries.setdefault(query[0], []).append((number, query))
+                self._queries.setdefault(tuple(query[:QUERY_WORDS]), []).append((number, query))
+                self._firsts.add(query[0])
             grams = _grams(words(item["text"]))
             self._sizes.append(len(grams))
             for gram in grams:
@@ -143,7 +145,9 @@ class _Finder:
 
     def _standing(self, of: list[str]) -> Iterator[int]:
         for place, word in enumerate(of):
-            for number, query in self._queries.get(word, ()):
+            if word not in self._firsts:
+                continue
+            for number, query in self._queries.get(tuple(of[place : place + QUERY_WORDS]), ()):
                 if of[place : place + len(query)] == query:
                     yield number
 
