@@ -16,7 +16,6 @@ import xxhash
 from torch import Tensor
 
 from model import ClassicBertForMaskedLM, MaskedLM, ModernBertForMaskedLM, bridge
-from model.cpu import prepare_process
 from model.heads import mean_of
 from pipeline.workdir.errors import UserError
 
@@ -45,8 +44,6 @@ class Subject:
     def load(self) -> MaskedLM:
         """The model, ready to be asked, on a GPU if there is one. Raises `ModelError` where it cannot be read."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if device.type == "cpu":
-            prepare_process()
         return bridge.load(self.folder).to(device).eval()
 
 

@@ -33,11 +33,13 @@ def evaluate(
     from evaluation.results import FOLDER
     from evaluation.run import chosen_sets
     from evaluation.run import evaluate as run_sets
+    from model.cpu import prepare_process
 
     chosen = chosen_sets(sets or [])
     subject, opened = _subject(place, recipe, workdir)
     console.print(f"evaluate: {shown(subject.folder)}, on held-out documents of {shown(opened.shown)}", soft_wrap=True)
     sample = _sample(opened)
+    prepare_process()
     folder = subject.run / FOLDER if subject.run is not None else _models(opened) / f"{subject.name}-{subject.weights[:8]}"
     for result in run_sets(subject, sample, chosen, folder, strict=bool(sets), said=lambda line: console.print(line, markup=False)):
         _show(result)
