@@ -44,7 +44,7 @@ docs: .venv/installed-docs
 # The wheel, in dist/, from a copy of what it is made of, so that no earlier build's files get into it.
 wheel: .venv/installed-dev
 	rm -rf build/wheel && mkdir -p build/wheel
-	cp -r kernel storage pipeline tokenizer trainer model jobs recipes pyproject.toml setup.py MANIFEST.in README.md LICENSE build/wheel
+	cp -r kernel storage pipeline tokenizer trainer model evaluation jobs recipes pyproject.toml setup.py MANIFEST.in README.md LICENSE build/wheel
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist build/wheel
 
 clean:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs import evaluate as evaluations
 from jobs import model as model_commands
 from jobs.console import console, output, shown, switch, warn
 from jobs.ending import interruption, obeying_signals
@@ -30,6 +31,8 @@ app = typer.Typer(
 classifier_app = typer.Typer(help="Quality classifiers.", no_args_is_help=True)
 app.add_typer(classifier_app, name="classifier")
 app.add_typer(model_commands.app, name="model")
+app.command()(evaluations.evaluate)
+app.command()(evaluations.compare)
 
 RecipePath = Annotated[Path, typer.Argument(help="The recipe: a YAML file, or the name of one that `foundry recipes` lists.")]
 WorkdirOption = Annotated[str | None, typer.Option(help="Keep everything here instead of the recipe's workdir: a folder or a URI.")]

@@ -17,6 +17,7 @@ from jobs.recipe import resolve_workdir
 from pipeline.measure.stage import CARRIED
 from pipeline.mix.plan import PLAN, phase_column
 from pipeline.mix.split import SPLIT
+from pipeline.pack.sample import SAMPLE
 from pipeline.pack.stage import shards_dataset
 from pipeline.workdir.dataset import Manifest, Partition, Workdir
 from pipeline.workdir.documents import DOCUMENTS, STATISTICS, TOKENS
@@ -184,7 +185,14 @@ def _training_rows(
     ids = workdir.read_table(TOKENS, tokens.by_name[name]).filter(pc.field("row") == row)
     table.add_row("tokens", f"{len(ids['ids'][0]):,}" if ids.num_rows else "none")
     phases = [column.removeprefix(phase_column("")) for column in plan if column.startswith(phase_column(""))]
-    for phase in phases if plan["split"] == "train" else [str(plan["split"])]:
+    sample = workdir.manifest(SAMPLE)
+    for part in sample.partitions if sample is not None and plan["split"] != "train" else ():
+        pieces = np.flatnonzero(workdir.read_table(SAMPLE, part, ["document"])["document"].to_numpy() == ordinal)
+        if len(pieces):
+            table.add_row(
+                SAMPLE, f"{len(pieces)} of its pieces, on which runs are evaluated" if len(pieces) > 1 else "runs are evaluated on it"
+            )
+    for phase in phases if plan["split"] == "train" else []:
         manifest = workdir.manifest(shards_dataset(phase))
         if manifest is None:
             continue

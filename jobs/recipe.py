@@ -150,8 +150,8 @@ class Recipe(BaseModel):
 
     def _phases_fit(self) -> None:
         names = [phase.name for phase in self.phases]
-        if len(set(names)) != len(names) or {"validation", "test"} & set(names):
-            raise ValueError("phases: each needs its own name, and `validation` and `test` are taken by the held-out splits")
+        if len(set(names)) != len(names):
+            raise ValueError("phases: each needs its own name")
         for phase in self.phases:
             if phase.length > self.model.max_length:
                 raise ValueError(f"phases.{phase.name}.length: {phase.length} is over model.max_length {self.model.max_length}")

@@ -35,9 +35,10 @@ from pipeline.ingest.canonical import Ingesting
 from pipeline.ingest.stage import ingest_stage
 from pipeline.measure.stage import measure_stage
 from pipeline.mix.plan import make_plan, plan_phase
-from pipeline.mix.split import make_split, trainable
+from pipeline.mix.split import VALIDATION, make_split, trainable
 from pipeline.mix.tokens import TOKENIZER, local_folder, tokenize_stage
 from pipeline.mix.vocabulary import make_tokenizer
+from pipeline.pack.sample import SAMPLE, draw_sample
 from pipeline.pack.stage import pack_stage, shards_dataset
 from pipeline.report.alarms import alarms
 from pipeline.shards import ShardInfo
@@ -50,7 +51,6 @@ from storage.location import Location
 from tokenizer.folder import dump
 from trainer.lock import check
 
-VALIDATION = "validation"
 EXPORT = 2  # raised when the same model is exported as other files
 
 
@@ -195,7 +195,7 @@ def build_tokenizer(recipe: Recipe, engine: Engine, curated: Curated) -> Manifes
 
 
 def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: Manifest) -> dict[str, Manifest]:
-    """Tokenise once; pack each phase to its length, and the validation split to the first phase's."""
+    """Tokenise once; pack each phase to its length, and draw the held-out sample that runs are evaluated on."""
     documents, split = curated.documents, curated.split
     tokens = engine.run(tokenize_stage(documents, split, tokenizer_manifest)).manifests["tokens"]
     mixes = {phase.name: (phase.mix, phase.tokens) for phase in recipe.phases}
@@ -223,9 +223,8 @@ def pack(recipe: Recipe, engine: Engine, curated: Curated, tokenizer_manifest: M
         of_phase = replace(info, length=phase.length)
         stage = pack_stage(recipe.pack, dataset, phase.name, of_phase, flags, tokens, plan, documents)
         shards[phase.name] = engine.run(stage).manifests[dataset]
-    dataset = shards_dataset(VALIDATION)
-    stage = pack_stage(recipe.pack, dataset, None, info, flags, tokens, plan, documents)
-    shards[VALIDATION] = engine.run(stage).manifests[dataset]
+    longest = replace(info, length=max(phase.length for phase in recipe.phases), plan="")
+    shards[VALIDATION] = draw_sample(engine, VALIDATION, recipe.pack.evaluation_tokens, recipe.seed, longest, documents, split, tokens)
     return shards
 
 
@@ -245,7 +244,7 @@ def write_run(recipe: Recipe, workdir: Workdir) -> Path:
     for phase in recipe.phases:
         workdir.require(shards_dataset(phase.name))
     model = replace(recipe.model, cls_token_id=ids.cls, sep_token_id=ids.sep, pad_token_id=ids.pad)
-    validation = workdir.require(shards_dataset(VALIDATION))
+    validation = workdir.require(SAMPLE)
     body: dict[str, Any] = {
         "run": str(run),
         "seed": recipe.seed,
@@ -255,7 +254,7 @@ def write_run(recipe: Recipe, workdir: Workdir) -> Path:
             {**phase.model_dump(mode="json", exclude={"mix"}), "shards": shards_place(workdir, shards_dataset(phase.name))}
             for phase in recipe.phases
         ],
-        "validation": shards_place(workdir, shards_dataset(VALIDATION)) if validation.rows else None,
+        "validation": shards_place(workdir, SAMPLE) if validation.rows else None,
         "store": None if workdir.is_local else str(workdir.folder.location.below("runs", recipe.name)),
         "training": recipe.training.model_dump(mode="json"),
     }

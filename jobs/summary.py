@@ -12,7 +12,7 @@ from rich.table import Table
 
 from jobs.console import console, number, printable, size, warn
 from kernel.cache import cache_folder
-from pipeline.report.funnel import Funnel, funnel
+from pipeline.report.funnel import Funnel, Sampled, funnel
 from pipeline.report.samples import Sample
 from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.documents import DOCUMENTS
@@ -21,6 +21,7 @@ from pipeline.workdir.verdicts import ORDER, verdict_dataset
 from storage.errors import why
 from trainer.errors import TrainerError
 from trainer.lock import check
+from trainer.words import compared, within
 
 if TYPE_CHECKING:
     from trainer.checkpoints import Store
@@ -54,6 +55,8 @@ def show(workdir: Workdir, run: str) -> None:
         console.print(_mix_table(numbers))
     if numbers.packed:
         console.print(_packing_table(numbers))
+    if numbers.sampled is not None:
+        console.print(_sample_line(numbers.sampled), soft_wrap=True)
     _training(local_run(workdir, run))
 
 
@@ -194,6 +197,14 @@ def _packing_table(numbers: Funnel) -> Table:
     return table
 
 
+def _sample_line(sampled: Sampled) -> str:
+    shares = ", ".join(f"{domain} {tokens / max(1, sampled.tokens):.0%}" for domain, tokens in sampled.domains.items())
+    return (
+        f"[bold]Held-out sample[/bold]: {number(sampled.tokens)} tokens in {sampled.pieces:,} pieces of {sampled.documents:,} documents "
+        f"({shares}); every run of this workdir is evaluated on it"
+    )
+
+
 def finished(run: Path) -> dict[str, Any] | None:
     """The summary of a run that has ended; None where it has not, or the file is damaged: to train again writes it anew."""
     summary = Workdir(str(run)).json("summary.json")
@@ -211,8 +222,13 @@ def _training(run: Path) -> None:
     )
     if before and after:
         console.print(
-            f"  validation loss {before['loss']:.3f} -> {after['loss']:.3f}, accuracy {before['accuracy']:.1%} -> {after['accuracy']:.1%}"
+            f"  validation loss {before['loss']:.3f} -> {after['loss']:.3f}{within(after, 3)}, "
+            f"accuracy {before['accuracy']:.1%} -> {after['accuracy']:.1%}"
         )
+        for length, values in after.get("at_length", {}).items():
+            console.print(f"    at length {length}: {values['loss']:.3f}{within(values, 3)}")
+        if baselines := after.get("baselines"):
+            console.print(f"    models that count neighbours: {compared(baselines)}")
     export = run / "export"
     if (export / "proof.json").is_file():
         console.print("  what it fills in:")

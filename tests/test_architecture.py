@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "jobs", "benchmarks", "tests"}
+OURS = {"kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "evaluation", "jobs", "benchmarks", "tests"}
 ALLOWED = {
     "kernel": {"kernel"},
     "storage": {"storage"},
     "model": {"model", "kernel.extensions"},  # so that installed packages may add attention kernels
     "tokenizer": {"tokenizer", "kernel"},
     "pipeline": {"pipeline", "tokenizer", "storage", "kernel"},
-    "trainer": {"trainer", "model", "pipeline.shards", "storage", "kernel"},
-    "jobs": {"jobs", "pipeline", "tokenizer", "model", "trainer", "storage", "kernel"},
+    "trainer": {"trainer", "model", "pipeline.shards", "pipeline.held_out", "storage", "kernel"},
+    "evaluation": {"evaluation", "trainer", "model", "tokenizer", "pipeline", "storage", "kernel"},
+    "jobs": {"jobs", "evaluation", "pipeline", "tokenizer", "model", "trainer", "storage", "kernel"},
 }
 
 
@@ -53,7 +54,7 @@ FOLDERS = {  # of pipeline/, in the order of the flow: what each may import of t
     "dedup": {"workdir"},
     "contamination": {"ingest", "readers", "workdir"},
     "mix": {"dedup", "workdir"},
-    "pack": {"", "mix", "workdir"},  # "": shards.py
+    "pack": {"", "mix", "workdir"},  # "": shards.py and held_out.py
     "report": {"contamination", "dedup", "filters", "measure", "mix", "pack", "workdir"},
     "": set(),
 }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernel.random import derive
+from pipeline.held_out import read_held_out
 from pipeline.shards import Shards
 from trainer import identity as identities
 from trainer.batches import MicroBatch, Source, ahead, load, share
@@ -21,14 +22,15 @@ from trainer.engine import World
 from trainer.errors import TrainerError
 from trainer.groups import Groups
 from trainer.schedule import Schedule
+from trainer.validation import Validation
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a run reads: a source for each phase, and one for validation; and the groups by which it tells losses apart."""
+    """What a run reads: a source for each phase, and the held-out sample; and the groups by which it tells losses apart in training."""
 
     phases: tuple[Source, ...]
-    validation: Source | None
+    validation: Validation | None
     groups: Groups
 
 
@@ -48,9 +50,8 @@ def open_data(config: RunConfig) -> Data:
     """
     settings = config.training
     shards = [Shards(place_of(phase.shards, settings), length=phase.length, tokenizer=config.tokenizer) for phase in config.phases]
-    held_out = Shards(place_of(config.validation, settings), tokenizer=config.tokenizer) if config.validation is not None else None
-    every = [*shards, *([held_out] if held_out is not None else [])]
-    groups = Groups(tuple(dict.fromkeys(domain for each in every for domain in each.info.domains)))
+    held_out = read_held_out(place_of(config.validation, settings), tokenizer=config.tokenizer) if config.validation is not None else None
+    groups = Groups(tuple(dict.fromkeys(domain for each in shards for domain in each.info.domains)))
     phases = tuple(
         Source(
             of_phase,
@@ -62,10 +63,7 @@ def open_data(config: RunConfig) -> Data:
         )
         for phase, of_phase in zip(config.phases, shards, strict=True)
     )
-    validation = None
-    if held_out is not None:
-        seed = derive(config.seed, "validation")
-        validation = Source(held_out, seed=seed, rate=settings.evaluation_mask_rate, shuffled=False, groups=groups)
+    validation = Validation(held_out, settings.evaluation_mask_rate) if held_out is not None else None
     for source, phase in zip(phases, config.phases, strict=True):
         size = source.shards.bytes
         if isinstance(source.shards.place, Cached) and settings.shuffle_rows is None and size > settings.cache_bytes:
@@ -79,10 +77,11 @@ def open_data(config: RunConfig) -> Data:
                 f"{source.shards.place}: has {len(source.shards)} rows, fewer than a batch of {least}; "
                 f"lower phases.{phase.name}.batch_size, or give the phase more data"
             )
-    for source in (*phases, *([validation] if validation else [])):
-        if source.shards.info.vocab_size > config.model.vocab_size:
+    read = [(str(each.place), each.info) for each in shards] + ([(str(config.validation), held_out.info)] if held_out is not None else [])
+    for place, info in read:
+        if info.vocab_size > config.model.vocab_size:
             raise TrainerError(
-                f"{source.shards.place}: has a vocabulary of {source.shards.info.vocab_size}, but model.vocab_size is only "
+                f"{place}: has a vocabulary of {info.vocab_size}, but model.vocab_size is only "
                 f"{config.model.vocab_size}; make it at least as large"
             )
     return Data(phases, validation, groups)

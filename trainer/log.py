@@ -21,7 +21,8 @@ from trainer.job import Job
 from trainer.metrics import Metrics, read_metrics
 from trainer.norms import KINDS, OF, table
 from trainer.schedule import Step
-from trainer.step import evaluate
+from trainer.step import evaluate, lengths_at
+from trainer.validation import MEANS
 
 
 class Log:
@@ -149,7 +150,7 @@ class Log:
         self._begin_line()
 
     def validation(self, steps: int) -> float | None:
-        """The loss on the validation split after so many steps, where it was taken then."""
+        """The loss on the held-out sample after so many steps, where it was taken then."""
         return self._validated[1] if self._validated is not None and self._validated[0] == steps else None
 
     def _over_ranks(self) -> tuple[dict[str, dict[str, float]] | None, int]:
@@ -164,16 +165,21 @@ class Log:
         return table(sums[: -world.size]) if self._squares is not None else None, int(max(sums[-world.size :]))
 
     def validate(self, steps: int) -> None:
-        """Evaluate on the validation split, and write a line."""
+        """Evaluate on the held-out sample, and write a line: at the length of the phase, and at the end at those of all phases."""
         if self._job.data.validation is None or (self._validated is not None and self._validated[0] == steps):
             return
-        job, trainee, source = self._job, self._trainee, self._job.data.validation
+        job, trainee, sample = self._job, self._trainee, self._job.data.validation
+        own, *others = lengths_at(job, steps)
         with job.timing.part("evaluation"):
-            values = evaluate(job, trainee, source)
+            values = evaluate(job, trainee, sample, own)
             self._validated = steps, values["loss"]
+            if others:
+                found = {own: values, **{length: evaluate(job, trainee, sample, length) for length in others}}
+                values = {**values, "at_length": {str(length): {name: found[length][name] for name in MEANS} for length in sorted(found)}}
             if trainee.ema:
                 with averaged(trainee, job.world):
-                    values["ema_loss"] = evaluate(job, trainee, source)["loss"]
+                    values["ema_loss"] = evaluate(job, trainee, sample, own)["loss"]
+            values["baselines"] = sample.baselines()
         if self._metrics is not None:
             line = self._metrics.write("validation", steps, tokens=self._job.plan.tokens_before(steps), **values)
             self._job.progress.validated(line)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.timing import PARTS
-from trainer.words import clock, fields
+from trainer.words import clock, fields, within
 
 SPARKS = "▁▂▃▄▅▆▇█"
 COLOURS: dict[str, str] = dict(zip(PARTS, ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_black"), strict=True))
@@ -130,7 +130,7 @@ class Screen:
 
     def _validation(self) -> Text:
         last, first = self.validations[-1], self.validations[0]
-        text = Text.assemble((shown(last["loss"], "{:.4f}"), "bold"), f"  accuracy {shown(last['accuracy'], '{:.1%}')}")
+        text = Text.assemble((shown(last["loss"], "{:.4f}"), "bold"), f"{within(last, 3)}  accuracy {shown(last['accuracy'], '{:.1%}')}")
         text.append(f"  after step {last['step']:,}", style="dim")
         if first is not last:
             text.append(f"  ({shown(first['loss'], '{:.4f}')} after step {first['step']:,})", style="dim")

@@ -12,11 +12,12 @@ from torch import Tensor
 from model import ClassicBertConfig, MaskedLM, ModernBertConfig, ModernBertForMaskedLM
 from model.flops import training_flops
 from trainer import averages
-from trainer.batches import MicroBatch, Source, load, share
+from trainer.batches import MicroBatch
 from trainer.config import RunConfig, RunPhase
 from trainer.engine import Trainee, World
 from trainer.job import Job
 from trainer.norms import measured_step
+from trainer.validation import Validation
 
 
 def forward(trainee: Trainee, batch: MicroBatch, world: World, *, labels: bool) -> Any:
@@ -28,7 +29,7 @@ def forward(trainee: Trainee, batch: MicroBatch, world: World, *, labels: bool) 
         batch.max_seqlen,
         batch.positions.to(device, non_blocking=True),
         batch.labels.to(device, non_blocking=True) if labels else None,
-        batch.dropout_keys.to(device, non_blocking=True) if trainee.engine.training else None,
+        batch.dropout_keys.to(device, non_blocking=True) if trainee.model.training else None,
     )
 
 
@@ -69,29 +70,27 @@ def update(job: Job, trainee: Trainee, tokens: int, *, measured: bool) -> Tensor
 
 
 @torch.no_grad()
-def evaluate(job: Job, trainee: Trainee, source: Source) -> dict[str, Any]:
-    """Mean loss, accuracy and number of predicted tokens on the first rows of the validation split, with masks that never change.
-
-    Of all tokens, and by domain and length of their segments (`Groups.tables`).
-    """
-    world, settings, groups = job.world, job.config.training, job.data.groups
-    rows = min(len(source.shards), settings.evaluation_rows)
-    size = max(1, settings.micro_batch_tokens // source.shards.info.length)
-    sums = torch.zeros(3, groups.size, dtype=torch.float64, device=world.device)
+def evaluate(job: Job, trainee: Trainee, validation: Validation, length: int) -> dict[str, Any]:
+    """Loss, accuracy and number of predicted tokens on the held-out sample cut to a length, with intervals (`Validation.values`)."""
+    world = job.world
+    sums = torch.zeros(len(validation.held_out.segments(length).piece), 3, dtype=torch.float64)
     trainee.engine.eval()
-    for batch in load(source, share(0, rows, world.rank, world.size, size), 0):
+    for batch, segments in validation.parts(length, job.config.training.micro_batch_tokens, world.rank, world.size):
         logits = forward(trainee, batch, world, labels=False).float()
         wanted = batch.labels.to(world.device)
         losses = F.cross_entropy(logits, wanted, reduction="none")
-        values = torch.stack([losses, (logits.argmax(dim=-1) == wanted).float(), torch.ones_like(losses)])
-        sums += groups.sums(values, batch.groups.to(world.device))
+        values = torch.stack([losses, (logits.argmax(dim=-1) == wanted).float(), torch.ones_like(losses)], dim=1)
+        sums.index_add_(0, torch.from_numpy(segments), values.double().cpu())  # on the CPU, which adds in the same order each time
         job.watchdog.beat()
     trainee.engine.train()
-    world.sum(sums)
-    loss, right, predicted = sums[:, : len(groups.domains)].sum(dim=1).tolist()  # each token is of one domain
-    means = {"loss": loss / max(1.0, predicted), "accuracy": right / max(1.0, predicted), "predicted_tokens": predicted}
-    losses_of, right_of, predicted_of = sums.tolist()
-    return {**means, **groups.tables(predicted_of, loss=losses_of, accuracy=right_of)}
+    return validation.values(length, world.sum(sums.to(world.device)).cpu().numpy())
+
+
+def lengths_at(job: Job, steps: int) -> list[int]:
+    """The lengths that an evaluation after so many steps is at: that of the phase of the last step; at the end also those of the others."""
+    phases, plan = job.config.phases, job.plan
+    own = phases[plan.step(max(0, steps - 1)).phase].length
+    return [own, *sorted({phase.length for phase in phases} - {own})] if steps == plan.steps else [own]
 
 
 def of_phase(model: ModernBertConfig | ClassicBertConfig, phase: RunPhase) -> ModernBertConfig | ClassicBertConfig:

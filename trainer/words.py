@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.text import Text
 
 
@@ -17,3 +19,15 @@ def clock(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // small:02d} {small_name}"
     return f"{whole} s"
+
+
+def within(values: dict[str, Any], digits: int = 4) -> str:
+    """The interval of a loss, for people; nothing where there is none."""
+    low, high = values.get("loss_low"), values.get("loss_high")
+    return "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def compared(baselines: dict[str, float | None]) -> str:
+    """The losses of the n-gram models, for people."""
+    names = {"unigram": "unigram", "left": "left bigram", "two_sided": "two-sided bigram"}
+    return ", ".join(f"{words} {value:.2f}" for name, words in names.items() if (value := baselines.get(name)) is not None)

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.compile import kernel
 from pipeline.mix.plan import phase_column
-from pipeline.mix.split import VALIDATION
 from pipeline.pack.fill import fill_rows
 from pipeline.shards import CHECKSUM, INDEX, ShardInfo, row_checksums, schema
 from pipeline.workdir.commit import Summary
@@ -42,6 +41,12 @@ class PackConfig(BaseModel):
     )
     shard_bytes: int = Field(
         64 << 20, ge=1 << 12, le=1 << 30, description="Most bytes of token ids in one shard file, which has at least one row."
+    )
+    evaluation_tokens: int = Field(
+        1 << 22,
+        ge=1 << 10,
+        description="Tokens of the held-out sample, on all of which every run is evaluated: drawn by keyed numbers in the mix of the "
+        "validation split, whatever the packing, and less where the split has less.",
     )
 
 
@@ -87,7 +92,7 @@ def _write_rows(
 class _Window:
     name: str
     dataset: str
-    phase: str | None  # None: the validation split
+    phase: str
     tokens: tuple[Partition, ...]
     plan: tuple[Partition, ...]
     starts: tuple[int, ...]
@@ -101,7 +106,7 @@ def _read_window(workdir: Workdir, window: _Window) -> tuple[npt.NDArray[np.gene
     parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(6)]
     base = 0
     number = {domain: index for index, domain in enumerate(window.info.domains)}
-    column = "split" if window.phase is None else phase_column(window.phase)
+    column = phase_column(window.phase)
     for tokens, plan, start in zip(window.tokens, window.plan, window.starts, strict=True):
         table = workdir.read_table(TOKENS, tokens).combine_chunks()
         planned = workdir.read_table("plan", plan, ["domain", column])
@@ -110,11 +115,7 @@ def _read_window(workdir: Workdir, window: _Window) -> tuple[npt.NDArray[np.gene
         if isinstance(lists, pa.ChunkedArray):
             lists = lists.chunk(0) if lists.num_chunks else pa.array([], table.schema.field("ids").type)
         offsets = lists.offsets.to_numpy().astype(np.int64)
-        values = planned[column]
-        if window.phase is None:
-            repeats = np.array([value == VALIDATION for value in values.to_pylist()], np.int64)[row]
-        else:
-            repeats = values.to_numpy().astype(np.int64)[row]
+        repeats = planned[column].to_numpy().astype(np.int64)[row]
         domains = np.array([number[domain] for domain in planned["domain"].to_pylist()], np.uint8)[row]
         ids = lists.values.to_numpy()[offsets[0] : offsets[-1]] if len(lists) else np.zeros(0, np.uint16)
         columns = (ids, base + offsets[:-1] - offsets[0], np.diff(offsets), repeats, row + start, domains)
@@ -192,14 +193,14 @@ def pack_window(workdir: Workdir, window: _Window) -> Generator[File, None, Summ
 def pack_stage(
     config: PackConfig,
     dataset: str,
-    phase: str | None,
+    phase: str,
     info: ShardInfo,
     flags: npt.NDArray[np.uint8],
     tokens: Manifest,
     plan: Manifest,
     documents: Manifest,
 ) -> Stage:
-    """The stage that packs one phase, or with `phase` None the validation split, to rows of `info.length`.
+    """The stage that packs one phase to rows of `info.length`.
 
     `flags`: see `tokenizer.break_flags`.
     """
@@ -223,5 +224,4 @@ def pack_stage(
         inputs = [(t.checksum, p.checksum, s) for t, p, s in zip(window.tokens, window.plan, window.starts, strict=True)]
         key = fingerprint(VERSION, phase, info, config.shard_bytes, inputs)
         tasks.append(Task(window.name, key, window, sum(sizes[index] for index in run)))
-    name = f"pack {phase or 'validation'}"
-    return Stage(name, (dataset,), pack_window, tuple(tasks), asdict(info), memory=2 << 30, unit="tokens", index=INDEX)
+    return Stage(f"pack {phase}", (dataset,), pack_window, tuple(tasks), asdict(info), memory=2 << 30, unit="tokens", index=INDEX)

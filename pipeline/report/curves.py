@@ -15,6 +15,7 @@ from pipeline.report.figures import INK, LINE, PALETTE, SOFT, drawing, svg
 from pipeline.report.runs import Run, Values, column, last, names, thinned
 
 WIDE, HALF = (10.2, 4.3), (5.0, 2.7)
+BASELINES = {"unigram": "unigram", "left": "left bigram", "two_sided": "two-sided bigram"}  # the n-gram models, for people
 GROUPS = 60  # stretches of a run that its time is summed over
 # The colours of the time's parts, those that take most of it told apart best; others get what is left.
 PARTS = dict(zip(("compute", "communication", "optimizer", "checkpoint", "evaluation", "data", "other"), PALETTE, strict=True))
@@ -113,6 +114,16 @@ def _mark_phases(axes: Axes, run: Run, scale: _Scale, *, named: bool = False) ->
                 axes.text(place, 0.98, f" {following.get('phase')}", va="top", ha="left", **where)
 
 
+def _mark_baselines(axes: Axes, run: Run) -> None:
+    """A level line for each n-gram model's loss on the tokens of the evaluations, with its name at its end."""
+    for name, words in BASELINES.items():
+        value = last(column(run.validation, "baselines", name))
+        if value is not None:
+            axes.axhline(value, color=SOFT, linewidth=0.9, linestyle=":", zorder=0)
+            where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 8.5, "color": SOFT}
+            axes.text(0.995, value, words, va="bottom", ha="right", **where)
+
+
 def _from_to(values: Values) -> str:
     known = values[np.isfinite(values)]
     return f"{known[0]:.4g} at first and {known[-1]:.4g} at last" if len(known) else "nothing"
@@ -126,6 +137,9 @@ def loss_and_rate(run: Run, scale: _Scale) -> Plot:
         _line(loss, scale.tokens(run.train), train, "training", PALETTE[0])
         dots = {"marker": "o", "markersize": 4, "linewidth": 1.1}
         _line(loss, scale.tokens(run.validation), validation, "validation", PALETTE[5], **dots)
+        low, high = (column(run.validation, f"loss_{end}") for end in ("low", "high"))
+        loss.fill_between(scale.tokens(run.validation), low, high, color=PALETTE[5], alpha=0.15, linewidth=0)
+        _mark_baselines(loss, run)
         if np.isfinite(train).any() or np.isfinite(validation).any():
             _logarithmic(loss)
         loss.set_ylabel("loss")

@@ -10,6 +10,7 @@ from pipeline.contamination.index import NGRAMS
 from pipeline.mix.plan import PLAN
 from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER
+from pipeline.pack.sample import SAMPLE
 from pipeline.pack.stage import shards_dataset
 from pipeline.report.alarms import Alarm, alarms
 from pipeline.report.mix_alarms import mix_alarms
@@ -24,6 +25,16 @@ class Count:
 
     documents: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The held-out sample that runs are evaluated on, and its tokens by domain."""
+
+    pieces: int
+    documents: int
+    tokens: int
+    domains: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ class Funnel:
     tokenizer: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)  # domain -> documents, tokens, bytes
     packed: tuple[Packed, ...] = ()
+    sampled: Sampled | None = None
 
 
 def funnel(workdir: Workdir) -> Funnel:
@@ -131,6 +143,7 @@ def funnel(workdir: Workdir) -> Funnel:
         tokenizer=tokenizer.summary if tokenizer else {},
         tokens=tokens.summary.get("domains", {}) if tokens else {},
         packed=_packed(workdir),
+        sampled=_sampled(workdir),
     )
 
 
@@ -188,11 +201,20 @@ def _mix(plan: Manifest | None) -> dict[str, dict[str, Mixed]]:
     return found
 
 
+def _sampled(workdir: Workdir) -> Sampled | None:
+    sample = workdir.manifest(SAMPLE)
+    if sample is None or not sample.rows:
+        return None
+    s = sample.summary
+    domains = {domain: sum(counts["tokens"] for counts in sources.values()) for domain, sources in s["sources"].items()}
+    return Sampled(s["pieces"], s["documents"], s["tokens"], domains)
+
+
 def _packed(workdir: Workdir) -> tuple[Packed, ...]:
     plan = workdir.manifest(PLAN)
     phases = [phase["name"] for phase in plan.configuration.get("phases", [])] if plan else []
     found = []
-    for phase in [*phases, "validation"]:
+    for phase in phases:
         manifest = workdir.manifest(shards_dataset(phase))
         if manifest is not None and manifest.summary:
             s = manifest.summary

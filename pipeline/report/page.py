@@ -84,11 +84,21 @@ def write_report(workdir: Workdir, run: Path, others: Sequence[Path] = ()) -> st
             }
             for packed in numbers.packed
         ],
+        sampled=_sampled(numbers),
         timeline=timeline(workdir),
         training=training([own, *map(read_run, others)], own.name, colours),
     )
     workdir.write(html.encode(), "report.html")
     return workdir.path("report.html")
+
+
+def _sampled(numbers: Funnel) -> str:
+    """The held-out sample in words; nothing where there is none."""
+    found = numbers.sampled
+    if found is None:
+        return ""
+    shares = ", ".join(f"{domain} {tokens / max(1, found.tokens):.0%}" for domain, tokens in found.domains.items())
+    return f"{_count(found.tokens)} tokens in {found.pieces:,} pieces of {found.documents:,} documents, {shares}"
 
 
 def _plot(histogram: Histogram, colour: str) -> dict[str, Any]:

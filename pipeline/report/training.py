@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.curves import Plot, comparison, curves
+from pipeline.report.curves import BASELINES, Plot, comparison, curves
 from pipeline.report.runs import Run, column, last, names
 
 SHOWN_EVENTS = 100  # of a run, the last ones
@@ -26,7 +26,7 @@ class RunPart:
     events: tuple[tuple[str, str, str, str], ...]  # time, step, event, text
     counts: str  # of all events
     left_away: int  # events that are not shown
-    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]  # "domain" or "length", and rows of the last evaluation
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]  # what they are of, and rows of the last evaluation
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,20 @@ def _row(run: Run) -> tuple[str, ...]:
 
 
 def _groups(run: Run) -> tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]:
-    """The last evaluation by domain and by length of the segment: name, loss, accuracy and predicted tokens of each."""
+    """The last evaluation by domain, source, length of the segment, and length that all were cut to: for each its name, loss, the
+    interval of that, accuracy and predicted tokens.
+    """
     ending = run.validation[-1:]
     tables = []
-    for key, title in (("by_domain", "domain"), ("by_length", "length in tokens")):
+    titles = {"by_domain": "domain", "by_source": "source", "by_length": "length in tokens", "at_length": "cut to a length"}
+    values = ("loss", "loss_low", "loss_high", "accuracy", "predicted_tokens")
+    for key, title in titles.items():
         rows = []
         for name in names(ending, key):
-            loss, accuracy, count = (last(column(ending, key, name, value)) for value in ("loss", "accuracy", "predicted_tokens"))
+            loss, low, high, accuracy, count = (last(column(ending, key, name, value)) for value in values)
             if count:
-                rows.append((name, _cell(loss, ".3f"), _cell(accuracy, ".1%"), f"{count:,.0f}"))
+                within = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
+                rows.append((name, _cell(loss, ".3f"), within, _cell(accuracy, ".1%"), f"{count:,.0f}"))
         if rows:
             tables.append((title, tuple(rows)))
     return tuple(tables)
@@ -103,6 +108,10 @@ def _part(run: Run, own: str, colours: Mapping[str, str]) -> RunPart:
     kinds = [str(event["event"]) for event in run.events]
     counts = ", ".join(f"{kind}: {kinds.count(kind):,}" for kind in dict.fromkeys(kinds))
     notes = []
+    baselines = {name: last(column(run.validation[-1:], "baselines", name)) for name in BASELINES}
+    if any(value is not None for value in baselines.values()):
+        told = ", ".join(f"{BASELINES[name]} {value:.2f}" for name, value in baselines.items() if value is not None)
+        notes.append(f"On the tokens of the evaluation, models of the training split that count neighbours have these losses: {told}.")
     if run.unreadable:
         is_are = "line" if run.unreadable == 1 else "lines"
         notes.append(

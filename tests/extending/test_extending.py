@@ -65,7 +65,6 @@ def recipe_of(folder: Path, **changes: Any) -> Path:
             "micro_batch_tokens": 256,
             "checkpoint_every": 4,
             "log_every": 1,
-            "evaluation_rows": 8,
         },
         **changes,
     }

@@ -55,7 +55,8 @@ def small_recipe(folder: Path, **changes: Any) -> Path:
         },
         {**phase, "name": "decay", "length": 256, "tokens": 8 * 1024, "decay_tokens": 8 * 1024},
     ]
-    recipe["training"] = {"precision": "float32", "micro_batch_tokens": 512, "checkpoint_every": 4, "log_every": 1, "evaluation_rows": 16}
+    recipe["training"] = {"precision": "float32", "micro_batch_tokens": 512, "checkpoint_every": 4, "log_every": 1}
+    recipe["pack"] = {"evaluation_tokens": 4096}
     recipe.update(changes)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "small.yaml"

@@ -310,7 +310,7 @@ def test_a_job_from_another_folder_ends_as_at_home_through_a_connection_that_is_
     assert re.search(r"the connection to \S+ is lost .*\n.*connected to \S+ again", told), told
     stages = [line["stage"] for line in lines if line["kind"] == "finished"]
     assert len(stages) == len(set(stages))
-    assert stages[-1] == "pack validation"
+    assert stages[-1] == "held out"
     assert files_of(there / "workdir" / "own") == files_of(home / "workdir" / "own")
     assert not list(there.glob(".*.seen"))
     job = lines[0]["job"]

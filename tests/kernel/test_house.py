@@ -15,7 +15,7 @@ import pytest
 from kernel.compile import _ours
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "jobs", "benchmarks")
+PACKAGES = ("kernel", "storage", "pipeline", "tokenizer", "model", "trainer", "evaluation", "jobs", "benchmarks")
 COMPILERS = {"njit", "jit", "vectorize", "guvectorize", "generated_jit", "stencil", "cfunc"}
 MOST_LINES, MOST_ARGUMENTS = 120, 12
 

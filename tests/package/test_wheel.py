@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"jobs", "kernel", "model", "pipeline", "storage", "tokenizer", "trainer"}
+PACKAGES = {"evaluation", "jobs", "kernel", "model", "pipeline", "storage", "tokenizer", "trainer"}
 BUILT_FROM = (*sorted(PACKAGES), "recipes", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 SENTENCES = (
     "The river rose in the night, and in the morning the people of the valley found that it had carried the old bridge away.",

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer.synthetic import write_shards
+from tests.trainer.synthetic import write_held_out, write_shards
 
 
 def two_splits(folder: Path) -> Path:
     """The folder, with shards to train on and to validate on."""
     write_shards(folder / "stable", 100)
-    write_shards(folder / "validation", 20, seed=5)
+    write_held_out(folder / "validation", 20, seed=5)
     return folder
 
 

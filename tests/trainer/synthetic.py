@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
+from pipeline.held_out import BASELINES
+from pipeline.held_out import schema as held_out_schema
 from pipeline.shards import Row, ShardInfo, schema
 from pipeline.workdir.dataset import Manifest, Partition, to_ipc
 from tests.shard_batches import record_batch
@@ -51,6 +54,30 @@ def write_shards(folder: Path, rows: int, *, seed: int = 0, files: int = 2, info
     return made
 
 
+def write_held_out(folder: Path, pieces: int, *, seed: int = 0, info: ShardInfo = INFO) -> pa.RecordBatch:
+    """A finished held-out sample of documents of up to three times the length, each of a domain and source in turn; returns its rows."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    ids = [((random.integers(0, 250) + 7 * np.arange(random.integers(1, 3 * info.length))) % 250).tolist() for _ in range(pieces)]
+    domains = [info.domains[number % len(info.domains)] for number in range(pieces)]
+    columns: dict[str, list[Any]] = {
+        "document": [number // 2 for number in range(pieces)],  # two pieces of each
+        "id": [f"source:{number // 2}" for number in range(pieces)],
+        "domain": domains,
+        "source": [f"{domain}-{number % 3}" for number, domain in enumerate(domains)],
+        "place": [1000 * (number % 2) for number in range(pieces)],
+        "ids": ids,
+        **{name: [random.uniform(1, 9, len(part)).tolist() for part in ids] for name in BASELINES},
+    }
+    target = held_out_schema(info, 7)
+    batch = pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in target], schema=target)
+    raw = to_ipc([batch], target)
+    (folder / "part-00000.arrow").write_bytes(raw)
+    partition = Partition("part-00000.arrow", pieces, raw.size, xxhash.xxh3_128_hexdigest(raw))
+    (folder / "index.json").write_bytes(Manifest(folder.name, "held out", f"seed {seed}", (partition,)).to_index())
+    return batch
+
+
 BERT: dict[str, Any] = {
     "architecture": "bert",
     "vocab_size": 2048,
@@ -63,7 +90,7 @@ BERT: dict[str, Any] = {
 
 
 def run_config(folder: Path, **training: Any) -> dict[str, Any]:
-    """A RUN.json over shards `stable` and `validation` beside it: two phases, a few steps each."""
+    """A RUN.json over shards `stable` and a held-out sample `validation` beside it: two phases, a few steps each."""
     shared = {
         "precision": "float32",
         "micro_batch_tokens": 256,

@@ -20,7 +20,6 @@ from tests.trainer.driver import train_all
 from tests.trainer.runs import assert_equal, lines_of, losses, two_splits, weights
 from tests.trainer.synthetic import run_config
 from tests.trainer.test_training import trained_plainly
-from trainer.batches import load, share
 from trainer.checkpoints.reading import mean_weights, read_manifest, verify
 from trainer.config import RunConfig
 from trainer.data import open_data
@@ -173,14 +172,14 @@ def test_keeping_and_evaluating_an_average_changes_nothing_in_training(runs: Pat
 
 
 def validation_loss(run: Path, folder: Path) -> float:
-    """The loss of a transformers folder on a run's validation split, in plain torch."""
+    """The loss of a transformers folder on a run's held-out sample, in plain torch."""
     config = RunConfig.model_validate_json((run / "run.json").read_text())
-    source = open_data(config).validation
-    assert source is not None
+    sample = open_data(config).validation
+    assert sample is not None
     model = bridge.load(folder).eval()
     total = count = 0.0
     with torch.no_grad():
-        for batch in load(source, share(0, len(source.shards), 0, 1, 4), 0):
+        for batch, _ in sample.parts(config.phases[-1].length, 200, 0, 1):
             logits = model(batch.input_ids, batch.cu_seqlens, batch.max_seqlen, batch.positions).logits
             total += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
             count += len(batch.labels)

@@ -84,7 +84,6 @@ FREE: dict[str, Any] = {
     "returns": 4,
     "hang_seconds": 60.0,
     "evaluate_every": 7,
-    "evaluation_rows": 7,
     "log_every": 7,
     "wandb": {"project": "encoders"},
 }

@@ -14,7 +14,7 @@ import pytest
 
 from tests.trainer.driver import train_all
 from tests.trainer.runs import losses, weights
-from tests.trainer.synthetic import run_config, write_shards
+from tests.trainer.synthetic import run_config, write_held_out, write_shards
 from tests.trainer.test_training import trained_plainly
 
 pytestmark = [pytest.mark.thorough, pytest.mark.long]
@@ -26,7 +26,7 @@ STEPS, ROWS = 50, 12  # of a batch: as many for each of three processes
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("proof")
     write_shards(folder / "stable", STEPS * ROWS + ROWS)
-    write_shards(folder / "validation", 20, seed=5)
+    write_held_out(folder / "validation", 20, seed=5)
     return folder
 
 

@@ -27,7 +27,7 @@ from model.flops import bf16_peak, forward_flops
 from tests.trainer.driver import train_all
 from tests.trainer.reference import ReferenceStableAdamW
 from tests.trainer.runs import lines_of, steady
-from tests.trainer.synthetic import INFO, run_config, write_shards
+from tests.trainer.synthetic import INFO, run_config, write_held_out, write_shards
 from tests.trainer.test_survival import Ranks
 from trainer import timing
 from trainer.boards import Wandb
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.long
 STAGES = range(4)
 LOG_EVERY = 3
 BATCH, LENGTH = 8, 160  # rows, and tokens of each
-ROWS = 12  # held out
+PIECES = 12  # held out
 # Of which kind each parameter of a layer is, by hand.
 BY_HAND = {
     "model.embeddings.tok_embeddings.weight": "embedding",
@@ -76,10 +76,10 @@ BY_HAND = {
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With segments of two classes of length, and the domains of the held-out ones in another order."""
+    """With segments of two classes of length, and held-out pieces of these and of another domain."""
     folder = tmp_path_factory.mktemp("shards")
     write_shards(folder / "stable", 100, info=replace(INFO, length=LENGTH))
-    write_shards(folder / "validation", ROWS, seed=5, info=replace(INFO, length=LENGTH, domains=("code", "science", "web")))
+    write_held_out(folder / "validation", PIECES, seed=5, info=replace(INFO, length=LENGTH, domains=("code", "science", "web")))
     return folder
 
 
@@ -117,6 +117,17 @@ def per_token(model: Any, source: Any, samples: Any) -> Any:
             yield losses[number], right[number], source.shards.info.domains[row.domain[segment]], length
 
 
+def of_sample(model: Any, validation: Any, length: int) -> Any:
+    """(loss, whether it is right, domain, length, source) of each predicted token of the held-out sample, one segment at a time."""
+    segments = validation.held_out.segments(length)
+    for number, (batch, _) in enumerate(validation.parts(length, 1, 0, 1)):
+        piece = segments.piece[number]
+        logits = model(batch.input_ids, batch.cu_seqlens, batch.max_seqlen, batch.positions, None, None).logits
+        losses = F.cross_entropy(logits, batch.labels, reduction="none")
+        for loss, right in zip(losses, (logits.argmax(1) == batch.labels).tolist(), strict=True):
+            yield loss, right, validation.held_out.domain[piece], batch.tokens, validation.held_out.source[piece]
+
+
 def class_of(length: int) -> str:
     return (
         "1-127"
@@ -133,8 +144,10 @@ def class_of(length: int) -> str:
 
 def means(tokens: list[Any]) -> dict[str, dict[str, Any]]:
     """The tables of a line by brute force."""
-    found: dict[str, dict[str, Any]] = {"by_domain": defaultdict(list), "by_length": defaultdict(list)}
-    for loss, right, domain, length in tokens:
+    found: dict[str, dict[str, Any]] = {"by_domain": defaultdict(list), "by_length": defaultdict(list), "by_source": defaultdict(list)}
+    for loss, right, domain, length, *source in tokens:
+        for name in source:
+            found["by_source"][name].append((float(loss), right))
         found["by_domain"][domain].append((float(loss), right))
         found["by_length"][class_of(length)].append((float(loss), right))
     return {
@@ -165,7 +178,7 @@ def plain(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[s
     def validate(step: int) -> None:
         assert data.validation is not None
         with torch.no_grad():
-            lines.append({"kind": "validation", "step": step, **means(list(per_token(model.eval(), data.validation, range(ROWS))))})
+            lines.append({"kind": "validation", "step": step, **means(list(of_sample(model.eval(), data.validation, LENGTH)))})
         model.train()
 
     set_phase(model, config, config.phases[0])
@@ -223,13 +236,19 @@ def test_losses_by_domain_and_length_and_norms_are_those_of_a_plain_training(
     lines = lines_of(trained / str(stage) / "metrics.jsonl")
     assert [(line["kind"], line["step"]) for line in lines] == [(line["kind"], line["step"]) for line in plain]
     for line, expected in zip(lines, plain, strict=True):
-        names = ("by_domain", "by_length")
+        names = ("by_domain", "by_length", "by_source")
         if line["kind"] == "train":
-            names += ("norms", "clipped")  # type: ignore[assignment]
+            names = ("by_domain", "by_length", "norms", "clipped")  # type: ignore[assignment]
             for table in ("by_domain", "by_length"):
                 for values in expected[table].values():
                     values.pop("accuracy", None)  # of evaluations alone
-        assert_close({name: line[name] for name in names}, {name: expected[name] for name in names}, f"step {line['step']}")
+        seen = {name: line[name] for name in names}
+        if line["kind"] == "validation":
+            seen = {
+                table: {group: {k: v for k, v in of.items() if not k.endswith(("_low", "_high"))} for group, of in seen[table].items()}
+                for table in names
+            }
+        assert_close(seen, {name: expected[name] for name in names}, f"step {line['step']}")
 
 
 @pytest.mark.parametrize("name", ["0", "3"])

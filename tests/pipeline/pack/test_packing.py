@@ -135,12 +135,7 @@ def pack(workdir: Workdir, documents: list[list[int]], repeats: list[int], parts
     of_phase = pack_stage(
         settings, "shards/main", "main", INFO, np.zeros(1000, np.uint8), manifests["tokens"], manifests["plan"], manifests["documents"]
     )
-    result = run_task(workdir, of_phase)["shards/main"]
-    held = pack_stage(
-        settings, "shards/validation", None, INFO, np.zeros(1000, np.uint8), manifests["tokens"], manifests["plan"], manifests["documents"]
-    )
-    run_task(workdir, held)
-    return result
+    return run_task(workdir, of_phase)["shards/main"]
 
 
 def is_tiled(ids: list[int], times: int, pieces: list[list[int]]) -> bool:
@@ -174,14 +169,11 @@ def test_every_id_of_every_document_is_in_its_place_as_often_as_planned(document
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(folder)
         pack(workdir, [ids for ids, _ in documents], [times for _, times in documents], parts)
-        for dataset in ("main", "validation"):
-            found: dict[int, list[list[int]]] = {}
-            held = [index % 7 == 3 for index in range(len(documents))]
-            times_of = [int(out) if dataset == "validation" else 0 if out else documents[index][1] for index, out in enumerate(held)]
-            expected = {index: times for index, times in enumerate(times_of) if times and documents[index][0]}
-            if not expected:
-                continue
-            shards = Shards(workdir.path("shards", dataset))
+        found: dict[int, list[list[int]]] = {}
+        times_of = [0 if index % 7 == 3 else times for index, (_, times) in enumerate(documents)]
+        expected = {index: times for index, times in enumerate(times_of) if times and documents[index][0]}
+        if expected:
+            shards = Shards(workdir.path("shards/main"))
             for number in range(len(shards)):
                 row = shards[number]
                 assert row.cu_seqlens[0] == 0

@@ -59,6 +59,8 @@ def new(steps: int) -> list[dict[str, Any]]:
             line |= {"flops_per_second": 1e12, "utilisation": None}
         else:
             line["by_domain"] = {name: {**values, "accuracy": 0.5} for name, values in both.items()}
+            line["by_domain"]["web"] |= {"loss_low": 5.1, "loss_high": 6.2}
+            line["baselines"] = {"unigram": 6.8, "left": 5.2, "two_sided": 3.76}
             empty = {"loss": None, "accuracy": None, "predicted_tokens": 0}
             line["by_length"] = {"1-127": {"loss": 3.0, "accuracy": 0.5, "predicted_tokens": 7}, "8192-": empty}
     return lines
@@ -103,8 +105,10 @@ def test_a_run_is_summed_up_by_its_lines(tmp_path: Path) -> None:
     assert [run.name for run in part.runs] == ["new", "old"], "the recipe's own comes first"
     assert [run.open for run in part.runs] == [True, False]
     domain, length = part.runs[0].groups
-    assert domain == ("domain", (("web", "5.500", "50.0%", "3"), ("code", "7.500", "50.0%", "4")))
-    assert length == ("length in tokens", (("1-127", "3.000", "50.0%", "7"),)), "lengths that nothing was predicted of are not shown"
+    assert domain == ("domain", (("web", "5.500", "5.100 to 6.200", "50.0%", "3"), ("code", "7.500", "", "50.0%", "4")))
+    assert length == ("length in tokens", (("1-127", "3.000", "", "50.0%", "7"),)), "lengths that nothing was predicted of are not shown"
+    assert "unigram 6.80, left bigram 5.20, two-sided bigram 3.76" in part.runs[0].notes[0]
+    assert part.runs[1].notes == (), "an earlier version's run has no such models beside it"
 
 
 def test_nothing_is_shown_where_no_run_has_a_line(tmp_path: Path) -> None:
