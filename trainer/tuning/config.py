@@ -6,7 +6,7 @@ Defaults of rates and warm-up are those of ModernBERT's own tuning (arXiv 2412.1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,9 +14,6 @@ from kernel.extensions import Registry
 from kernel.sections import Chosen, check_name
 from trainer.config import Precision
 from trainer.optimizers import AnyOptimizer, StableAdamWConfig
-
-if TYPE_CHECKING:
-    from trainer.tuning.tasks import Task
 
 
 class TaskConfig(BaseModel):
@@ -26,6 +23,7 @@ class TaskConfig(BaseModel):
 
     columns: ClassVar[tuple[str, ...]] = ("text", "label")  # that the examples must have
     metrics: ClassVar[tuple[str, ...]] = ()  # that it is judged by; the first is what validation chooses by
+    made_by: ClassVar[str] = ""  # MODULE:CLASS of the `trainer.tuning.tasks.Task`, imported when it is wanted, since it needs torch
 
     kind: str = Field(description="What is learnt.")
     max_length: int | None = Field(None, ge=4, description="Most tokens of an example; null: as many as the model takes.")
@@ -43,10 +41,6 @@ class TaskConfig(BaseModel):
         """What validation chooses by; larger is better."""
         return self.metric or self.metrics[0]
 
-    def make(self) -> Task[Any]:
-        """The task itself."""
-        raise NotImplementedError
-
 
 class ClassifyConfig(TaskConfig):
     """One class for each text."""
@@ -60,10 +54,7 @@ class ClassifyConfig(TaskConfig):
     pooling: Literal["cls", "mean"] = Field("mean", description="How a text becomes one vector.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the classifier.")
 
-    def make(self) -> Task[Any]:
-        from trainer.tuning.labelled import Classify  # torch takes seconds to import, and a recipe needs none
-
-        return Classify(self)
+    made_by: ClassVar[str] = "trainer.tuning.labelled:Classify"
 
 
 class PairConfig(ClassifyConfig):
@@ -83,10 +74,7 @@ class RegressConfig(TaskConfig):
     pooling: Literal["cls", "mean"] = Field("mean", description="How a text becomes one vector.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the last layer.")
 
-    def make(self) -> Task[Any]:
-        from trainer.tuning.labelled import Regress
-
-        return Regress(self)
+    made_by: ClassVar[str] = "trainer.tuning.labelled:Regress"
 
 
 class TagConfig(TaskConfig):
@@ -104,10 +92,7 @@ class TagConfig(TaskConfig):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the classifier.")
 
-    def make(self) -> Task[Any]:
-        from trainer.tuning.tokens import Tag
-
-        return Tag(self)
+    made_by: ClassVar[str] = "trainer.tuning.tokens:Tag"
 
 
 class AnswerConfig(TaskConfig):
@@ -120,10 +105,7 @@ class AnswerConfig(TaskConfig):
     longest_answer: int = Field(30, ge=1, description="Most tokens of an answer.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the last layer.")
 
-    def make(self) -> Task[Any]:
-        from trainer.tuning.tokens import Answer
-
-        return Answer(self)
+    made_by: ClassVar[str] = "trainer.tuning.tokens:Answer"
 
 
 class RetrievalConfig(TaskConfig):
@@ -152,10 +134,7 @@ class DenseConfig(RetrievalConfig):
     unit: bool = Field(True, description="Whether vectors have unit length.")
     temperature: float = Field(0.05, gt=0, description="What similarities are divided by (sentence-transformers: 1 / 20).")
 
-    def make(self) -> Task[Any]:
-        from trainer.tuning.contrastive import Dense
-
-        return Dense(self)
+    made_by: ClassVar[str] = "trainer.tuning.contrastive:Dense"
 
 
 class LateInteractionConfig(RetrievalConfig):
@@ -165,10 +144,7 @@ class LateInteractionConfig(RetrievalConfig):
     size: int = Field(128, ge=1, description="Numbers of a token's vector (ColBERT: 128).")
     temperature: float = Field(1.0, gt=0, description="What sums of similarities are divided by (PyLate: 1).")
 
-    def make(self) -> Task[Any]:
-        from trainer.tuning.contrastive import Late
-
-        return Late(self)
+    made_by: ClassVar[str] = "trainer.tuning.contrastive:Late"
 
 
 TASKS: Registry[type[TaskConfig]] = Registry(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -76,6 +77,13 @@ class Task(ABC, Generic[C]):
     @abstractmethod
     def scores(self, outputs: dict[str, Any]) -> dict[str, float]:
         """The task's metrics, by name, of all items' outputs."""
+
+
+def make(config: TaskConfig) -> Task[Any]:
+    """The task of a configuration."""
+    module, _, name = config.made_by.partition(":")
+    task: Task[Any] = getattr(import_module(module), name)(config)
+    return task
 
 
 PURPOSE = {"train": "is learnt", "validation": "chooses between learning rates and steps"}

@@ -20,7 +20,7 @@ from model import ModernBert
 from trainer.errors import TrainerError
 from trainer.tuning.config import TaskConfig, TuningConfig
 from trainer.tuning.passes import Passes
-from trainer.tuning.tasks import SPLITS, Data, Start, Task
+from trainer.tuning.tasks import SPLITS, Data, Start, Task, make
 from trainer.tuning.texts import Cutting, Tokens
 from trainer.tuning.trial import CHECKPOINT, Trial, write
 
@@ -97,7 +97,7 @@ def tune(
     that are longer than the model takes where `task.cut` is false; `ModelError` for a folder that has no model of ours.
     """
     settings = settings or TuningConfig()
-    made = task.make()
+    made = make(task)
     made.check(examples)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     longest = _longest(made, start, task)

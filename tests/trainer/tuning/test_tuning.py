@@ -30,6 +30,7 @@ from trainer.tuning.config import (
 from trainer.tuning.contrastive import Late
 from trainer.tuning.encode import encode
 from trainer.tuning.passes import Passes
+from trainer.tuning.tasks import make
 from trainer.tuning.texts import Cutting, Ragged
 from trainer.tuning.tune import Result, tune
 
@@ -74,7 +75,7 @@ TASK = pytest.mark.parametrize("kind", TABLES)
 def gradients(start: Path, kind: str, budget: int, *, training: bool = True) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of one batch, through micro-batches of so many tokens."""
     config, table = TABLES[kind]
-    task = config.make()
+    task = make(config)
     task.check(table)
     data = task.data(table, "train", tokens_of(start), Cutting(64, False), ())
     torch.manual_seed(0)
@@ -126,7 +127,7 @@ def test_the_contrastive_loss_is_its_definition_and_known_answers_are_no_negativ
             "split": ["train"] * 5,
         }
     )
-    task: Any = DenseConfig().make()
+    task: Any = make(DenseConfig())
     data = task.data(table, "train", tokens_of(start), Cutting(64, False), ())
     module: Any = task.module(start).eval()
     loss = task.learn(module, data, np.arange(5, dtype=np.int64), 0, Passes(CPU, budget))
@@ -250,10 +251,10 @@ def test_another_tasks_model_gives_its_encoder_and_head_but_not_its_classes(star
     first = tune(start, tokens_of(start), ClassifyConfig(), three, quick(epochs=1))
     bridge.save(first.model, tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["id2label"] == {"0": "a", "1": "b", "2": "c"}
-    task: Any = ClassifyConfig().make()
+    task: Any = make(ClassifyConfig())
     task.check(classes())
     module: Any = task.module(tmp_path)
-    assert torch.equal(module.head.dense.weight, first.model.head.dense.weight)
+    assert torch.equal(module.head.dense.weight, first.model.get_parameter("head.dense.weight"))
     assert module.classifier.weight.shape == (2, 32)
     assert module.settings.names == ("no", "yes")
 
@@ -262,7 +263,8 @@ def test_encoding_is_one_text_at_a_time_whatever_is_beside_it(start: Path) -> No
     model: Any = bridge.load_as(start, Embedding)
     tokens, texts = tokens_of(start), sentences(20)
     found = encode(model, tokens, texts, prompt="red ", micro_batch_tokens=30)
-    assert (found.dtype, found.shape) == (np.float32, (20, 32))
+    assert found.dtype == np.float32
+    assert found.shape == (20, 32)
     alone = np.concatenate([encode(model, tokens, [f"red {text}"]) for text in texts])
     np.testing.assert_allclose(found, alone, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
@@ -276,7 +278,7 @@ def test_encoding_is_one_text_at_a_time_whatever_is_beside_it(start: Path) -> No
 
 def test_words_given_apart_are_found_again_at_their_first_token(start: Path) -> None:
     table = pa.table({"words": [["redgreen", "dog", "x"]], "labels": [["A", "B", "A"]], "split": ["train"]})
-    task: Any = TagConfig(labels=["A", "B"]).make()
+    task: Any = make(TagConfig(labels=["A", "B"]))
     task.labels = ("A", "B")
     tokens = tokens_of(start)
     data = task.data(table, "train", tokens, Cutting(64, False), ())
