@@ -191,14 +191,17 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     torch.set_num_threads(THREADS)
     prepare_process()
-    found = pairs(640 if arguments.quick else 2200)
+    found = pairs(400 if arguments.quick else 2200)
     if len(found) < 300:
         raise SystemExit("benchmarks.finetune: this Python's library has no source files; run another one")
     repeats = 1 if arguments.quick else 5
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "start"
         tokens = write_start(folder, [text for pair in found for text in pair])
-        rows = [encoding(folder, tokens, [text for _, text in found[:512]], max(2, repeats)), tuning(folder, tokens, found, repeats)]
+        rows = [
+            encoding(folder, tokens, [text for _, text in found[: 128 if arguments.quick else 512]], max(2, repeats)),
+            tuning(folder, tokens, found, repeats),
+        ]
     show(rows)
     path = RESULTS / "finetune-quick.json" if arguments.quick else None
     write("finetune", rows, ("torch", "transformers", "sentence-transformers", "datasets", "accelerate"), path=path)
