@@ -132,7 +132,7 @@ class Classify(Labelled[ClassifyConfig]):
 class Regress(Labelled[RegressConfig]):
     """Numbers: of texts, or of pairs where the examples have a column `query`."""
 
-    head_paired = False
+    _has_queries = False
 
     @property
     def head(self) -> HeadConfig:
@@ -140,12 +140,12 @@ class Regress(Labelled[RegressConfig]):
 
     @property
     def paired(self) -> bool:
-        return self.head_paired
+        return self._has_queries
 
     def check(self, examples: pa.Table) -> None:
         super().check(examples)
-        self.head_paired = "query" in examples.column_names and examples["query"].null_count < len(examples)
-        if self.head_paired:
+        self._has_queries = "query" in examples.column_names and examples["query"].null_count < len(examples)
+        if self._has_queries:
             columns(examples, ["query"])
         values = _numbers(examples)
         trained = values[rows_of_split(examples, "train")]

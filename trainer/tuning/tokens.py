@@ -174,12 +174,14 @@ class Answer(ByItem[AnswerConfig]):
     def _span(self, data: Data, item: int, begin: Any, end: Any) -> str:
         """The best span of the text, or "" where `[CLS]` is better."""
         shift, length = int(data.more["questions"][item]) + 2, int(data.more["kept"][item])
-        scores = begin[shift : shift + length, None] + end[None, shift : shift + length]
-        allowed = np.triu(np.ones((length, length), bool)) & ~np.triu(np.ones((length, length), bool), self.config.longest_answer)
-        scores = np.where(allowed, scores, -np.inf)
-        if not length or begin[0] + end[0] >= scores.max():
+        best, first, last = begin[0] + end[0], 0, -1
+        for more in range(min(length, self.config.longest_answer)):  # spans of more + 1 tokens
+            scores = begin[shift : shift + length - more] + end[shift + more : shift + length]
+            place = int(scores.argmax())
+            if scores[place] > best:
+                best, first, last = scores[place], place, place + more
+        if last < 0:
             return ""
-        first, last = np.unravel_index(int(scores.argmax()), scores.shape)
         at = data.more["begins"].bounds[item]
         text: str = data.more["texts"][item][data.more["begins"].values[at + first] : data.more["ends"].values[at + last]]
         return text.strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as peer
@@ -15,6 +15,7 @@ CLASSES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, 
 NUMBERS = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=3, max_size=40)
 
 
+@settings(max_examples=25)
 @given(CLASSES)
 def test_classification_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     found, wanted = np.array(pairs, np.int64).T
@@ -26,6 +27,7 @@ def test_classification_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     assert ours["matthews"] == pytest.approx(peer.matthews_corrcoef(wanted, found), abs=1e-12)
 
 
+@settings(max_examples=25)
 @given(NUMBERS)
 def test_correlations_are_scipys(pairs: list[tuple[int, int]]) -> None:
     found, wanted = np.array(pairs, np.float64).T
@@ -37,6 +39,7 @@ def test_correlations_are_scipys(pairs: list[tuple[int, int]]) -> None:
         assert ours["pearson"] == 0
 
 
+@settings(max_examples=25)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=12, max_size=30, unique=True), st.data())
 def test_ndcg_is_scikit_learns_where_scores_differ(scores: list[float], data: st.DataObject) -> None:
     values = np.array(scores, np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -21,6 +21,7 @@ def rows_of(ragged: Ragged) -> list[list[int]]:
     return [ragged.values[begin:end].tolist() for begin, end in zip(ragged.bounds[:-1], ragged.bounds[1:], strict=True)]
 
 
+@settings(max_examples=40)
 @given(ROWS, st.data())
 def test_ragged_rows_are_lists(rows: list[list[int]], data: st.DataObject) -> None:
     ragged = Ragged.of(rows)
@@ -32,6 +33,7 @@ def test_ragged_rows_are_lists(rows: list[list[int]], data: st.DataObject) -> No
     assert rows_of(joined(77, ragged, 88, ragged)) == [[77, *row, 88, *row] for row in rows]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 80))
 def test_micro_batches_have_every_segment_once_and_keep_their_budget(lengths: list[int], budget: int) -> None:
     parts = list(packs(np.array(lengths), budget))

@@ -175,7 +175,7 @@ def test_every_task_gives_each_test_item_a_score_and_the_same_result_again(start
 
 
 def test_what_is_easy_is_learnt(start: Path) -> None:
-    found = tune(start, tokens_of(start), ClassifyConfig(), classes(200), quick(epochs=10, patience=None))
+    found = tune(start, tokens_of(start), ClassifyConfig(), classes(200), quick(epochs=8, patience=None))
     assert found.chosen.test["accuracy"] > 0.9
 
 
@@ -199,7 +199,7 @@ def test_training_stops_where_validation_gets_no_better_and_has_the_best_weights
     assert found.chosen.steps == min(120, found.chosen.step + 2 * 3)
 
 
-@TASK
+@pytest.mark.parametrize("kind", ["classify", "tag", "dense"])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(start: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, table = TABLES[kind]
     settings = quick(epochs=3, batch_size=7, checkpoint_every=2, seeds=[0, 1])
@@ -257,6 +257,22 @@ def test_another_tasks_model_gives_its_encoder_and_head_but_not_its_classes(star
     assert torch.equal(module.head.dense.weight, first.model.get_parameter("head.dense.weight"))
     assert module.classifier.weight.shape == (2, 32)
     assert module.settings.names == ("no", "yes")
+
+
+def test_the_answer_is_the_best_span_of_so_many_tokens_or_none(start: Path) -> None:
+    task: Any = make(AnswerConfig(longest_answer=3))
+    data = task.data(answers(5), "train", tokens_of(start), Cutting(64, False), ())
+    random = np.random.default_rng(0)
+    for item in range(len(data)):
+        begin, end = random.normal(size=(2, int(data.segments.lengths[item])))
+        shift, length = int(data.more["questions"][item]) + 2, int(data.more["kept"][item])
+        spans = {(a, b): begin[shift + a] + end[shift + b] for a in range(length) for b in range(a, min(a + 3, length))}
+        (a, b), best = max(spans.items(), key=lambda pair: pair[1])
+        at = data.more["begins"].bounds[item]
+        wanted = data.more["texts"][item][data.more["begins"].values[at + a] : data.more["ends"].values[at + b]].strip()
+        assert task._span(data, item, begin, end) == (wanted if best > begin[0] + end[0] else "")
+        begin[0] = 100
+        assert task._span(data, item, begin, end) == ""
 
 
 def test_encoding_is_one_text_at_a_time_whatever_is_beside_it(start: Path) -> None:
