@@ -17,7 +17,6 @@ import ast
 import logging
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -82,8 +81,15 @@ def write_start(folder: Path, texts: list[str]) -> Tokens:
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": LENGTH, "model_input_names": ["input_ids", "attention_mask"]}
     dump(folder / "tokenizer_config.json", {**names, **ROLES})
     ids = special_ids(folder)
-    sizes = {"hidden_size": 256, "layers": 6, "heads": 4, "intermediate_size": 384, "max_length": LENGTH, "attention_out_dropout": 0.0}
-    specials = {"cls_token_id": ids.cls, "sep_token_id": ids.sep, "pad_token_id": ids.pad}
+    sizes: dict[str, Any] = {
+        "hidden_size": 256,
+        "layers": 6,
+        "heads": 4,
+        "intermediate_size": 384,
+        "max_length": LENGTH,
+        "attention_out_dropout": 0.0,
+    }
+    specials: dict[str, Any] = {"cls_token_id": ids.cls, "sep_token_id": ids.sep, "pad_token_id": ids.pad}
     torch.manual_seed(0)
     bridge.save(Embedding(ModernBertConfig(vocab_size=-(-ids.vocab_size // 64) * 64, **sizes, **specials)), folder)
     return Tokens(Encoder(folder, compare=False), ids)
@@ -101,7 +107,7 @@ def ours(folder: Path, tokens: Tokens, train: list[tuple[str, str]], held: list[
     columns = {name: [row[place] for row in rows] for place, name in enumerate(("query", "text", "split"))}
     settings = TuningConfig(
         learning_rates=[RATE], epochs=1, batch_size=BATCH, warmup=0.1, weight_decay=0.0, optimizer="adamw", beta2=0.999, epsilon=1e-8
-    )  # type: ignore[arg-type]
+    )
     begin = time.perf_counter()
     found = tune(folder, tokens, DenseConfig(cut=True), pa.table(columns), settings)
     seconds = time.perf_counter() - begin
@@ -208,4 +214,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
