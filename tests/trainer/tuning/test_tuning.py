@@ -175,7 +175,7 @@ def test_every_task_gives_each_test_item_a_score_and_the_same_result_again(start
 
 
 def test_what_is_easy_is_learnt(start: Path) -> None:
-    found = tune(start, tokens_of(start), ClassifyConfig(), classes(200), quick(epochs=8, patience=None))
+    found = tune(start, tokens_of(start), ClassifyConfig(), classes(200), quick(epochs=10, patience=None))
     assert found.chosen.test["accuracy"] > 0.9
 
 
