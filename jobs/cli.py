@@ -482,6 +482,25 @@ def export(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
 
 
 @app.command()
+def finetune(
+    task: Annotated[Path, typer.Argument(help="The task's recipe: a YAML file, or one that `foundry recipes` lists: tasks/classify ...")],
+    start: Annotated[
+        str | None, typer.Option("--from", help="The model: a transformers folder, a pretraining run, or another task's run.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="The folder for the task's run, instead of the recipe's.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tune a model for a task: classes, pairs, numbers, tags, answers, dense retrieval, late interaction. Run again, it goes on."""
+    from jobs.packaged import find_recipe
+
+    found = find_recipe(task)
+    from jobs.finetune import finetune as tune
+
+    tune(found, start, output)
+
+
+@app.command()
 def report(recipe: RecipePath, workdir: WorkdirOption = None) -> None:
     """Write report.html for what a workdir holds, and show the summary."""
     from jobs.recipe import resolve_workdir

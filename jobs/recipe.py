@@ -187,7 +187,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, *, told_
         # JSON's kinds, strictly, as the schema for editors has them: "5" is no number, and "no" is not false
         return Recipe.model_validate_json(json.dumps(_overridden(raw, overrides or {})), strict=True)
     except ValidationError as error:
-        raise UserError(_one_line(told_as or str(path), error)) from error
+        raise UserError(one_line(told_as or str(path), error)) from error
 
 
 def _overridden(raw: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,13 +204,13 @@ def _overridden(raw: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def _one_line(path: str, error: ValidationError) -> str:
-    """The first thing that is wrong with a recipe, and how many more there are."""
+def one_line(path: str, error: ValidationError, root: type[BaseModel] = Recipe) -> str:
+    """The first thing that is wrong with a recipe, and how many more there are. `root`: the model of the whole file."""
     first, *others = error.errors()
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    where = ".".join(_place(location)[1])
+    where = ".".join(_place(location, root)[1])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        kind = _strip(_place(location[:-1])[0])
+        kind = _strip(_place(location[:-1], root)[0])
         message = f"unknown key; {hint(str(location[-1]), _fields(kind), extended=isinstance(kind, type) and issubclass(kind, Rules))}"
     elif first["type"] == "missing":
         message = "is missing; add it"
@@ -237,9 +237,9 @@ def tagged(kind: Any) -> dict[str, Any]:
     return {part.tag: member.__origin__ for member in members for part in member.__metadata__ if isinstance(part, Tag)}
 
 
-def _place(location: list[Any]) -> tuple[Any, list[str]]:
+def _place(location: list[Any], root: type[BaseModel] = Recipe) -> tuple[Any, list[str]]:
     """The type at a place in the recipe, and the place as the recipe has it: without tags, which pydantic names too."""
-    kind: Any = Recipe
+    kind: Any = root
     shown = []
     for part in location:
         if part in (members := tagged(kind)):

@@ -3,7 +3,8 @@
 Each is the encoder, transformers' prediction head where transformers has one, and a linear layer, with transformers' parameter
 names. Input is unpadded, as everywhere: outputs have a row a segment, or a row a token. Losses are means, as in transformers, and
 a label of -100 counts for nothing. Labels of another shape or dtype are refused (`ModelError`), and, on a CPU alone, values that are
-no class: to look would make the host wait for another device.
+no class: to look would make the host wait for another device. Dropout in training goes by `dropout_keys`, int64 (tokens,), alone where
+they are given, as the encoder's does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import POOLINGS, ModernBertConfig
+from model.dropout import dropout, layer_keys
 from model.errors import ModelError
 from model.init import initialise
 from model.loss import check_labels
@@ -30,13 +32,14 @@ class HeadConfig:
 
     `labels`: how many classes; `pooling`: "cls" or "mean", how a segment becomes one vector; `dropout`: before the classifier;
     `problem`: "regression", "single_label_classification" or "multi_label_classification", None: as the labels say, which is
-    transformers' rule.
+    transformers' rule; `names`: what the classes are called, None: LABEL_0 and so on.
     """
 
     labels: int = 2
     pooling: str = "cls"
     dropout: float = 0.0
     problem: str | None = None
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.labels < 1:
@@ -47,6 +50,8 @@ class HeadConfig:
             raise ModelError(f"head.dropout is {self.dropout}; it must be in [0, 1)")
         if self.problem not in (None, "regression", "single_label_classification", "multi_label_classification"):
             raise ModelError(f"head.problem is {self.problem!r}; see the documentation of `HeadConfig`")
+        if self.names is not None and len(set(self.names)) != self.labels:
+            raise ModelError(f"head.names: {len(set(self.names))} different names for {self.labels} labels; give one for each")
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,21 @@ class HeadOutput:
     loss: Tensor | None
 
 
-def pooled(encoder: nn.Module, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, pooling: str) -> Tensor:
+def pooled(
+    encoder: nn.Module, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, pooling: str, dropout_keys: Tensor | None = None
+) -> Tensor:
     """The encoder's one vector a segment, (segments, hidden size): its first token's, or the mean of all."""
     if pooling == "cls":
-        first: Tensor = encoder(input_ids, cu_seqlens, max_seqlen, cu_seqlens[:-1].long())
+        first: Tensor = encoder(input_ids, cu_seqlens, max_seqlen, cu_seqlens[:-1].long(), dropout_keys)
         return first
-    return mean_of(encoder(input_ids, cu_seqlens, max_seqlen), cu_seqlens)
+    return mean_of(encoder(input_ids, cu_seqlens, max_seqlen, None, dropout_keys), cu_seqlens)
+
+
+def _thinned(hidden: Tensor, model: nn.Module, keys: Tensor | None) -> Tensor:
+    """What the classifier of a head gets in training: with elements dropped, by `keys` (rows of hidden,) where they are given."""
+    head: HeadConfig = model.settings  # type: ignore[assignment]
+    config: ModernBertConfig = model.config  # type: ignore[assignment]
+    return dropout(hidden, head.dropout, model.training, layer_keys(keys, config.layers), 0)
 
 
 def mean_of(hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -71,6 +85,11 @@ def mean_of(hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
     segment = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths, output_size=len(hidden))
     total = torch.zeros(len(lengths), hidden.shape[1], dtype=torch.float32, device=hidden.device)
     return (total.index_add(0, segment, hidden.float()) / lengths[:, None]).to(hidden.dtype)
+
+
+def of_segments(keys: Tensor | None, cu_seqlens: Tensor) -> Tensor | None:
+    """The keys of segments' first tokens, of those of all tokens."""
+    return None if keys is None else keys[cu_seqlens[:-1].long()]
 
 
 class SequenceClassification(nn.Module):
@@ -84,10 +103,17 @@ class SequenceClassification(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, self.settings.labels)
         initialise(self, config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, labels: Tensor | None = None) -> HeadOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        labels: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
+    ) -> HeadOutput:
         """`labels`: int64 (segments,) classes, -100 where there is none; or float (segments, labels) or, of one label, (segments,)."""
-        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling)
-        logits = self.classifier(F.dropout(self.head(vectors), self.settings.dropout, self.training))
+        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling, dropout_keys)
+        logits = self.classifier(_thinned(self.head(vectors), self, of_segments(dropout_keys, cu_seqlens)))
         return HeadOutput(logits, None if labels is None else self._loss(logits, labels))
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -120,10 +146,17 @@ class TokenClassification(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, self.settings.labels)
         initialise(self, config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, labels: Tensor | None = None) -> HeadOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        labels: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
+    ) -> HeadOutput:
         """`labels`: int64 (tokens,), -100 where there is none."""
-        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen))
-        logits = self.classifier(F.dropout(hidden, self.settings.dropout, self.training))
+        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen, None, dropout_keys))
+        logits = self.classifier(_thinned(hidden, self, dropout_keys))
         if labels is None:
             return HeadOutput(logits, None)
         check_labels(labels, (len(logits),), self.settings.labels, "token", ignore=IGNORED)
@@ -159,6 +192,7 @@ class QuestionAnswering(nn.Module):
         max_seqlen: int,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
     ) -> SpanOutput:
         """`start_positions`, `end_positions`: int64 (segments,), places within the segment.
 
@@ -168,8 +202,8 @@ class QuestionAnswering(nn.Module):
         if (start_positions is None) != (end_positions is None):
             lacking = "start_positions" if start_positions is None else "end_positions"
             raise ModelError(f"{lacking}: not given; give both, or neither for no loss")
-        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen))
-        start, end = self.classifier(F.dropout(hidden, self.settings.dropout, self.training)).unbind(-1)
+        hidden = self.head(self.model(input_ids, cu_seqlens, max_seqlen, None, dropout_keys))
+        start, end = self.classifier(_thinned(hidden, self, dropout_keys)).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             begins = _pointing("start_positions", start, cu_seqlens, start_positions)
@@ -200,7 +234,15 @@ class MultipleChoice(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, 1)
         initialise(self, config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, choices: int, labels: Tensor | None = None) -> HeadOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        choices: int,
+        labels: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
+    ) -> HeadOutput:
         """Segments are the choices, those of one question side by side; `labels`: int64 (questions,), the right one's number.
 
         Raises: `ModelError` where the segments are not a multiple of `choices`.
@@ -208,8 +250,8 @@ class MultipleChoice(nn.Module):
         segments = len(cu_seqlens) - 1
         if choices < 1 or segments % choices:
             raise ModelError(f"choices: {segments} segments are not so many questions of {choices} choices each")
-        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling)
-        logits = self.classifier(F.dropout(self.head(vectors), self.settings.dropout, self.training)).view(-1, choices)
+        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling, dropout_keys)
+        logits = self.classifier(_thinned(self.head(vectors), self, of_segments(dropout_keys, cu_seqlens))).view(-1, choices)
         if labels is None:
             return HeadOutput(logits, None)
         check_labels(labels, (len(logits),), choices, "question", ignore=IGNORED)
@@ -226,8 +268,8 @@ class Embedding(nn.Module):
         self.model = ModernBert(config, attention=attention)
         initialise(self, config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling)
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_keys: Tensor | None = None) -> Tensor:
+        vectors = pooled(self.model, input_ids, cu_seqlens, max_seqlen, self.settings.pooling, dropout_keys)
         return F.normalize(vectors, dim=-1) if self.unit else vectors
 
 
@@ -243,8 +285,8 @@ class LateInteraction(nn.Module):
         self.linear = nn.Linear(config.hidden_size, size, bias=False)
         initialise(self, config)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        return F.normalize(self.linear(self.model(input_ids, cu_seqlens, max_seqlen)), dim=-1)
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_keys: Tensor | None = None) -> Tensor:
+        return F.normalize(self.linear(self.model(input_ids, cu_seqlens, max_seqlen, None, dropout_keys)), dim=-1)
 
 
 def late_interaction_scores(queries: Tensor, query_bounds: Tensor, documents: Tensor, document_bounds: Tensor) -> Tensor:

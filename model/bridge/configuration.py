@@ -73,8 +73,9 @@ def to_transformers_config(
         if head.problem is not None:
             found["problem_type"] = head.problem
         if kind is not MultipleChoice:
-            found["id2label"] = {str(number): f"LABEL_{number}" for number in range(head.labels)}
-            found["label2id"] = {f"LABEL_{number}": number for number in range(head.labels)}
+            names = head.names or [f"LABEL_{number}" for number in range(head.labels)]
+            found["id2label"] = {str(number): name for number, name in enumerate(names)}
+            found["label2id"] = {name: number for number, name in enumerate(names)}
     return found
 
 
@@ -145,10 +146,13 @@ def head_config(body: dict[str, Any], kind: type[nn.Module], own: bool) -> HeadC
         labels = 1
     elif kind is QuestionAnswering and not own:
         labels = 2
+    called = [str(name) for name in table("id2label", names).values()] if names and own and kind is not MultipleChoice else []
+    known = called != [f"LABEL_{number}" for number in range(labels)] and len(set(called)) == labels
     dropout = body.get("classifier_dropout")
     return HeadConfig(
         labels,
         body.get("classifier_pooling") or "cls",
         0.0 if dropout is None else number("classifier_dropout", dropout),
         body.get("problem_type") if own else None,
+        tuple(called) if known else None,
     )

@@ -92,19 +92,28 @@ def load_any(folder: Path, *, attention: str = "auto") -> nn.Module:
 
 
 def load_as(
-    folder: Path, kind: type[nn.Module], head: HeadConfig | None = None, *, size: int | None = None, attention: str = "auto"
+    folder: Path,
+    kind: type[nn.Module],
+    head: HeadConfig | None = None,
+    *,
+    size: int | None = None,
+    attention: str = "auto",
+    anew: bool = False,
 ) -> nn.Module:
     """A model of a given class. From a folder of another class it gets what the two share; a classifier is then new.
 
     An `Embedding` gets the folder's pooling and unit length (`head.pooling` instead, if given; mean and unit where neither says), a
-    `LateInteraction` the folder's projection, or with `size` a new one of so many numbers.
+    `LateInteraction` the folder's projection, or with `size` a new one of so many numbers. `anew`: the classifier is new even where the
+    folder is of this class, as for another task's labels.
     """
     if size is not None and kind is not LateInteraction:
         raise ModelError(f"size: {kind.__name__} has no projection; leave it out")
-    return _build(_Folder.read(folder), kind, head, size, attention)
+    return _build(_Folder.read(folder), kind, head, size, attention, anew=anew)
 
 
-def _build(found: _Folder, kind: type[nn.Module], head: HeadConfig | None, size: int | None, attention: str) -> nn.Module:
+def _build(
+    found: _Folder, kind: type[nn.Module], head: HeadConfig | None, size: int | None, attention: str, *, anew: bool = False
+) -> nn.Module:
     """A model of a class with the folder's weights, ready for evaluation."""
     is_classic = isinstance(found.config, ClassicBertConfig)
     if is_classic != (kind is ClassicBertForMaskedLM):
@@ -119,7 +128,7 @@ def _build(found: _Folder, kind: type[nn.Module], head: HeadConfig | None, size:
         weights["linear.weight"] = modules.projection(found.path, found.config.hidden_size)
         size = len(weights["linear.weight"])
     model = _new(found, kind, head, size, attention)
-    own = found.is_of(kind)
+    own = found.is_of(kind) and not anew
     expected = model.state_dict()
     lacks = expected.keys() - weights.keys()
     unknown = weights.keys() - expected.keys()
