@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pipeline.readers import attributes, notebooks, repositories
 from pipeline.readers.archives import members
@@ -109,7 +109,7 @@ def _in_archive(file: InputFile, source: CodeSource) -> Iterator[_Blob | Unreada
     for member in members(file, source):
         if isinstance(member, Unreadable):
             yield member
-        elif not CONTROL & set(PurePosixPath(member.name).parts):
+        elif not CONTROL & set(member.name.split("/")):
             yield _bytes(member, source) if may_be_text(member.name) else PassedOver(binary_kind(member.name))
 
 
@@ -118,7 +118,7 @@ def _surroundings_in_archive(file: InputFile, source: CodeSource) -> Surrounding
     found = []
     for member in members(file, source.model_copy(update={"include": ["*"], "exclude": []})):
         if isinstance(member, Member) and is_read_along(member.name):
-            if CONTROL & set(PurePosixPath(member.name).parts):
+            if CONTROL & set(member.name.split("/")):
                 continue
             try:
                 found.append((member.name, member.stream.read(MAX_TEXT).decode("utf-8", "replace")))
@@ -168,7 +168,7 @@ def _open_git(
                 listed.append(entry)
             else:
                 passed[binary_kind(entry.path)] += 1
-    repository = PurePosixPath(file.relative).name.removesuffix(BUNDLE).removesuffix(".git")
+    repository = file.relative.rpartition("/")[2].removesuffix(BUNDLE).removesuffix(".git")
     return _Tree(repository, commit, Surroundings.read(along), passed), _in_git(file, listed, contents, source)
 
 
@@ -245,7 +245,7 @@ def _record(tree: _Tree, blob: _Blob, source: CodeSource) -> Iterator[Record | U
     if language is None or text.startswith(_POINTER):
         yield PassedOver(_unknown_kind(blob.path) if language is None else "pointers of Git LFS")
         return
-    parts = PurePosixPath(blob.path).parts
+    parts = blob.path.split("/")
     repository, revision, inner = tree.repository, tree.revision, blob.path
     if repository is None:
         repository = parts[0] if len(parts) > 1 else source.name

@@ -10,20 +10,36 @@ the lines after a licence's notice, behind which generators write; folders of do
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from functools import lru_cache
 
 from pipeline.readers.data import rows
 
-HEAD_LINES = 60  # of a file, in which a generator names itself (linguist: 1 to 40, by generator, before which a notice may stand)
+HEAD_LINES = 40  # of a file, in which a generator names itself (linguist: 1 to 40, by generator)
 _PHRASE_LINES = 5  # The Stack v2's
 _HEAD = 1 << 13
 MINIFIED_MEAN_LINE = 110  # characters (linguist)
 _SCRIPTS = frozenset(("js", "mjs", "cjs", "jsx", "css"))
 
+
+def _alternatives(pattern: str) -> list[str]:
+    """What a pattern's outermost `|` divide."""
+    parts, depth = [""], 0
+    for character in pattern:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "|" and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 _LOCKS = frozenset(name for (name,) in rows("lock-files.tsv"))
 # Searched in the path with a slash before it; the first row that is found gives the reason.
 _GENERATED_PATHS = [(reason, re.compile(pattern, re.IGNORECASE)) for reason, pattern in rows("generated-paths.tsv")]
 _VENDORED_PATHS = [(reason, re.compile(pattern)) for reason, pattern in rows("vendored-paths.tsv")]
+# Those of folders alone end at a slash, in each alternative.
+_VENDORED_FOLDERS = [row for row in _VENDORED_PATHS if all(part.endswith("/") for part in _alternatives(row[1].pattern))]
+_VENDORED_FILES = [row for row in _VENDORED_PATHS if row not in _VENDORED_FOLDERS]
 # What a generator writes in the first HEAD_LINES lines: reason, a literal that the search starts at, for speed, and the pattern that a
 # literal which says little must stand in.
 _SIGNATURES = [
@@ -56,8 +72,15 @@ _GENERATOR = re.compile(
 
 def vendored(path: str) -> str | None:
     """Why a path within a repository is taken for somebody else's code; None where it is not."""
-    rooted = "/" + path
-    return next((reason for reason, pattern in _VENDORED_PATHS if pattern.search(rooted)), None)
+    rooted = f"/{path}"
+    found = _vendored_folder(rooted[: rooted.rindex("/") + 1])
+    return found or next((reason for reason, pattern in _VENDORED_FILES if pattern.search(rooted)), None)
+
+
+@lru_cache(1 << 10)
+def _vendored_folder(folder: str) -> str | None:
+    """What a folder, with a slash at either end, is taken for; the files of one share it."""
+    return next((reason for reason, pattern in _VENDORED_FOLDERS if pattern.search(folder)), None)
 
 
 def _mean_line(text: str) -> float:
@@ -87,7 +110,7 @@ def _past_notice(lines: list[str]) -> int:
 def generated(path: str, text: str) -> str | None:
     """Why a file is taken for generated; None where it is not."""
     rooted = "/" + path
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     if name in _LOCKS:
         return "lock file"
     for reason, pattern in _GENERATED_PATHS:

@@ -15,7 +15,6 @@ no statistical classifier: content without a name is settled by tokens that one 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from pipeline.readers.data import rows
 
@@ -141,7 +140,7 @@ def _shebang(text: str) -> str | None:
 
 def ending_of(path: str) -> str:
     """The ending of a path's last part in small letters, without the dot; templates' own (`.in`, `.tmpl`) are looked through."""
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     for template in (".in", ".tmpl", ".template", ".dist", ".sample", ".example", ".orig"):
         if name.endswith(template) and "." in name[: -len(template)].lstrip("."):
             name = name[: -len(template)]
@@ -170,7 +169,7 @@ def by_content(text: str) -> str | None:
 
 def language_of(path: str, text: str | None = None) -> str | None:
     """The language of a file, or None where it is none we know. `text` (its beginning suffices) may be None: by name alone."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     head = text[:HEAD] if text is not None else ""
     if head and (mode := _mode(head if len(head) < HEAD or text is None else head + text[-1000:])):
         return mode

@@ -17,7 +17,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
 
 from licenseclassifier import identify_license
 
@@ -76,14 +75,14 @@ def of_license_file(path: str, text: str) -> tuple[str, ...]:
     if named := reuse.license_of_name(path):
         return (named,)
     names = recognise(text)
-    if names or is_template(text) or PurePosixPath(path).name.lower().startswith("copyright"):
+    if names or is_template(text) or path.rpartition("/")[2].lower().startswith("copyright"):
         return names
     return (UNKNOWN,) if len(text.split()) >= _FEW_WORDS or "all rights reserved" in text.lower() else ()
 
 
 def is_license_file(path: str) -> bool:
     """Whether a path is, by its name, a repository's licence: LICENSE, COPYING.LESSER, LICENCE.md, LICENSE-MIT, UNLICENSE ..."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     match = _LEGAL.match(name)
     if match is None or _FOREIGN.search(name):
         return False
@@ -121,7 +120,7 @@ def governed(paths: Iterable[str]) -> dict[str, str]:
     result: dict[str, str] = {}
     installed: dict[str, dict[str, list[str]]] = {}
     for path in paths:
-        parts = PurePosixPath(path).parts[:-1]
+        parts = path.split("/")[:-1]
         folder = reuse.folder_of(path)
         result[path] = "/".join(parts) if folder is None else folder
         for index, part in enumerate(parts):
@@ -183,7 +182,7 @@ def _of_files(files: Mapping[str, tuple[str, ...]]) -> str:
     """How the licence files of one directory combine."""
     texts = {path: names for path, names in files.items() if not reuse.license_of_name(path)}
     files = texts or files  # of REUSE's folder each text is of some files: all of them, where nothing else is there
-    named = [path for path in files if _SUFFIX.fullmatch(PurePosixPath(path).name)]
+    named = [path for path in files if _SUFFIX.fullmatch(path.rpartition("/")[2])]
     every = [name for names in files.values() for name in names]
     if any(name.startswith("LGPL-3.0") for name in every):  # the LGPL 3 is the GPL 3 and more permissions: both texts, one licence
         every = [name for name in every if not name.startswith("GPL-3.0")]
@@ -231,7 +230,7 @@ def _own(text: str) -> Found | None:
 
 def _of_directory(path: str, directories: Mapping[str, Found]) -> Found | None:
     if directories:
-        parts = PurePosixPath(path).parts[:-1]
+        parts = path.split("/")[:-1]
         for depth in range(len(parts), -1, -1):
             if found := directories.get("/".join(parts[:depth])):
                 return found

@@ -27,10 +27,8 @@ _GAP = 1200  # characters between two parts of a phrase
 _MOST = 20  # places of one phrase that are looked at
 _BEFORE, _AFTER = 300, 2500  # characters around the words of licensing that are looked at, too
 # One of these is in every notice: without them a head is not looked at.
-_CUES = ("licen", "copyright", "redistribut", "permission", "proprietary", "confidential", "public domain", "gpl", "commercial use")
-_CONTEXT = frozenset(
-    ("license", "licence", "licensed", "licenced", "licenses", "licences", "under", "licensing", "lic", "dual", "terms", "legal")
-)
+_CUES = ("licen", "copyright", "proprietary", "confidential", "public domain", "gpl")
+_CONTEXT = frozenset(("license", "licence", "licensed", "licenced", "under", "licensing", "lic", "dual", "terms", "legal"))
 # Versions by family: those that there are, and what a name without one stands for.
 _GNU = frozenset(("GPL", "LGPL", "AGPL", "GFDL"))
 _VERSIONS = {
@@ -54,6 +52,7 @@ _VERSIONS = {
     "CeCILL": (("1.0", "1.1", "2.0", "2.1"), "CECILL-2.1"),
 }
 _SPELLED = {"GPL": "gpl", "CeCILL": "CECILL"}
+_BEFORE_VERSION = frozenset(("version", "versions", "v", "ver", "license", "licence", "licenses", "gpl", "lgpl", "agpl"))
 _LATER = ("any later", "or later", "or newer", "or above", "or greater", "and later", "or higher", "or a later", "later version")
 _CHOICE = ("dual licen", "dually licen", "alternatively", " either of ", "your choice", " or ", "alternative licen", "tri licen", "choose")
 
@@ -94,10 +93,18 @@ _WORDS = frozenset(_PHRASES)
 _TABLE = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789.+" else 32 for byte in range(256))
 
 
+# Dots that end sentences, the marks of comments that are words, and versions that are written together with names.
+_SPELLINGS = (
+    (". ", " "), (" .", " "), (" dnl ", " "), (" www.", " "), ("gplv", "gpl v"), ("gpl2", "gpl 2"), ("gpl3", "gpl 3"), ("apache2", "apache 2"),
+)  # fmt: skip
+
+
 def normal_form(text: str) -> str:
     """A text in small letters, words and single spaces, with a space at either end: marks of comments, lines and quotes are gone."""
     words = text.lower().encode("ascii", "replace").translate(_TABLE).decode("ascii")
-    plain = " ".join(words.split()).replace(". ", " ").replace(" dnl ", " ").replace(" www.", " ").replace(" .", " ")
+    plain = " ".join(words.split())
+    for written, read in _SPELLINGS:
+        plain = plain.replace(written, read)
     return f" {plain.rstrip('.')} "
 
 
@@ -146,12 +153,7 @@ def _version_in(words: list[str]) -> tuple[str, bool] | None:
     for index, word in enumerate(words):
         bare = word.rstrip("+").removeprefix("version").removeprefix("v").lstrip(".")
         if bare and bare.replace(".", "").isdigit() and len(bare) <= 5:
-            led = (
-                index == 0
-                or word != bare.rstrip("+")
-                or words[index - 1] in ("version", "versions", "v", "ver", "license", "licence", "gpl")
-            )
-            if led or index <= 2:
+            if index == 0 or not word.startswith(bare) or words[index - 1] in _BEFORE_VERSION:
                 return bare, word.endswith("+")
     return None
 
@@ -219,11 +221,11 @@ def _with_exceptions(names: list[str], found: list[_Found]) -> list[str]:
 def notice_of(text: str) -> str | None:
     """The licence that a file's head declares in words, as an SPDX expression; None where it says none of its own."""
     head = text[:HEAD].lower()
-    places = [at for cue in _CUES if (at := head.find(cue)) >= 0]
-    if not places and "creativecommons.org" not in head and " cc by" not in head:
+    cues = {cue: at for cue in _CUES if (at := head.find(cue)) >= 0}
+    if not cues and "creativecommons.org" not in head and " cc by" not in head:
         return None
-    last = max((at for cue in _CUES if (at := head.rfind(cue)) >= 0), default=HEAD)
-    begin, end = max(0, min(places, default=0) - _BEFORE), last + _AFTER
+    last = max((head.rfind(cue) for cue in cues), default=HEAD)
+    begin, end = max(0, min(cues.values(), default=0) - _BEFORE), last + _AFTER
     normal = normal_form(head[begin:end])
     found = _search(normal)
     kinds = {place.phrase.kind for place in found}

@@ -10,7 +10,6 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 
 from pipeline.readers.license_expressions import PROPRIETARY, UNKNOWN, combine, normalise
 
@@ -19,7 +18,7 @@ MAX_TEXT = 1 << 18  # bytes of a licence or metadata file that are looked at; th
 
 def _reader(path: str) -> str | None:
     """What a metadata file is read as: its name, or its ending where that is what its kind goes by."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     if name in READERS:
         return name
     ending = f".{name.rpartition('.')[2]}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from pipeline.readers.license_expressions import UNKNOWN, combine, normalise
 
@@ -45,7 +44,7 @@ class Reuse:
         """The annotation that counts for a path."""
         if not self.annotations:
             return None
-        parts = PurePosixPath(path).parts
+        parts = path.split("/")
         for depth in range(len(parts) - 1, -1, -1):
             inner = "/".join(parts[depth:])
             for annotation in reversed(self.annotations.get("/".join(parts[:depth]), ())):
@@ -59,8 +58,10 @@ NOTHING = Reuse()
 
 def folder_of(path: str) -> str | None:
     """The folder that a REUSE file speaks for; None of a path that is none. Side files are not asked for here."""
-    parts = PurePosixPath(path).parts
-    if parts[-1:] == (_TOML,):
+    if not path.endswith((_TOML, _DEP5)) and f"{FOLDER}/" not in path:
+        return None
+    parts = path.split("/")
+    if parts[-1] == _TOML:
         return "/".join(parts[:-1])
     if len(parts) > 1 and (parts[-2] == FOLDER or "/".join(parts[-2:]) == _DEP5):
         return "/".join(parts[:-2])
@@ -69,7 +70,7 @@ def folder_of(path: str) -> str | None:
 
 def license_of_name(path: str) -> str | None:
     """The licence that a file of the folder `LICENSES` is named for; None of any other path."""
-    parts = PurePosixPath(path).parts
+    parts = path.split("/")
     if len(parts) < 2 or parts[-2] != FOLDER:
         return None
     stem = parts[-1]

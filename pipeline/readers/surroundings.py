@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 
 from pipeline.readers import reuse
 from pipeline.readers.attributes import NAME, AttributeFiles
@@ -18,7 +17,7 @@ def is_read_along(path: str) -> bool:
     return (
         is_license_file(path)
         or is_metadata_file(path)
-        or PurePosixPath(path).name == NAME
+        or path.rpartition("/")[2] == NAME
         or path.endswith(reuse.BESIDE)
         or reuse.folder_of(path) is not None
     )
@@ -42,7 +41,7 @@ class Surroundings:
         """From the files of a tree that are read along, each (path, text)."""
         listed = list(files)
         said = replace(reuse.read(listed), beside=_beside(listed))
-        return cls(of_directories(listed), said, AttributeFiles(file for file in listed if PurePosixPath(file[0]).name == NAME))
+        return cls(of_directories(listed), said, AttributeFiles(file for file in listed if file[0].rpartition("/")[2] == NAME))
 
     def with_beside(self, files: Iterable[tuple[str, str]]) -> Surroundings:
         """The same with the side files of single source files."""
