@@ -1,7 +1,7 @@
 """The licence that a source file's own head declares in words: notices, short names after words of licensing, and restrictions.
 
-The first `HEAD` characters are brought to one form (small letters, words, single spaces: marks of comments vanish), and the phrases of
-`license-notices.tsv` are searched for in it, each only where its longest word is there. What lies within a longer phrase that was found
+What begins in the first `HEAD` characters is brought to one form (small letters, words, single spaces: marks of comments vanish), and the phrases of
+`license-notices.tsv` are searched for in it, each only where its rarest word is there. What lies within a longer phrase that was found
 does not count. Of families with versions (the GNU licences, Apache, Mozilla ...) the version is read from the words around the name, and
 whether later ones may be chosen.
 
@@ -22,10 +22,10 @@ from pipeline.readers.creative_commons import licenses_in
 from pipeline.readers.data import rows
 from pipeline.readers.license_expressions import UNKNOWN, combine, normalise
 
-HEAD = 1 << 13  # characters of a file in which its licence is looked for
+HEAD = 1 << 12  # characters of a file in which a notice begins
 _GAP = 1200  # characters between two parts of a phrase
 _MOST = 20  # places of one phrase that are looked at
-_BEFORE, _AFTER = 300, 2500  # characters around the words of licensing that are looked at, too
+_BEFORE, _AFTER = 400, 1500  # characters around the words of licensing that are looked at, too
 # One of these is in every notice: without them a head is not looked at.
 _CUES = ("licen", "copyright", "proprietary", "confidential", "public domain", "gpl")
 _CONTEXT = frozenset(("license", "licence", "licensed", "licenced", "under", "licensing", "lic", "dual", "terms", "legal"))
@@ -78,12 +78,49 @@ class _Found:
         return self.phrase.kind == "text" and (len(self.phrase.parts) > 1 or self.phrase.parts[0].count(" ") > 10)
 
 
+# Words that say little: a phrase is looked for where another of its words stands.
+_COMMON = frozenset(
+    (
+        "license",
+        "licence",
+        "licenses",
+        "copyright",
+        "software",
+        "permission",
+        "this",
+        "under",
+        "terms",
+        "the",
+        "information",
+        "distribution",
+    )
+    + (
+        "use",
+        "copy",
+        "source",
+        "from",
+        "for",
+        "and",
+        "without",
+        "general",
+        "public",
+        "modification",
+        "conditions",
+        "notice",
+        "is",
+        "in",
+        "of",
+    )
+)
+
+
 def _by_word() -> dict[str, list[Phrase]]:
-    """Phrases by the longest word of their first part."""
+    """Phrases by the longest word of their first part that is not in nearly every notice."""
     found: dict[str, list[Phrase]] = {}
     for kind, name, words in rows("license-notices.tsv"):
         parts = tuple(f" {part} " for part in words.split(" * "))
-        found.setdefault(max(parts[0].split(), key=len), []).append(Phrase(kind, name, parts))
+        said = max(parts[0].split(), key=lambda word: (word not in _COMMON, len(word)))
+        found.setdefault(said, []).append(Phrase(kind, name, parts))
     return found
 
 
@@ -101,7 +138,7 @@ _SPELLINGS = (
 
 def normal_form(text: str) -> str:
     """A text in small letters, words and single spaces, with a space at either end: marks of comments, lines and quotes are gone."""
-    words = text.lower().encode("ascii", "replace").translate(_TABLE).decode("ascii")
+    words = text.encode("ascii", "replace").lower().translate(_TABLE).decode("ascii")
     plain = " ".join(words.split())
     for written, read in _SPELLINGS:
         plain = plain.replace(written, read)
@@ -226,19 +263,20 @@ def notice_of(text: str) -> str | None:
         return None
     last = max((head.rfind(cue) for cue in cues), default=HEAD)
     begin, end = max(0, min(cues.values(), default=0) - _BEFORE), last + _AFTER
-    normal = normal_form(head[begin:end])
+    words = text[begin:end].lower() if end > HEAD else head[begin:end]
+    normal = normal_form(words)
     found = _search(normal)
     kinds = {place.phrase.kind for place in found}
     names = _with_exceptions(_declared(normal, found), found)
     if "creative" in head or "cc by" in head or "cc-by" in head:
-        names += licenses_in(head[begin:end])
+        names += licenses_in(words)
     restrictions = [place.phrase.name for place in found if place.phrase.kind == "restriction"]
     if any("NC" in name.split("-") for name in names):
         restrictions = [name for name in restrictions if name != "LicenseRef-noncommercial"]
     if not names and not restrictions:
         if "grant" not in kinds or "elsewhere" in kinds:
             return None
-        names = [normalise(match.id) or UNKNOWN for match in identify_license(text[:HEAD], 1.0)] or [UNKNOWN]
+        names = [normalise(match.id) or UNKNOWN for match in identify_license(text[begin:end], 1.0)] or [UNKNOWN]
     several = combine(names, "OR" if len(names) > 1 and _may_choose(normal, found) else "AND")
     return combine([*([several] if several else []), *dict.fromkeys(restrictions)], "AND")
 
