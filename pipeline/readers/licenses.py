@@ -120,7 +120,7 @@ def governed(paths: Iterable[str]) -> dict[str, str]:
     result: dict[str, str] = {}
     installed: dict[str, dict[str, list[str]]] = {}
     for path in paths:
-        parts = path.split("/")[:-1]
+        parts = tuple(path.split("/")[:-1])
         folder = reuse.folder_of(path)
         result[path] = "/".join(parts) if folder is None else folder
         for index, part in enumerate(parts):
@@ -230,7 +230,7 @@ def _own(text: str) -> Found | None:
 
 def _of_directory(path: str, directories: Mapping[str, Found]) -> Found | None:
     if directories:
-        parts = path.split("/")[:-1]
+        parts = tuple(path.split("/")[:-1])
         for depth in range(len(parts), -1, -1):
             if found := directories.get("/".join(parts[:depth])):
                 return found
