@@ -51,9 +51,9 @@ ABOUT = {
     ),
     "licences": (
         "Licences of source files and packages",
-        "Real files whose heads speak of licences, and packages with their licence and metadata files, from PyPI, npm and Debian, drawn by the "
-        "hash of their names, beside ScanCode's detections of the same files. An answer is right where both name the same licences; ScanCode "
-        "reads whole files, ours their heads. The results' file has every answer, and why one that permits more is right.",
+        "Real files whose heads speak of licences, and packages with their licence and metadata files, from PyPI, npm and Debian, "
+        "drawn by the hash of their names, beside ScanCode's detections of the same files. An answer is right where both name the same "
+        "licences; ScanCode reads whole files, ours their heads. The results' file has every answer, and why one permits more.",
         None,
         None,
     ),

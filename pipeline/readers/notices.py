@@ -1,9 +1,9 @@
 """The licence that a source file's own head declares in words: notices, short names after words of licensing, and restrictions.
 
-What begins in the first `HEAD` characters is brought to one form (small letters, words, single spaces: marks of comments vanish), and the phrases of
-`license-notices.tsv` are searched for in it, each only where its rarest word is there. What lies within a longer phrase that was found
-does not count. Of families with versions (the GNU licences, Apache, Mozilla ...) the version is read from the words around the name, and
-whether later ones may be chosen.
+What begins in the first `HEAD` characters is brought to one form (small letters, words, single spaces: marks of comments vanish), and the
+phrases of `license-notices.tsv` are searched for in it, each only where its rarest word is there. What lies within a longer phrase
+that was found does not count. Of families with versions (the GNU licences, Apache, Mozilla ...) the version is read from the words around the
+name, and whether later ones may be chosen.
 
 Several licences all apply, unless the head says that one may be chosen. Restrictions apply whatever else is said, as names that no list of
 permissive licences has (`LicenseRef-proprietary`, `LicenseRef-noncommercial`, `LicenseRef-Commons-Clause`). Words that only licences have,
@@ -79,39 +79,10 @@ class _Found:
 
 
 # Words that say little: a phrase is looked for where another of its words stands.
-_COMMON = frozenset(
-    (
-        "license",
-        "licence",
-        "licenses",
-        "copyright",
-        "software",
-        "permission",
-        "this",
-        "under",
-        "terms",
-        "the",
-        "information",
-        "distribution",
-    )
-    + (
-        "use",
-        "copy",
-        "source",
-        "from",
-        "for",
-        "and",
-        "without",
-        "general",
-        "public",
-        "modification",
-        "conditions",
-        "notice",
-        "is",
-        "in",
-        "of",
-    )
-)
+_COMMON = frozenset((
+    "license", "licence", "licenses", "copyright", "software", "permission", "this", "under", "terms", "the", "information", "distribution",
+    "use", "copy", "source", "from", "for", "and", "without", "general", "public", "modification", "conditions", "notice", "is", "in", "of",
+))  # fmt: skip
 
 
 def _by_word() -> dict[str, list[Phrase]]:
@@ -132,7 +103,8 @@ _TABLE = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789.+" els
 
 # Dots that end sentences, the marks of comments that are words, and versions that are written together with names.
 _SPELLINGS = (
-    (". ", " "), (" .", " "), (" dnl ", " "), (" www.", " "), ("gplv", "gpl v"), ("gpl2", "gpl 2"), ("gpl3", "gpl 3"), ("apache2", "apache 2"),
+    (". ", " "), (" .", " "), (" dnl ", " "), (" www.", " "), ("gplv", "gpl v"), ("gpl2", "gpl 2"), ("gpl3", "gpl 3"),
+    ("apache2", "apache 2"),
 )  # fmt: skip
 
 
@@ -189,9 +161,9 @@ def _version_in(words: list[str]) -> tuple[str, bool] | None:
     """The version that a word is, and whether it ends with a plus."""
     for index, word in enumerate(words):
         bare = word.rstrip("+").removeprefix("version").removeprefix("v").lstrip(".")
-        if bare and bare.replace(".", "").isdigit() and len(bare) <= 5:
-            if index == 0 or not word.startswith(bare) or words[index - 1] in _BEFORE_VERSION:
-                return bare, word.endswith("+")
+        is_number = bool(bare) and bare.replace(".", "").isdigit() and len(bare) <= 5
+        if is_number and (index == 0 or not word.startswith(bare) or words[index - 1] in _BEFORE_VERSION):
+            return bare, word.endswith("+")
     return None
 
 
@@ -201,13 +173,11 @@ def _versioned(text: str, found: _Found, limit: int) -> tuple[str, bool]:
     if family not in _VERSIONS:
         return family, True
     known, without = _VERSIONS[family]
-    last = found.phrase.parts[-1].strip()
     after = text[found.end - 1 : min(limit, found.end + 260)]
     before = text[max(0, found.begin - 70) : found.begin + 1]
-    spelled = _version_in([last[last.rfind("v") :]]) if last[-1].isdigit() and "v" in last else None
-    stated = spelled
+    stated = None
     where = after[:140]
-    if stated is None and (at := max(before.rfind(" version "), before.rfind(" v2 "), before.rfind(" v3 "), before.rfind(" v3+ "))) >= 0:
+    if (at := max(before.rfind(" version "), before.rfind(" v2 "), before.rfind(" v3 "), before.rfind(" v3+ "))) >= 0:
         head = before[at:]
         if " of " in head or " gnu " in f"{head} " or len(head) < 14:
             stated, where = _version_in(head.split()[:2][-1:] if head.startswith(" version ") else head.split()[:1]), head + after[:60]
