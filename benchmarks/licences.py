@@ -7,7 +7,7 @@ of which files and packages are drawn by the hash of their names: of files those
 in a package. ScanCode runs as a program of its own over copies of what was drawn; `--files` and `--packages` are its results of an earlier
 run, of which the names are taken, too. Only names and answers are kept.
 
-An answer is right where both give the same licences, in whatever order. Where ScanCode's is a name of its own or unknown, there is no SPDX
+An answer is right where both give the same licences, however they are joined. Where ScanCode's is a name of its own or unknown, there is no SPDX
 name to compare with: then ours is right if it names no licence that SPDX has, either. ScanCode reads the whole of a file, and what a file
 says of others' licences; ours reads its head. Ours permits more where its expression is permissive and ScanCode's is not: each of those
 rows has a reason, by hand in `REASONS`, or none yet.
@@ -43,8 +43,28 @@ _WORDS = ("licen", "copyright", "spdx", "redistribut", "proprietary", "confident
 _NO_CODE = (".md", ".rst", ".txt", ".json", ".html", ".map", ".po")
 _PUBLIC = re.compile(r"LicenseRef-scancode-(?:public-domain|other-permissive)[\w-]*|LicenseRef-public-domain")
 
-# Why an answer of ours permits more than ScanCode's and is right, by the name of the file or package.
-REASONS: dict[str, str] = {}
+# What ScanCode says of a line such as `License-File: LICENSE` or "see LICENSE": it names a file, and no licence.
+_REFERENCE = re.compile(r"LicenseRef-scancode-(?:unknown-license-reference|free-unknown|unknown)\b|LicenseRef-scancode-generic-cla\b")
+REFERENCE = "ScanCode counts the line that names the licence's file as a licence that it does not know; that file is read here"
+# Why else an answer of ours permits more than ScanCode's and is right, by the beginning of the file's or package's name.
+REASONS = {
+    "deb-pcre2": "the exception, for binaries, only adds to BSD-3-Clause",
+    "pypi-htmldate": "the GPL was the licence of earlier versions, as its description says",
+    "pypi-trafilatura": "the GPL was the licence of earlier versions, as its description says",
+    "pypi-ninja": "CC-BY-4.0 is a badge or a document's in its description; metadata and licence file say Apache-2.0",
+    "pypi-pandas": "what it bundles has its own licence files; metadata says BSD-3-Clause, and all of the others are permissive",
+    "pypi-roman_numerals": "metadata says `0BSD OR CC0-1.0`; ScanCode joins the two files by AND",
+    "pypi-pyparsing": "metadata and licence file say MIT",
+    "deb-dbus_1.14.10/aclocal.m4": "the GPL with its exception for Autoconf's output stands behind the head; the file is marked as generated",
+    "pypi-matplotlib-3.11.2/matplotlib/_color_data.py": "names the address of CC0 as the licence of its table",
+    "pypi-packaging-26.4/packaging/licenses/__init__.py": "ScanCode takes the code's own table of names for a notice; its head has three licences",
+    "pypi-pyarrow-26.0.1/pyarrow/include/arrow/io/mman.h": "the head says MIT; ScanCode takes the address of the project for the MPL",
+    "pypi-scipy-1.17.1/scipy/interpolate/_rbf.py": "a disclaimer of warranty is no licence; the head says BSD",
+    "pypi-scipy-1.17.1/scipy/io/_fast_matrix_market": "the head says BSD-2-Clause; ScanCode takes a word after it for a proprietary licence",
+    "pypi-scons-4.11.1/SCons/Tool/ninja_tool/NinjaState.py": "the head has the MIT licence's words",
+    "pypi-smart_open-9.0.2/smart_open/": "the head says MIT; ScanCode reads EUPL out of its abbreviation",
+    "pypi-twisted": "MS-PL is of a bundled file that its licence file lists; metadata says MIT",
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +136,7 @@ def scan(program: str, material: Path, names: list[str], *options: str) -> dict[
 
 
 def names_in(expression: str | None) -> frozenset[str]:
-    """The licences of an expression that SPDX has, and public domain; `only` and a version's plus are not told apart from none."""
+    """The licences of an expression that SPDX has, and public domain."""
     found = re.findall(r"[A-Za-z0-9.+-]+", _PUBLIC.sub("public-domain", expression or ""))
     return frozenset(name for name in found if name not in ("AND", "OR", "WITH") and not name.startswith("LicenseRef-"))
 
@@ -129,7 +149,17 @@ def permits(expression: str | None) -> bool:
 def compare(name: str, ours: str | None, scancode: str | None) -> Compared:
     """Both answers of one file or package."""
     more = permits(ours) and not permits(scancode)
-    return Compared(name, ours, scancode, names_in(ours) == names_in(scancode), more, REASONS.get(name) if more else None)
+    return Compared(name, ours, scancode, names_in(ours) == names_in(scancode), more, _reason(name, scancode) if more else None)
+
+
+def _reason(name: str, scancode: str | None) -> str | None:
+    """Why ours may permit more: by hand, or since what remains of ScanCode's answer without references to files is permissive or nothing."""
+    if told := next((reason for begin, reason in REASONS.items() if name.startswith(begin)), None):
+        return told
+    if not scancode or not _REFERENCE.search(scancode):
+        return None
+    rest = _REFERENCE.sub("MIT", scancode)
+    return REFERENCE if permits(rest) else None
 
 
 def _relative(path: str) -> str:

@@ -1,8 +1,8 @@
 """The licence that a source file's own head declares in words: notices, short names after words of licensing, and restrictions.
 
 What begins in the first `HEAD` characters is brought to one form (small letters, words, single spaces: marks of comments vanish), and the
-phrases of `license-notices.tsv` are searched for in it, each only where its rarest word is there. What lies within a longer phrase
-that was found does not count. Of families with versions (the GNU licences, Apache, Mozilla ...) the version is read from the words around the
+phrases of `license-notices.tsv` are searched for in it, each only where its rarest word is there. What lies within a longer phrase that was
+found does not count. Of families with versions (the GNU licences, Apache, Mozilla ...) the version is read from the words around the
 name, and whether later ones may be chosen.
 
 Several licences all apply, unless the head says that one may be chosen. Restrictions apply whatever else is said, as names that no list of
@@ -24,6 +24,7 @@ from pipeline.readers.license_expressions import UNKNOWN, combine, normalise
 
 HEAD = 1 << 12  # characters of a file in which a notice begins
 _GAP = 1200  # characters between two parts of a phrase
+_NEAR = 400  # characters at most between licences of which one may be chosen
 _MOST = 20  # places of one phrase that are looked at
 _BEFORE, _AFTER = 400, 1500  # characters around the words of licensing that are looked at, too
 # One of these is in every notice: without them a head is not looked at.
@@ -254,7 +255,7 @@ def notice_of(text: str) -> str | None:
 def _may_choose(text: str, found: list[_Found]) -> bool:
     """Whether a head that names several licences lets one choose among them: it says so between them, or of all of them."""
     mentions = [place for place in found if place.phrase.kind in ("text", "family", "name")]
-    if len(mentions) < 2:
+    if len(mentions) < 2 or any(other.begin - one.end > _NEAR for one, other in pairwise(mentions)):
         return False
     begin, end = mentions[0].begin, mentions[-1].begin
     around = text[max(0, begin - 100) : end + 2]
