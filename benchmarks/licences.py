@@ -7,8 +7,8 @@ of which files and packages are drawn by the hash of their names: of files those
 in a package. ScanCode runs as a program of its own over copies of what was drawn; `--files` and `--packages` are its results of an earlier
 run, of which the names are taken, too. Only names and answers are kept.
 
-An answer is right where both give the same licences, however they are joined. Where ScanCode's is a name of its own or unknown, there is no SPDX
-name to compare with: then ours is right if it names no licence that SPDX has, either. ScanCode reads the whole of a file, and what a file
+An answer is right where both give the same licences, however they are joined. Where ScanCode's is a name of its own or unknown, there is no
+SPDX name to compare with: then ours is right if it names no licence that SPDX has, either. ScanCode reads the whole of a file, and what it
 says of others' licences; ours reads its head. Ours permits more where its expression is permissive and ScanCode's is not: each of those
 rows has a reason, by hand in `REASONS`, or none yet.
 """
@@ -55,12 +55,12 @@ REASONS = {
     "pypi-pandas": "what it bundles has its own licence files; metadata says BSD-3-Clause, and all of the others are permissive",
     "pypi-roman_numerals": "metadata says `0BSD OR CC0-1.0`; ScanCode joins the two files by AND",
     "pypi-pyparsing": "metadata and licence file say MIT",
-    "deb-dbus_1.14.10/aclocal.m4": "the GPL with its exception for Autoconf's output stands behind the head; the file is marked as generated",
+    "deb-dbus_1.14.10/aclocal.m4": "the GPL with its exception for Autoconf's output stands behind the head; the file is generated",
     "pypi-matplotlib-3.11.2/matplotlib/_color_data.py": "names the address of CC0 as the licence of its table",
-    "pypi-packaging-26.4/packaging/licenses/__init__.py": "ScanCode takes the code's own table of names for a notice; its head has three licences",
+    "pypi-packaging-26.4/packaging/licenses/__init__.py": "ScanCode takes the code's own table of names for a notice",
     "pypi-pyarrow-26.0.1/pyarrow/include/arrow/io/mman.h": "the head says MIT; ScanCode takes the address of the project for the MPL",
     "pypi-scipy-1.17.1/scipy/interpolate/_rbf.py": "a disclaimer of warranty is no licence; the head says BSD",
-    "pypi-scipy-1.17.1/scipy/io/_fast_matrix_market": "the head says BSD-2-Clause; ScanCode takes a word after it for a proprietary licence",
+    "pypi-scipy-1.17.1/scipy/io/_fast_matrix_market": "the head says BSD-2-Clause; ScanCode takes a word behind it for a proprietary one",
     "pypi-scons-4.11.1/SCons/Tool/ninja_tool/NinjaState.py": "the head has the MIT licence's words",
     "pypi-smart_open-9.0.2/smart_open/": "the head says MIT; ScanCode reads EUPL out of its abbreviation",
     "pypi-twisted": "MS-PL is of a bundled file that its licence file lists; metadata says MIT",
@@ -153,7 +153,7 @@ def compare(name: str, ours: str | None, scancode: str | None) -> Compared:
 
 
 def _reason(name: str, scancode: str | None) -> str | None:
-    """Why ours may permit more: by hand, or since what remains of ScanCode's answer without references to files is permissive or nothing."""
+    """Why ours may permit more: by hand, or since what remains of ScanCode's without references to files is permissive or nothing."""
     if told := next((reason for begin, reason in REASONS.items() if name.startswith(begin)), None):
         return told
     if not scancode or not _REFERENCE.search(scancode):

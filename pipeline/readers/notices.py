@@ -26,7 +26,7 @@ HEAD = 1 << 12  # characters of a file in which a notice begins
 _GAP = 1200  # characters between two parts of a phrase
 _NEAR = 400  # characters at most between licences of which one may be chosen
 _MOST = 20  # places of one phrase that are looked at
-_BEFORE, _AFTER = 400, 1500  # characters around the words of licensing that are looked at, too
+_BEFORE, _AFTER = 400, 700  # characters around the words of licensing that are looked at, too
 # One of these is in every notice: without them a head is not looked at.
 _CUES = ("licen", "copyright", "proprietary", "confidential", "public domain", "gpl")
 _CONTEXT = frozenset(("license", "licence", "licensed", "licenced", "under", "licensing", "lic", "dual", "terms", "legal"))
