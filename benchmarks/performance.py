@@ -58,6 +58,14 @@ ABOUT = {
         None,
         None,
     ),
+    "licences": (
+        "Licences of source files and packages",
+        "Real files whose heads speak of licences, and packages with their licence and metadata files, from PyPI, npm and Debian, "
+        "drawn by the hash of their names, beside ScanCode's detections of the same files. An answer is right where both name the same "
+        "licences; ScanCode reads whole files, ours their heads. The results' file has every answer, and why one permits more.",
+        None,
+        None,
+    ),
     "packing": (
         "Packing",
         "Documents of the demo corpus (web, papers and code) and of English Wikipedia, which has few short texts. Beside ours, the "
@@ -138,6 +146,7 @@ ABOUT = {
 # What the committed figures were measured with, beside the demo corpus: without these files some rows are missing.
 ARGUMENTS = {
     "filters": "--wikipedia FILE.jsonl.zst",
+    "licences": "--material FOLDER --scancode PROGRAM",
     "warc": "--warc FILE.warc.gz --articles FILE.tar.zst",
     "dedup": "--texts FILE.jsonl.zst --text-dedup PYTHON",
     "packing": "--texts FILE.jsonl.zst",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,8 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
     for name in ("domain", "source", "title", "url", "language", "license", "path", "date", "meta"):
         if record[name]:
             table.add_row(name, str(record[name]))
+        if name == "license" and (found := _license_found(record["meta"])):
+            table.add_row("found in", found)
     table.add_row("text", f"{size(len(record['text'].encode()))}")
     statistics = _row(workdir, STATISTICS, partition.name, row)
     if statistics:
@@ -114,6 +117,18 @@ def _explain_one(workdir: Workdir, documents: Manifest, partition: Partition, ro
     if duplicate is not None:
         _difference(workdir, documents, record["text"], *duplicate)
     console.print()
+
+
+def _license_found(meta: str | None) -> str | None:
+    """Where a file's licence was found, and what is said elsewhere; None of a document that does not say."""
+    said = json.loads(meta) if meta and '"license_from"' in meta else {}
+    if not isinstance(said.get("license_from"), str):
+        return None
+    where = {"header": "the notice in its head", "SPDX tag": "its SPDX tag", "source": "the recipe's source"}
+    others = said.get("license_others")
+    place = str(said["license_from"])
+    told = [f"{expression} in {where.get(origin, origin)}" for origin, expression in others.items()] if isinstance(others, dict) else []
+    return where.get(place, place) + (f"; not counted, or not alone: {'; '.join(told)}" if told else "")
 
 
 def _show_text(text: str, cuts: list[tuple[int, int]]) -> None:

@@ -17,7 +17,7 @@ BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENS
 # The order in which one meets things. Pages of docs/ that are not named here come at the end of the last part.
 CONTENTS: dict[str, tuple[str, ...]] = {
     "Begin": ("docs/demo", "docs/tutorial", "docs/demo-corpus", "docs/recipe", "docs/storage", "docs/troubleshooting", "docs/glossary"),
-    "From raw files to documents": ("docs/web", "docs/science", "docs/text-rules", "docs/filters", "docs/deduplication"),
+    "From raw files to documents": ("docs/web", "docs/science", "docs/code", "docs/text-rules", "docs/filters", "docs/deduplication"),
     "From documents to a model": (
         "docs/tokenizer",
         "docs/shards",

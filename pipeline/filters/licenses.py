@@ -21,7 +21,7 @@ _TABLE = (files("pipeline.filters") / "data" / "permissive-licenses.tsv").read_t
 _BLUE_OAK = [line for line in _TABLE.split("\n") if line and not line.startswith("#")]
 
 # Newer versions of licences that the list has, and dedications to the public domain.
-ADDED = ("Python-2.0.1", "Unicode-3.0", "CC-PDDC", "HPND-sell-variant", "HPND-Markus-Kuhn")
+ADDED = ("Python-2.0.1", "Unicode-3.0", "CC-PDDC", "HPND-sell-variant", "HPND-Markus-Kuhn", "LicenseRef-public-domain")
 
 PERMISSIVE: tuple[str, ...] = (*_BLUE_OAK, *ADDED)
 

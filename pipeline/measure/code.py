@@ -51,7 +51,9 @@ _NAMES = list(_STYLES)
 _LANGUAGES = {
     "c": "C, C++, C#, Java, JavaScript, TypeScript, TSX, JSX, Go, Rust, Swift, Kotlin, Scala, Dart, SCSS, Less, Objective-C, "
     "Objective-C++, Cuda, Solidity, Verilog, SystemVerilog, Groovy, Zig, GLSL, HLSL, D, Jsonnet, Thrift, Vala, Haxe, "
-    "ActionScript, OpenCL, QML, Stylus, JSON5, Protocol Buffer, JSON with Comments, V, Odin, Move, ShaderLab, WebAssembly",
+    "ActionScript, OpenCL, QML, Stylus, JSON5, Protocol Buffer, JSON with Comments, V, Odin, Move, ShaderLab, WebAssembly, "
+    "Devicetree, ANTLR, Prisma, Stan, FlatBuffers, Apex, Gradle, Sway, Noir, WGSL, Metal, Processing, Squirrel, Ballerina, Chapel, "
+    "Modelica, Xtend, P4, Slang, TypeSpec, Smithy, Bicep, AL",
     "css": "CSS",
     "php": "PHP, Hack",
     "lua": "Lua, Luau, MoonScript",
@@ -60,7 +62,8 @@ _LANGUAGES = {
     "dash": "Ada, VHDL, Eiffel, AppleScript",
     "python": "Python, Cython, Starlark, Julia, Elixir",
     "hash": "Ruby, Shell, Perl, Raku, R, YAML, TOML, Makefile, Dockerfile, CMake, PowerShell, Nim, Tcl, Awk, Crystal, GraphQL, "
-    "CoffeeScript, Fish, fish, Nix, Puppet, HCL, Gnuplot, Meson, Just, sed, Snakemake, Mako",
+    "CoffeeScript, Fish, fish, Nix, Puppet, HCL, Gnuplot, Meson, Just, sed, Snakemake, Mako, "
+    "Tcsh, Nushell, Elvish, GDScript, Open Policy Agent, WDL, Ninja, Gentoo Ebuild",
     "semicolon": "Emacs Lisp, Common Lisp, Clojure, Scheme, Racket, Assembly, INI, LLVM, AutoHotkey, NewLisp",
     "percent": "TeX, Erlang, MATLAB, Prolog, BibTeX, Mercury, PostScript",
     "fortran": "Fortran, Fortran Free Form",

@@ -28,7 +28,7 @@ from pipeline.workdir.documents import CODE, DOCUMENTS, STATISTICS, source_of
 from pipeline.workdir.stages import Piece, per_partition
 from pipeline.workdir.tasks import File, Stage
 
-VERSION = 5
+VERSION = 6
 # Columns of the documents that rules look at too, carried over so that deciding reads `statistics/` alone.
 CARRIED = ("domain", "source", "license", "url")
 # The other columns, in words.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from pipeline.readers import files
 from pipeline.readers.config import MOST_BYTES, SourceConfig
 from pipeline.readers.data import rows
 from pipeline.readers.files import InputFile, is_archive, is_included
-from pipeline.readers.licenses import governed, is_license_file
-from pipeline.readers.package_metadata import is_metadata_file
+from pipeline.readers.licenses import governed
+from pipeline.readers.reuse import BESIDE
+from pipeline.readers.surroundings import is_read_along
 from pipeline.workdir.dataset import fingerprint
 from pipeline.workdir.errors import UserError
 from storage.location import scrub
@@ -50,6 +51,12 @@ class CodeSource(SourceConfig):
     )
 
 
+def binary_kind(path: str) -> str:
+    """What a binary file is counted as, where it is passed over."""
+    name = path.rsplit("/", 1)[-1]
+    return f"binary files: .{name.rsplit('.', 1)[-1].lower()[:20]}" if "." in name[1:] else "binary files: no ending"
+
+
 def may_be_text(path: str) -> bool:
     """Whether a file's ending lets it be text."""
     return path.rsplit(".", 1)[-1].lower() not in _BINARY
@@ -64,22 +71,28 @@ def list_files(source: CodeSource, base: Path) -> list[InputFile]:
     everything = files.list_files(source.model_copy(update={"include": ["*"], "exclude": []}), base)
     git, plain = _git_folders(everything)
     chosen = [_repository(folder, listed, source) for folder, listed in git.items()]
-    legal: dict[str, list[InputFile]] = defaultdict(list)
+    along: dict[str, list[InputFile]] = defaultdict(list)  # by the folder that they speak for, or the path
     loose = []
-    speaks_for = governed(file.relative for file in plain if is_license_file(file.relative) or is_metadata_file(file.relative))
+    passed: Counter[str] = Counter()
+    paths = {file.relative for file in plain}
+    speaks_for = governed(path for path in paths if is_read_along(path))
     for file in plain:
         if file.relative in speaks_for:
-            legal[speaks_for[file.relative]].append(file)
+            own = file.relative.removesuffix(BESIDE)
+            along[f"{own}{BESIDE}" if file.relative.endswith(BESIDE) and own in paths else speaks_for[file.relative]].append(file)
         if is_archive(file.relative) or file.relative.endswith(BUNDLE):
             chosen.append(file)
-        elif may_be_text(file.relative) and is_included(source, file.relative):
-            loose.append(file)
+        elif is_included(source, file.relative):
+            if may_be_text(file.relative):
+                loose.append(file)
+            else:
+                passed[binary_kind(file.relative)] += 1
     if source.join == "repository":
         groups: dict[str, list[InputFile]] = defaultdict(list)
         for file in loose:
             groups[file.relative.split("/", 1)[0] if "/" in file.relative else ""].append(file)
         for name, grouped in groups.items():
-            beside = {legal_file.relative: legal_file for file in grouped for legal_file in _above(file.relative, legal)}
+            beside = {other.relative: other for file in grouped for other in _above(file.relative, along)}
             parts = tuple(sorted(grouped, key=lambda file: file.relative))
             keys = [part.fingerprint for part in (*parts, *beside.values())]
             # the first file stands for its repository
@@ -94,7 +107,7 @@ def list_files(source: CodeSource, base: Path) -> list[InputFile]:
             )
     else:
         for file in loose:
-            beside_it = tuple(other for other in _above(file.relative, legal) if other.relative != file.relative)
+            beside_it = tuple(other for other in _above(file.relative, along) if other.relative != file.relative)
             keys = [file.fingerprint, *(other.fingerprint for other in beside_it)]
             chosen.append(replace(file, parts=beside_it, fingerprint=fingerprint(keys) if beside_it else file.fingerprint))
     if not chosen:
@@ -102,7 +115,11 @@ def list_files(source: CodeSource, base: Path) -> list[InputFile]:
             f"source {source.name}: {scrub(source.path)}: of {len(everything)} files there none matches include {source.include}; "
             "correct `path` or `include`"
         )
-    return sorted(chosen, key=lambda file: file.relative)
+    chosen.sort(key=lambda file: file.relative)
+    if passed:  # counted with the first
+        counts = tuple(sorted(passed.items()))
+        chosen[0] = replace(chosen[0], passed_over=counts, fingerprint=fingerprint(chosen[0].fingerprint, counts))
+    return chosen
 
 
 def _parent(path: str) -> str:
@@ -110,8 +127,9 @@ def _parent(path: str) -> str:
 
 
 def _above(path: str, legal: Mapping[str, list[InputFile]]) -> list[InputFile]:
-    """The licence and metadata files in the folders above a path, the whole way: which one counts is settled by what they say."""
-    found: list[InputFile] = []
+    """The files that speak for a path: its own side file, and those in the folders above it, the whole way: which of them counts is settled
+    by what they say."""
+    found: list[InputFile] = list(legal.get(path + BESIDE, ()))
     folder = _parent(path)
     while True:
         found += legal.get(folder, ())

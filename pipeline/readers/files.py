@@ -26,6 +26,7 @@ class InputFile:
     """One file of a source. `relative` is its place in the source; `fingerprint` changes when it does (size, time).
 
     `parts` are files that are read with it, and that its fingerprint covers: the licences above a source file, the files of a repository.
+    `passed_over`: files that are not opened and are counted with it, by kind.
     """
 
     uri: str = field(repr=False)  # it may hold a password
@@ -33,6 +34,7 @@ class InputFile:
     bytes: int
     fingerprint: str
     parts: tuple[InputFile, ...] = ()
+    passed_over: tuple[tuple[str, int], ...] = ()
 
 
 def list_files(source: SourceConfig, base: Path) -> list[InputFile]:

@@ -2,19 +2,19 @@
 
 The order is linguist's: an editor's mode line, the whole file name, the interpreter that a `#!` line names, the ending;
 an ending that several languages share is settled by what the text holds, and a name that says nothing by the content alone.
-Names, endings and interpreters are facts of github-linguist's `languages.yml` (9.x), checked against Pygments' lexers in the
-tests; what tells two languages of one ending apart follows the idea of its `heuristics.yml` in patterns of our own. All of them are
+Names, endings and interpreters are facts of github-linguist's `languages.yml`: `linguist-languages.tsv` has them all, and our own tables,
+which come first, are for those that hold nearly all text (The Stack v2's top languages, and what ordinary repositories keep beside them),
+checked against Pygments' lexers in the tests. What tells two languages of one ending apart follows the idea of linguist's
+`heuristics.yml` in patterns of our own; where none is found, and no language is the usual one, the file has no language. All of them are
 tables in `data/`.
 
-Departures: some 140 languages in place of 700, for those that hold nearly all text (The Stack v2's top languages, and what
-ordinary repositories keep beside them); dialects of SQL, JSON with comments, kinds of assembly and of Roff are not told apart;
+Departures: dialects of SQL, JSON with comments, kinds of assembly and of Roff are not told apart;
 no statistical classifier: content without a name is settled by tokens that one language has and others lack.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from pipeline.readers.data import rows
 
@@ -26,19 +26,47 @@ _INTERPRETERS = dict(rows("language-interpreters.tsv"))
 _MODES = dict(rows("language-editor-modes.tsv"))
 
 
-def _by_key(table: dict[str, str]) -> dict[str, str]:
+# Linguist's whole list, which counts where our own tables say nothing.
+_LINGUIST = [[cell if cell != "-" else "" for cell in row] for row in rows("linguist-languages.tsv")]
+
+
+def _by_key(table: dict[str, str], column: int | None = None) -> dict[str, str]:
+    """By ending, name or interpreter its language: our own table's, else linguist's where no two of its languages share it."""
     inverted: dict[str, str] = {}
     for language, keys in table.items():
         for key in keys.split():
             inverted.setdefault(key, language)
+    if column is not None:
+        theirs: dict[str, list[str]] = {}
+        for row in _LINGUIST:
+            for key in row[column].split():
+                # of `blade.php` the last part is a language's already
+                if key not in inverted and key.rsplit(".", 1)[-1] not in inverted:
+                    theirs.setdefault(key, []).append(row[0])
+        inverted |= {key: languages[0] for key, languages in theirs.items() if len(languages) == 1}
     return inverted
 
 
-LANGUAGES = _by_key(_ENDINGS)
-NAMES = _by_key(_NAMES)
-INTERPRETERS = _by_key(_INTERPRETERS)
+LANGUAGES = _by_key(_ENDINGS, 2)
+NAMES = _by_key(_NAMES, 3)
+INTERPRETERS = _by_key(_INTERPRETERS, 4)
 MODES = _by_key(_MODES)
-KNOWN = {name.lower(): name for name in (*_ENDINGS, *_NAMES, *_INTERPRETERS, *_MODES)}
+
+
+def _known() -> dict[str, str]:
+    """Languages by their names in small letters, and by their other names where that is nobody's own."""
+    names = {name.lower(): name for name in (*_ENDINGS, *_NAMES, *_INTERPRETERS, *_MODES)}
+    for row in _LINGUIST:
+        names.setdefault(row[0].lower(), row[0])
+    for name, *_, others in _LINGUIST:
+        for other in others.split("|"):
+            names.setdefault(other, name)
+    names.pop("", None)
+    return names
+
+
+KNOWN = _known()
+_DOUBLE = frozenset(ending for ending in LANGUAGES if "." in ending)
 
 # Lists that packagers write: no language, whatever their words look like.
 _LISTS = frozenset((
@@ -112,11 +140,13 @@ def _shebang(text: str) -> str | None:
 
 def ending_of(path: str) -> str:
     """The ending of a path's last part in small letters, without the dot; templates' own (`.in`, `.tmpl`) are looked through."""
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     for template in (".in", ".tmpl", ".template", ".dist", ".sample", ".example", ".orig"):
         if name.endswith(template) and "." in name[: -len(template)].lstrip("."):
             name = name[: -len(template)]
     stem, dot, ending = name.rpartition(".")
+    if (double := f"{stem.rpartition('.')[2]}.{ending}") in _DOUBLE and double != name:
+        return double
     return ending if dot and (stem or ending) else ""
 
 
@@ -139,7 +169,7 @@ def by_content(text: str) -> str | None:
 
 def language_of(path: str, text: str | None = None) -> str | None:
     """The language of a file, or None where it is none we know. `text` (its beginning suffices) may be None: by name alone."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     head = text[:HEAD] if text is not None else ""
     if head and (mode := _mode(head if len(head) < HEAD or text is None else head + text[-1000:])):
         return mode

@@ -12,6 +12,9 @@ from license_expression import ExpressionError, get_spdx_licensing
 from pipeline.readers.creative_commons import license_named
 from pipeline.readers.data import rows
 
+PROPRIETARY = "LicenseRef-proprietary"  # said to be nobody's but its owner's
+UNKNOWN = "LicenseRef-unknown"  # words of a licence that no table knows: never permissive
+
 # Names that people write for licences, in small letters, where they are no SPDX names.
 _COMMON = {name: license for license, name in rows("license-names.tsv")}
 _SPELLINGS = {key.lower(): key for key in get_spdx_licensing().known_symbols}

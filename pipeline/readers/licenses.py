@@ -1,12 +1,14 @@
-"""The licence of a source file: its own SPDX tag, else the licence files of its repository, else its package's metadata.
+"""The licence of a source file: what its head declares, what REUSE files say of it, its folder's licence files or its package's metadata.
 
 Licences are SPDX expressions, normalised by license-expression; texts are recognised by licenseclassifier, which reads them by
 google/licensecheck's method (patterns that allow what licensecheck allows: names, years, line breaks, reordered words).
 
-Of the directories above a file the nearest that says anything counts. Several licence files side by side are alternatives where
-their names carry the licences' (LICENSE-MIT, LICENSE-APACHE: Rust's custom), else all of them apply, as do all the texts that one
-file holds. Where the package's own metadata names some of them, it decides: it says how they combine and whether later versions
-may be chosen, and the other texts are those of what it bundles.
+A file's own word counts before its folder's: an SPDX tag, else a notice in words (`notices`). Of the directories above a file the nearest
+that says anything counts. Several licence files side by side are alternatives where their names carry the licences' (LICENSE-MIT,
+LICENSE-APACHE: Rust's custom), else all of them apply, as do all the texts that one file holds. Where the package's own metadata names
+some of them, it decides: it says how they combine and whether later versions may be chosen, and the other texts are those of what it
+bundles; where it names others, both apply. What restricts a licence (the Commons Clause, uses that are forbidden) applies besides, and a
+licence file of which nothing is known is `LicenseRef-unknown`, so that no list of permissive licences allows it.
 """
 
 from __future__ import annotations
@@ -15,18 +17,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
 
 from licenseclassifier import identify_license
 
-from pipeline.readers.license_expressions import combine, normalise
-from pipeline.readers.package_metadata import MAX_TEXT, READERS, is_metadata_file, license_of_metadata
+from pipeline.readers import reuse
+from pipeline.readers.license_expressions import UNKNOWN, combine, normalise
+from pipeline.readers.notices import is_template, notice_of, restrictions_in
+from pipeline.readers.package_metadata import MAX_TEXT, is_metadata_file, license_of_metadata, rank
 
 _COVERED = 75.0  # percent of a file that known licences must cover: google/licensecheck's default
 _PARTLY = 30.0  # ... where the file is named for a licence and other texts (notices, contributors) stand beside it
 
 # Linear: after a literal a bounded run, and `_CLOSERS` sees only what `_TAG` took.
 _TAG = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]{1,200})")
+_FEW_WORDS = 8  # a file that is named for a licence and holds fewer is no licence's text
+# Beginnings of what asks for more than the texts beside it may say: metadata that names one of them counts together with those.
+_RESTRICTIVE = ("GPL", "LGPL", "AGPL", "SSPL", "BUSL", "Elastic", "PolyForm", "CC-BY-NC", "LicenseRef-")
 _TAG_HEAD = 1 << 13  # characters in which a file's own tag is looked for
 _CLOSERS = re.compile(r"[ \t]*(?:\*/|-->|\*\)|--\}\}|#\}|%>|\"|'|;|\|#|-\}).{0,200}$")
 
@@ -38,27 +44,45 @@ _TEXT_ENDINGS = ("", "txt", "md", "rst", "markdown", "lesser", "lib", "gpl", "lg
 
 
 def tag_of(text: str) -> str | None:
-    """The licence that a file's own SPDX tags declare, in its first 8,192 characters; several tags all apply."""
+    """The licence that a file's own SPDX tags declare, in its first 8,192 characters; several tags all apply. What a tag has that is no
+    SPDX expression is `LicenseRef-unknown`."""
     if "SPDX-License-Identifier" not in text[:_TAG_HEAD]:
         return None
-    found = [normalise(_CLOSERS.sub("", match.group(1))) for match in _TAG.finditer(text[:_TAG_HEAD])]
-    return combine([expression for expression in found if expression], "AND")
+    written = [_CLOSERS.sub("", match.group(1)).strip(" \t,.") for match in _TAG.finditer(text[:_TAG_HEAD])]
+    return combine([normalise(each) or UNKNOWN for each in written if each[:1].isalnum() or each[:1] == "("], "AND")
 
 
 @lru_cache(1 << 10)
 def recognise(text: str) -> tuple[str, ...]:
-    """The SPDX names of the licences whose texts a licence file holds, in their order; none where it is no licence text."""
+    """The SPDX names of the licences whose texts a licence file holds, in their order, and what restricts them; none where it is no licence
+    text."""
     text = text[:MAX_TEXT]
     found = identify_license(text, _COVERED) or identify_license(text, _PARTLY)
-    names = [normalise(match.id) or match.id for match in sorted(found, key=lambda match: match.start)]
+    if not found:
+        return (notice,) if (notice := notice_of(text)) else ()
+    found = sorted(found, key=lambda match: match.start)
+    names = [normalise(match.id) or UNKNOWN for match in found]
     # the GPL's text ends with a notice that offers later versions as an example
     examples = {name.replace("-only", "-or-later") for name in names if name.endswith("-only")}
-    return tuple(dict.fromkeys(name for name in names if name not in examples))
+    begins, ends = [match.start for match in found], [match.end for match in found]
+    rest = " \n".join(text[end:begin] for end, begin in zip([0, *ends], [*begins, len(text)], strict=True) if begin > end)
+    return tuple(dict.fromkeys([*(name for name in names if name not in examples), *restrictions_in(rest, alone=len(set(names)) == 1)]))
+
+
+def of_license_file(path: str, text: str) -> tuple[str, ...]:
+    """The licences of a file that is a licence by its name: those recognised, else `LicenseRef-unknown`, unless it holds nothing that a
+    licence could be (a template of names and years, a list of holders)."""
+    if named := reuse.license_of_name(path):
+        return (named,)
+    names = recognise(text)
+    if names or is_template(text) or path.rpartition("/")[2].lower().startswith("copyright"):
+        return names
+    return (UNKNOWN,) if len(text.split()) >= _FEW_WORDS or "all rights reserved" in text.lower() else ()
 
 
 def is_license_file(path: str) -> bool:
     """Whether a path is, by its name, a repository's licence: LICENSE, COPYING.LESSER, LICENCE.md, LICENSE-MIT, UNLICENSE ..."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     match = _LEGAL.match(name)
     if match is None or _FOREIGN.search(name):
         return False
@@ -81,20 +105,24 @@ def _identifiers(expression: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Found:
-    """A licence and where it came from: the path of the licence or metadata file, or `SPDX tag`, `source`."""
+    """A licence and where it came from: the path of the licence or metadata file, or `SPDX tag`, `header`, `source`; `others`: what was
+    found elsewhere and does not count, or not alone."""
 
     expression: str
     origin: str
+    others: tuple[Found, ...] = ()
 
 
 def governed(paths: Iterable[str]) -> dict[str, str]:
-    """The directory that each licence or metadata file speaks for: its own; of a wheel's `.dist-info`, the wheel; where several
-    distributions lie side by side, as where they are installed, the folder of the distribution's name."""
+    """The directory that each licence or metadata file speaks for: its own; that above `LICENSES` and `.reuse`; of a wheel's
+    `.dist-info`, the wheel; where several distributions lie side by side, as where they are installed, the folder of the distribution's
+    name."""
     result: dict[str, str] = {}
     installed: dict[str, dict[str, list[str]]] = {}
     for path in paths:
-        parts = PurePosixPath(path).parts[:-1]
-        result[path] = "/".join(parts)
+        parts = tuple(path.split("/")[:-1])
+        folder = reuse.folder_of(path)
+        result[path] = "/".join(parts) if folder is None else folder
         for index, part in enumerate(parts):
             if part.endswith((".dist-info", ".egg-info")):
                 if parts[index + 1 :] in ((), ("licenses",)):
@@ -119,45 +147,91 @@ def of_directories(files: Iterable[tuple[str, str]]) -> dict[str, Found]:
         if is_metadata_file(path):
             if found := license_of_metadata(path, text):
                 declared.setdefault(where, {})[path] = found
-        elif names := recognise(text):
+        elif (reuse.license_of_name(path) or is_license_file(path)) and (names := of_license_file(path, text)):
             texts.setdefault(where, {})[path] = names
     result: dict[str, Found] = {}
     for where in {*texts, *declared}:
-        metadata = declared.get(where, {})
-        if where not in texts:
-            origin, expression = min(metadata.items(), key=lambda item: _PREFERENCE[PurePosixPath(item[0]).name])
-            result[where] = Found(expression, origin)
-            continue
-        expression = _of_files(texts[where])
-        identifiers = _identifiers(expression)
-        settled = [item for item in metadata.items() if _identifiers(item[1]) <= identifiers]
-        if settled:
-            expression = min(settled, key=lambda item: _PREFERENCE[PurePosixPath(item[0]).name])[1]
-        result[where] = Found(expression, ", ".join(texts[where]))
+        files_said = Found(_of_files(texts[where]), ", ".join(texts[where])) if where in texts else None
+        packages = [Found(expression, path) for path, expression in sorted(declared.get(where, {}).items(), key=lambda item: rank(item[0]))]
+        result[where] = _settled(files_said, packages)
     return result
 
 
-_PREFERENCE = {name: rank for rank, name in enumerate(READERS)}
+def _settled(files: Found | None, packages: list[Found]) -> Found:
+    """What a directory's licence files and its packages' metadata, the most exact first, come to together."""
+    if files is None:
+        return Found(packages[0].expression, packages[0].origin, tuple(packages[1:]))
+    texts = _identifiers(files.expression)
+    extra = [name for name in texts if name.startswith("LicenseRef-")]
+    known = texts.difference(extra)
+    for package in packages:
+        names = _identifiers(package.expression)
+        if names <= known or (known and known <= names):
+            # what restricts the texts restricts the package, too
+            expression = combine([package.expression, *sorted(extra)], "AND") or ""
+            return Found(expression, files.origin, (package,))
+    for package in packages:
+        alike = {name.split("-")[0] for name in _identifiers(package.expression)} & {name.split("-")[0] for name in known}
+        if not alike and any(name.startswith(_RESTRICTIVE) for name in _identifiers(package.expression)):
+            both = combine([files.expression, package.expression], "AND") or ""
+            return Found(both, f"{files.origin}, {package.origin}", (files, package))
+    return files
 
 
 def _of_files(files: Mapping[str, tuple[str, ...]]) -> str:
     """How the licence files of one directory combine."""
-    named = [path for path in files if _SUFFIX.fullmatch(PurePosixPath(path).name)]
+    texts = {path: names for path, names in files.items() if not reuse.license_of_name(path)}
+    files = texts or files  # of REUSE's folder each text is of some files: all of them, where nothing else is there
+    named = [path for path in files if _SUFFIX.fullmatch(path.rpartition("/")[2])]
     every = [name for names in files.values() for name in names]
     if any(name.startswith("LGPL-3.0") for name in every):  # the LGPL 3 is the GPL 3 and more permissions: both texts, one licence
         every = [name for name in every if not name.startswith("GPL-3.0")]
-    if len(named) == len(files) > 1 and all(len(names) == 1 for names in files.values()):
-        return combine(every, "OR") or ""
+    known = [name for name in every if not name.startswith("LicenseRef-")]
+    extra = [name for name in every if name.startswith("LicenseRef-")]
+    if len(named) == len(files) > 1 and all(len([name for name in names if name in known]) == 1 for names in files.values()):
+        return combine([either, *extra] if (either := combine(known, "OR")) else extra, "AND") or ""
     return combine(every, "AND") or ""
 
 
-def license_of(path: str, text: str, directories: Mapping[str, Found], declared: str | None) -> Found | None:
-    """A file's licence: its own tag; else its nearest directory's, upwards; else what the source declares; else None."""
+def license_of(
+    path: str, text: str, directories: Mapping[str, Found], declared: str | None, files: reuse.Reuse = reuse.NOTHING
+) -> Found | None:
+    """A file's licence: what stands beside it, its own word, what REUSE.toml says; else its nearest directory's, upwards; else what the
+    source declares; else None. `others` of it are what counts less."""
+    folder = _of_directory(path, directories)
+    own = None if is_license_file(path) or is_metadata_file(path) else _own(text)  # these are looked at whole, as their folder's
+    said = files.annotation(path)
+    annotated = Found(said.expression, said.origin) if said else None
+    if said and said.precedence == "override":
+        chosen = [annotated]
+    elif beside := files.beside.get(path):
+        chosen = [Found(beside, path + reuse.BESIDE)]
+    elif said and own and said.precedence == "aggregate":
+        chosen = [Found(combine([own.expression, said.expression], "AND") or "", f"{own.origin}, {said.origin}")]
+    else:
+        chosen = []
+    ranked = [found for found in (*chosen, own, annotated, folder) if found is not None]
+    if not ranked:
+        return Found(declared, "source") if declared else None
+    first = ranked[0]
+    others = dict.fromkeys(Found(found.expression, found.origin) for found in (*ranked[1:], *first.others))
+    return Found(first.expression, first.origin, tuple(other for other in others if other.origin != first.origin))
+
+
+def _own(text: str) -> Found | None:
+    """What a file says itself: its tags, else its notice in words; with tags, what restricts them besides."""
+    notice = notice_of(text)
     if tag := tag_of(text):
-        return Found(tag, "SPDX tag")
+        refs = {name for name in _identifiers(notice or "") if name.startswith("LicenseRef-") and name != UNKNOWN}
+        added = sorted(refs.difference(_identifiers(tag), ["LicenseRef-public-domain"]))
+        return Found(combine([tag, *added], "AND") or tag, "SPDX tag")
+    return Found(notice, "header") if notice else None
+
+
+def _of_directory(path: str, directories: Mapping[str, Found]) -> Found | None:
     if directories:
-        parts = PurePosixPath(path).parts[:-1]
+        parts = tuple(path.split("/")[:-1])
         for depth in range(len(parts), -1, -1):
             if found := directories.get("/".join(parts[:depth])):
                 return found
-    return Found(declared, "source") if declared else None
+    return None

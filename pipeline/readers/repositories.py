@@ -42,11 +42,12 @@ class RepositoryError(OSError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a revision: its path in the tree, its object and its size in bytes."""
+    """An entry of a revision: its path in the tree, its object, its size in bytes, and whether it is a file, or what is counted instead."""
 
     path: str
     object: str
     size: int
+    kind: str = "file"
 
 
 class _Output:
@@ -169,7 +170,7 @@ class Objects:
         return commit
 
     def entries(self, commit: str) -> Iterator[Entry]:
-        """The regular files of a commit, in git's order; links and other repositories (submodules) are passed over."""
+        """The files of a commit, in git's order, and its links and other repositories (submodules), which are not read."""
         process = self._start("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
         try:
             output = _Output(process)
@@ -181,8 +182,9 @@ class Objects:
                     raise RepositoryError(f"more than {MAX_FILES} files")
                 head, _, path = line.partition(b"\t")
                 mode, kind, name, size = head.split()
-                if kind == b"blob" and mode.startswith(b"100"):  # a missing object has no size, which reading it will tell
-                    yield Entry(path.decode("utf-8", "replace"), name.decode("ascii"), int(size) if size.isdigit() else 0)
+                what = "file" if kind == b"blob" and mode.startswith(b"100") else "links" if kind == b"blob" else "submodules"
+                # a missing object has no size, which reading it will tell
+                yield Entry(path.decode("utf-8", "replace"), name.decode("ascii"), int(size) if size.isdigit() else 0, what)
         except ValueError as error:
             raise RepositoryError(f"git's list of files cannot be read: {error}") from error
         finally:
