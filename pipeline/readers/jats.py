@@ -9,6 +9,7 @@ notes (they name people and repeat themselves from paper to paper), abbreviation
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,10 @@ _MONTHS = {
 # Linear: what is taken after a `<` ends at the next one; looked for in the first 64 kB. The declaration is only looked for at the start.
 _ROOT = re.compile(rb"<(?![?!])([A-Za-z_][\w.:-]{0,100})(?:\s[^<>]{0,20000})?>")
 _DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,200}\?>")
+# Abstracts that are not read, by their type.
+_OTHER_ABSTRACTS = frozenset({"toc", "graphical", "teaser", "short", "key-points", "precis", "editor"})
+# Parts of a paper that are counted where they are left out; of `back`, all that are no content besides.
+_COUNTED = ("fn", "fn-group", "ref-list", "supplementary-material", "glossary", "sub-article", "response", "trans-abstract", "author-notes")
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -134,7 +139,7 @@ def _record(member: Member, article: Any, identity: str) -> Record:
             blocks.extend(labelled(part) for part in abstract.iterfind("{*}AbstractText"))
     else:
         for element in article.iterfind("{*}front/{*}article-meta/{*}abstract"):
-            if element.get("abstract-type") in ("toc", "graphical", "teaser", "short", "key-points", "precis", "editor"):
+            if element.get("abstract-type") in _OTHER_ABSTRACTS:
                 continue
             if not any(name_of(child) == "title" for child in element):
                 blocks.append("Abstract")
@@ -164,7 +169,28 @@ def _record(member: Member, article: Any, identity: str) -> Record:
         path=member.name,
         date=date,
         meta=meta,
+        left_out={} if pubmed else _left_out(article),
     )
+
+
+def _left_out(article: Any) -> dict[str, int]:
+    """The parts of a paper that are not in its text, by element, the outermost alone."""
+    found: Counter[str] = Counter()
+    seen = set()
+    for element in article.iterfind("{*}back/*"):
+        if name_of(element) and not _is_content(element):
+            kind = (element.get("sec-type") or "").strip().lower()
+            found[f"<sec {kind[:40]}>" if kind and name_of(element) == "sec" else f"<{name_of(element)}>"] += 1
+            seen.add(element)
+    for element in article.iterfind("{*}front/{*}article-meta/{*}abstract"):
+        if (kind := element.get("abstract-type")) in _OTHER_ABSTRACTS:
+            found[f"<abstract {kind}>"] += 1
+    for element in article.iter(*(f"{{*}}{name}" for name in _COUNTED)):
+        above = element.getparent()
+        # a table's own notes are read with it, and what is in something that is left out was counted with that
+        if element not in seen and above not in seen and name_of(above) not in ("table-wrap-foot", *_COUNTED):
+            found[f"<{name_of(element)}>"] += 1
+    return dict(found)
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------------

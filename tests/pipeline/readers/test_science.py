@@ -502,7 +502,7 @@ __NOTOC__
 def test_wikitext_reads_as_its_page_does() -> None:
     assert (
         wikitext.to_text(WIKI)
-        == """Gödel (ˈɡøːdl̩; born 1906-04-28) is a city in the Republic of Austria with 5 km2 and trees, 5 km away. It has a site.
+        == """Gödel (ˈɡøːdl̩; born April 28, 1906) is a city in the Republic of Austria with 5 km2 and trees, 5 km away. It has a site.
 
 History
 
