@@ -27,7 +27,17 @@ from pipeline.readers.tei_text import collapse, emit, inline
 from pipeline.readers.xml_articles import articles
 
 # Parts of `back` by the `type` that GROBID and editions give them, besides JATS' kinds of statements.
-_NOT_READ = STATEMENTS | {"acknowledgement", "acknowledgment", "references", "bibliography", "contribution", "availability", "conflicts", "index", "toc"}
+_NOT_READ = STATEMENTS | {
+    "acknowledgement",
+    "acknowledgment",
+    "references",
+    "bibliography",
+    "contribution",
+    "availability",
+    "conflicts",
+    "index",
+    "toc",
+}
 _DAY = re.compile(r"[12][0-9]{3}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12][0-9]|3[01]))?)?")
 _IDS = {"doi": "doi", "arxiv": "arxiv", "pmid": "pmid", "pmcid": "pmcid", "pmc": "pmcid", "halid": "hal", "isbn": "isbn", "issn": "issn"}
 _COUNTED = ("listBibl", "titlePage", "fw", "del", "surplus", "graphic", "sourceDoc")

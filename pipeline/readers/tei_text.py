@@ -92,7 +92,11 @@ def _paragraph(element: Any, blocks: list[str], depth: int) -> None:
 
     for child in element:
         name = name_of(child)
-        if name in _BLOCKS or (name == "formula" and _is_display(child)) or (name in ("quote", "q", "cit", "said") and _is_container(child)):
+        if (
+            name in _BLOCKS
+            or (name == "formula" and _is_display(child))
+            or (name in ("quote", "q", "cit", "said") and _is_container(child))
+        ):
             flush()
             emit(child, blocks, depth + 1)
         else:

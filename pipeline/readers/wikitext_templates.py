@@ -48,10 +48,13 @@ _FUNCTIONS: dict[str, Callable[[str], str]] = {
     "formatnum": str, "lc": str.lower, "uc": str.upper, "lcfirst": lambda text: text[:1].lower() + text[1:],
     "ucfirst": lambda text: text[:1].upper() + text[1:], "nowrap": str,
 }  # fmt: skip
-_NO_WORDS = frozenset({"defaultsort", "displaytitle", "sortierung", "clé de tri", "ordenar", "int", "#tag", "#invoke", "anchorencode", "ns"})
+_NO_WORDS = frozenset(
+    {"defaultsort", "displaytitle", "sortierung", "clé de tri", "ordenar", "int", "#tag", "#invoke", "anchorencode", "ns"}
+)
 # Names that are their words: `{{1/2}}`, `{{XIXe siècle}}`, `{{Ier siècle av. J.-C.}}`, `{{1er}}`, `{{IVe}}`.
 _SAYS_ITSELF = re.compile(
-    r"[0-9]{1,4}/[0-9]{1,4}|[0-9]{1,4}(?:er|re|e|nd|nde|d)|[ivxlc]{1,8}(?:er|re|e)(?: (?:siècle|millénaire)(?: av\. j\.-c\.)?)?", re.IGNORECASE
+    r"[0-9]{1,4}/[0-9]{1,4}|[0-9]{1,4}(?:er|re|e|nd|nde|d)|[ivxlc]{1,8}(?:er|re|e)(?: (?:siècle|millénaire)(?: av\. j\.-c\.)?)?",
+    re.IGNORECASE,
 )
 _LANGUAGE_OF = re.compile(r"lang-[a-z]|ipa[-c]|[a-z]{2,3}s\Z")  # `{{lang-fr|mot}}`, `{{IPA-de|..}}`, German's `{{enS|word}}`
 _NO_WORD = re.compile(r"\s*(?:https?:|.{0,200}\.(?:jpe?g|png|svg|gif|ogg|webm|tiff?)\s*\Z)", re.IGNORECASE | re.DOTALL)
@@ -106,7 +109,13 @@ def _arguments(name: str, parts: list[str]) -> Arguments:
     for part in parts:
         key, equals, value = part.partition("=")
         key = key.strip()
-        if equals and len(key) < 30 and "<" not in key and "\0" not in key and key.replace(" ", "").replace("-", "").replace("_", "").isalnum():
+        if (
+            equals
+            and len(key) < 30
+            and "<" not in key
+            and "\0" not in key
+            and key.replace(" ", "").replace("-", "").replace("_", "").isalnum()
+        ):
             named[key] = value.strip()
         else:
             values.append(part.strip())

@@ -12,7 +12,14 @@ _MONTHS = {language: names for language, *names in rows("months.tsv")}
 _DAY_OF_MONTH = {"es": "{} de {} de {}", "pt": "{} de {} de {}", "de": "{}. {} {}"}
 # Words between the two ends of a range in `{{convert}}`.
 _RANGES = frozenset({"to", "-", "–", "and", "x", "by", "or", "+/-", "±", "&ndash;", "and(-)", "to(-)", "to about", "×", "*"})
-_SMALLER = {"ft": ("in",), "lb": ("oz",), "st": ("lb",), "mi": ("yd", "ft", "chain", "furlong", "ch", "fur"), "yd": ("ft", "in"), "hr": ("min",)}
+_SMALLER = {
+    "ft": ("in",),
+    "lb": ("oz",),
+    "st": ("lb",),
+    "mi": ("yd", "ft", "chain", "furlong", "ch", "fur"),
+    "yd": ("ft", "in"),
+    "hr": ("min",),
+}
 _NUMBER = re.compile(r"[-−+]?[0-9][0-9.,]{0,40}(?:[/e][-+]?[0-9]{1,9})?\Z")
 _CENTURY = re.compile(r"[IVXLCivxlc]{1,8}\Z")
 _CURRENCIES = {"usd": "US$", "eur": "€", "gbp": "£", "jpy": "¥", "cny": "¥", "inr": "₹", "krw": "₩", "rub": "₽", "aud": "A$", "cad": "C$"}
