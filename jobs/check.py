@@ -6,6 +6,7 @@ Everything that is wrong is found in one go, and each is one line that begins wi
 from __future__ import annotations
 
 import json
+import re
 import os
 import tempfile
 import uuid

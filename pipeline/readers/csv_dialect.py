@@ -18,7 +18,7 @@ _SEPARATOR = re.compile(r"\s{0,9}\"?sep=([^\"\r\n])\"?[ \t]{0,9}[\r\n]{0,2}\Z", 
 
 @dataclass(frozen=True)
 class Dialect:
-    """`before`: lines ahead of the first row. `comment`: what a line begins with that is none; `may_be_row`: unless it has as many fields."""
+    """`before`: lines ahead of the first row. `comment`: what begins a line that is none; `may_be_row`: but with as many fields."""
 
     delimiter: str
     escape: str | None
@@ -74,8 +74,8 @@ def _even(lines: list[str], delimiter: str, escape: str | None, quotes: bool) ->
 
 
 def escaped(lines: Iterator[str] | list[str], delimiter: str, escape: str) -> Iterator[str]:
-    """Lines for the csv module, which would take the backslash of `C:\\new` for an escape: it is one before a quotation mark, what separates
-    fields, a line's end and itself, and a character before all others."""
+    """Lines for the csv module, which would take the backslash of `C:\\new` for an escape: it is one before a quotation mark, what
+    separates fields, a line's end and itself, and a character before all others."""
     mark = re.escape(escape)
     meant = re.compile(rf'{mark}(["{mark}{re.escape(delimiter)}\r\n])|{mark}')
     for line in lines:

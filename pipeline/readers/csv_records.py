@@ -37,8 +37,8 @@ class CsvSource(RecordsSource):
         None,
         min_length=1,
         max_length=1,
-        description="What takes its meaning from a quotation mark or a separator behind it (MySQL's, Hive's and Spark's backslash). Default: a "
-        "backslash where the first rows can be read with it alone, else none, and quotation marks are doubled.",
+        description="What takes its meaning from a quotation mark or a separator behind it (MySQL's, Hive's and Spark's backslash). "
+        "Default: a backslash where the first rows can be read with it alone, else none, and quotation marks are doubled.",
     )
     comment: str | None = Field(
         None,

@@ -82,7 +82,7 @@ class Lines(Protocol):
 
 
 class _OwnCharset:
-    """Lines in one of the charsets that browsers have tables for. A line that is not valid has each byte beyond ASCII as half a surrogate."""
+    """Lines in one of the charsets that browsers have tables for. Of a line that is not valid, bytes beyond ASCII are halves of surrogates."""
 
     def __init__(self, stream: BinaryIO, charset: str) -> None:
         self._stream, self._charset = stream, charset

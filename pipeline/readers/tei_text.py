@@ -11,7 +11,8 @@ from pipeline.readers.tables import rows_to_text
 
 # What is no part of the text that its author meant: machinery, pictures, what a printer put at the page's edge, what was struck out.
 _LEFT_OUT = frozenset({
-    "teiHeader", "listBibl", "biblStruct", "biblFull", "graphic", "media", "binaryObject", "fw", "del", "surplus", "titlePage", "desc", "index",
+    "teiHeader", "listBibl", "biblStruct", "biblFull", "graphic", "media", "binaryObject", "fw", "del", "surplus", "titlePage", "desc",
+    "index",
     "standOff", "facsimile", "sourceDoc", "notatedMusic", "interp", "interpGrp", "span", "spanGrp", "link", "linkGrp", "ptr", "certainty",
     "witDetail", "listWit", "divGen", "timeline", "respStmt", "revisionDesc",
 })  # fmt: skip
@@ -19,7 +20,8 @@ _BREAKS = frozenset({"lb", "pb", "cb", "gb", "milestone"})
 _FLOATS = frozenset({"figure", "note", "noteGrp"})
 # Elements that stand on lines of their own wherever they are.
 _BLOCKS = frozenset({
-    "p", "ab", "list", "item", "table", "lg", "l", "div", "sp", "stage", "eg", "egXML", "floatingText", "head", "trailer", "epigraph", "opener", "closer",
+    "p", "ab", "list", "item", "table", "lg", "l", "div", "sp", "stage", "eg", "egXML", "floatingText", "head", "trailer", "epigraph",
+    "opener", "closer",
 })  # fmt: skip
 _HOLDERS = _BLOCKS | {"figure", "formula", "quote", "cit", "q", "note", "text", "body", "group", *(f"div{level}" for level in range(1, 8))}
 _TOKENS = frozenset({"w", "pc", "s", "phr", "cl", "u"})

@@ -1,8 +1,8 @@
 """Templates that stand for words of the sentence, as `{{lang|fr|mot}}` and `{{convert|5|km}}`.
 
-Which do, and how, is a table (`data/wikitext-templates.tsv`), by their names in the wikis' languages. Of a template that is not in it nothing
-is known: within a sentence its arguments that are words are shown, apart from each other; elsewhere it is left out (an infobox, a bar of
-links). Its name is counted in both cases.
+Which do, and how, is a table (`data/wikitext-templates.tsv`), by their names in the wikis' languages. Of a template that is not in it
+nothing is known: within a sentence its arguments that are words are shown, apart from each other; elsewhere it is left out (an infobox, a
+bar of links). Its name is counted in both cases.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _arguments(name: str, parts: list[str]) -> Arguments:
         else:
             values.append(part.strip())
     for number in range(1, 10):
-        if (value := named.get(str(number))) is not None:
-            values[number - 1 : number] = [value]
+        if str(number) in named:
+            values[number - 1 : number] = [named[str(number)]]
     while values and not values[-1]:
         values.pop()
     return Arguments(name, values, named)

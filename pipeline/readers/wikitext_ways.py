@@ -1,4 +1,4 @@
-"""How templates of wikis show their arguments, where that is more than one of them: quantities, dates, money, names, words of other scripts."""
+"""How templates of wikis show their arguments, where that is more than one: quantities, dates, money, names, words of other scripts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ _CENTURY = re.compile(r"[IVXLCivxlc]{1,8}\Z")
 _CURRENCIES = {"usd": "US$", "eur": "€", "gbp": "£", "jpy": "¥", "cny": "¥", "inr": "₹", "krw": "₩", "rub": "₽", "aud": "A$", "cad": "C$"}
 _AMOUNTS = {"k": "thousand", "m": "million", "b": "billion", "c": "crore", "l": "lakh", "lc": "lakh crore", "t": "trillion"}
 _NAMED_SCRIPTS = {
-    "c": "Chinese: ", "s": "simplified Chinese: ", "t": "traditional Chinese: ", "p": "pinyin: ", "tp": "Tongyong Pinyin: ", "w": "Wade–Giles: ",
-    "j": "Jyutping: ", "y": "Yale: ", "poj": "Pe̍h-ōe-jī: ", "hangul": "Korean: ", "hanja": "Hanja: ", "rr": "RR: ", "mr": "MR: ", "l": "lit. ",
+    "c": "Chinese: ", "s": "simplified Chinese: ", "t": "traditional Chinese: ", "p": "pinyin: ", "tp": "Tongyong Pinyin: ",
+    "w": "Wade–Giles: ",
+    "j": "Jyutping: ", "y": "Yale: ", "poj": "Pe̍h-ōe-jī: ", "hangul": "Korean: ", "hanja": "Hanja: ", "rr": "RR: ", "mr": "MR: ",
+    "l": "lit. ",
 }  # fmt: skip
 
 
@@ -237,7 +239,7 @@ def _quote(given: Arguments) -> str:
 
 
 def _nihongo(given: Arguments) -> str:
-    first, *others = [value for value in given.values[:3]] or [""]
+    first, *others = given.values[:3] or [""]
     within = ", ".join(value for value in others if value)
     return f"{first} ({within})" if first and within else first or within
 

@@ -40,7 +40,8 @@ def test_a_paper_of_grobid_is_text_with_its_facts(tmp_path: Path) -> None:
     (record,), bad = read(tmp_path / "a.xml")
     assert not bad
     assert record.text.split("\n\n") == [
-        "On Things", "Abstract", "One. Two.", "Introduction", "Known [1].", "Aside.", "E = mc 2", "As follows:", "- one\n- two", "and so on.",
+        "On Things", "Abstract", "One. Two.", "Introduction", "Known [1].", "Aside.", "E = mc 2", "As follows:", "- one\n- two",
+        "and so on.",
         "Figure 1: What is seen.", "Table 1. Values.\na | b\n | c", "Annex", "More.",
     ]  # fmt: skip
     assert (record.title, record.language, record.license, record.date) == ("On Things", "de", "CC-BY-SA-4.0", "2019-05-06")
