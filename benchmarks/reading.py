@@ -19,6 +19,7 @@ import argparse
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ LEFT_OUT = {
         "conference", "alt-title", "copyright-statement", "copyright-year", "trans-title-group", "uri", "article-version-alternatives",
         "page-range", "isbn", "private-char", "processing-meta",
     }),
-    "tei": frozenset({"listBibl", "biblStruct", "fw", "del", "sic", "orig", "abbr", "rdg", "titlePage", "fileDesc", "encodingDesc", "textClass",
-                      "label",                       "langUsage", "revisionDesc"}),
+    "tei": frozenset({
+        "listBibl", "biblStruct", "fw", "del", "sic", "orig", "abbr", "rdg", "titlePage", "fileDesc", "encodingDesc", "textClass", "label",
+        "langUsage", "revisionDesc",
+    }),
 }  # fmt: skip
 STATEMENTS = re.compile(
     r"acknowl|fund|conflict|coi|supplement|contribut|availab|ethic|references|disclos|consent|associated", re.IGNORECASE
@@ -111,7 +114,7 @@ def compare(root: Any, text: str, form: str, counts: Counts) -> None:
     counts.documents += 1
     source_words = WORD.findall("".join(piece for _, piece in said))
     known = set(source_words) | {word for _, piece in said for word in WORD.findall(piece)}
-    pairs = {first + second for first, second in zip(source_words, source_words[1:], strict=False)}
+    pairs = {first + second for first, second in pairwise(source_words)}
     words = WORD.findall(text)
     counts.words += len(words)
     counts.glued.update(word for word in words if word not in known and word in pairs)
@@ -178,7 +181,12 @@ def main() -> None:
     counts = Counts()
     for path in options.files:
         measure(path, options.format, counts)
-    found_of = {"glued": counts.glued, "left out": counts.left_out, "absent": counts.absent, "licences": counts.licenses}
+    found_of: dict[str, Counter[Any]] = {
+        "glued": counts.glued,
+        "left out": counts.left_out,
+        "absent": counts.absent,
+        "licences": counts.licenses,
+    }
     for title, counted in found_of.items():
         print(title + ":", ", ".join(f"{what} {count:,}" for what, count in counted.most_common(25)))
     found = rows(options.format, counts)

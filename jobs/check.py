@@ -6,8 +6,8 @@ Everything that is wrong is found in one go, and each is one line that begins wi
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator

@@ -82,7 +82,7 @@ class Lines(Protocol):
 
 
 class _OwnCharset:
-    """Lines in one of the charsets that browsers have tables for. Of a line that is not valid, bytes beyond ASCII are halves of surrogates."""
+    """Lines in one of the charsets of browsers. Of a line that is not valid, bytes beyond ASCII are halves of surrogates."""
 
     def __init__(self, stream: BinaryIO, charset: str) -> None:
         self._stream, self._charset = stream, charset

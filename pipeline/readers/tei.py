@@ -2,8 +2,9 @@
 
 What is kept: the title, the abstract, what stands before, in and behind the body, in its order, headings, paragraphs, lists, tables as
 rows with bars, figures' captions, verses line by line, speeches with their speakers, formulas. Notes come after the paragraph that they are
-in. Citations stay as they stand in the sentence. Words that are cut by a line's or a page's end are whole. Of several readings the corrected, regular and
-written-out one is read (Guidelines P5, 3.5), of variants the edition's own; what was deleted is not; a gap is `[…]`.
+in. Citations stay as they stand in the sentence. Words that are cut by a line's or a page's end
+are whole. Of several readings the corrected, regular and written-out one is read (Guidelines P5, 3.5), of variants the edition's own; what
+was deleted is not; a gap is `[…]`.
 
 Left out and counted: bibliographies, acknowledgements, funding and other statements (GROBID's `div`s in `back` by their type), title
 pages, running heads. Source of the format: TEI Guidelines P5 4.9; GROBID 0.8's documentation of its TEI.
