@@ -21,6 +21,14 @@ ABOUT = {
         None,
         None,
     ),
+    "reading": (
+        "What readers lose",
+        "53 papers as JATS (PLOS, samples of PubMed Central) beside a plain walk of the same XML. Glued: words of the document that the "
+        "source has as two. Absent: letters of text nodes that the document has nowhere; formulas are not counted. What is left out on "
+        "purpose are references, acknowledgements, metadata and other abstracts.",
+        None,
+        None,
+    ),
     "whatif": (
         "What other limits would keep",
         "English Wikipedia, its statistics and verdicts repeated until they are of a million documents; `foundry whatif` with the rules "
@@ -148,6 +156,7 @@ ARGUMENTS = {
     "filters": "--wikipedia FILE.jsonl.zst",
     "licences": "--material FOLDER --scancode PROGRAM",
     "warc": "--warc FILE.warc.gz --articles FILE.tar.zst",
+    "reading": "FILE ...",
     "dedup": "--texts FILE.jsonl.zst --text-dedup PYTHON",
     "packing": "--texts FILE.jsonl.zst",
     "loader": "--peers PYTHON",

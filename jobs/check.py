@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -286,6 +287,8 @@ def _by_bytes(head: bytes) -> str | None:
         return "html"
     if start.startswith((b"<?xml", b"<!doctype article", b"<article")) and b"<article" in head.lower():
         return "jats"
+    if start.startswith((b"<?xml", b"<tei", b"<!doctype tei")) and re.search(rb"<(?:tei(?:\.2|corpus)?)[\s>]", head[:4096].lower()):
+        return "tei"
     if start.startswith(b"{"):
         try:
             json.loads(head.split(b"\n", 1)[0])

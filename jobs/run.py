@@ -140,6 +140,12 @@ def curate(recipe: Recipe, engine: Engine, *, warned: bool = True) -> Curated:
     if passed:
         most = ", ".join(f"{kind} {count:,}" for kind, count in passed.most_common(3))
         console.print(f"{passed.total():,} records were passed over, as no text: {most}{' ...' if len(passed) > 3 else ''}", markup=False)
+    left_out: Counter[str] = Counter()
+    for kinds in documents.summary.get("left_out", {}).values():
+        left_out.update(kinds)
+    if left_out:
+        most = ", ".join(f"{kind} {count:,}" for kind, count in left_out.most_common(3))
+        console.print(f"{left_out.total():,} parts of documents were left out: {most}{' ...' if len(left_out) > 3 else ''}", markup=False)
     noted: Counter[str] = Counter()
     for counts in documents.summary.get("sources", {}).values():
         noted.update(counts.get("noted", {}))

@@ -29,7 +29,7 @@ from storage.inputs import open_input
 GROUPS = 8  # of files, at most; how much they differ says how sure an estimate is
 INPUT = 16  # bytes of files that are read for each byte of text that is kept
 _ARCHIVE = 32 << 20  # bytes of an archive that are read at least: its beginning may be unlike the rest
-_STREAMED = ("csv", "jsonl", "jats", "mediawiki", "s2orc", "warc", "wet")  # formats whose beginning can be read by itself
+_STREAMED = ("csv", "jsonl", "jats", "mediawiki", "s2orc", "tei", "warc", "wet")  # formats whose beginning can be read by itself
 _CUT = 3  # items at the end of what was cut off, at most, that are unreadable only through that
 
 Item = Record | Unreadable

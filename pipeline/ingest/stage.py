@@ -29,7 +29,7 @@ from pipeline.workdir.tasks import File, Stage, Task, chunks_by_size
 
 VERSION = 9  # of what this stage does; raised when its output changes for the same input
 _ROW_BYTES = 1 << 10  # that a row of quarantine counts for, beside its raw bytes
-_KINDS = 100  # kinds of passed-over records that one task counts by name
+_KINDS = 100  # kinds of passed-over records, and of parts that are left out, that one task counts by name
 
 
 def switch(value: Any) -> Any:
@@ -108,6 +108,7 @@ class _Counts:
         self.noted: dict[str, int] = {}
         self.repaired: dict[str, int] = {}
         self.masked: dict[str, int] = {}
+        self.left_out: Counter[str] = Counter()
 
     def summary(self) -> dict[str, dict[str, int]]:
         named = {"noted": self.noted, "repaired": self.repaired, "masked": self.masked}
@@ -117,6 +118,14 @@ class _Counts:
 def _add(counts: dict[str, int], more: dict[str, int]) -> None:
     for kind, count in more.items():
         counts[kind] = counts.get(kind, 0) + count
+
+
+def _most(counts: Counter[str]) -> dict[str, int]:
+    """The kinds that are counted most, and the rest as one; of as many the first by name, so that the order of reading does not matter."""
+    kinds = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_KINDS])
+    if len(counts) > _KINDS:
+        kinds["others"] = counts.total() - sum(kinds.values())
+    return kinds
 
 
 def _masked(text: str, masks: Sequence[Mask], counts: dict[str, int]) -> str:
@@ -146,6 +155,7 @@ def _row(chunk: Chunk, record: Record, counts: _Counts) -> dict[str, Any]:
     masks = chunk.masks
     text, title = record.text, record.title
     notes: dict[str, Any] = {}
+    counts.left_out.update(record.left_out)
     _add(counts.noted, dict.fromkeys(record.notes, 1))
     if record.notes:
         notes["noted"] = list(record.notes)
@@ -226,13 +236,12 @@ def ingest_chunk(workdir: Workdir, chunk: Chunk) -> Generator[File, None, Summar
         yield flush_bad()
         quarantined += len(bad)
     counts = {"documents": documents, "bytes": total, "quarantined": quarantined, "passed_over": passed.total(), **changes.summary()}
-    kinds = dict(passed.most_common(_KINDS))
-    if len(passed) > _KINDS:
-        kinds["others"] = passed.total() - sum(kinds.values())
+    kinds, parts = _most(passed), _most(changes.left_out)
     return {
         "sources": {chunk.source.name: counts},
         "domains": {chunk.source.domain: counts},
         "passed_over": {chunk.source.name: kinds} if kinds else {},
+        **({"left_out": {chunk.source.name: parts}} if parts else {}),
     }
 
 

@@ -25,6 +25,7 @@ from pipeline.readers import (
     mediawiki,
     parquet,
     s2orc,
+    tei,
     text,
     warc,
 )
@@ -74,6 +75,7 @@ FORMATS: Registry[Format] = Registry(
         "warc": Format(warc.WarcSource, warc.read),
         "wet": Format(warc.WetSource, warc.read_text),
         "jats": Format(SourceConfig, jats.read),
+        "tei": Format(SourceConfig, tei.read),
         "s2orc": Format(EncodedSource, s2orc.read),
         "latex": Format(EncodedSource, list_files=latex.list_files, read_file=latex.read_file),
         "mediawiki": Format(mediawiki.MediawikiSource, mediawiki.read),

@@ -36,7 +36,8 @@ class SourceConfig(BaseModel):
     )
     format: str = Field(
         description="html (pages), warc (web archives: WARC, ARC), wet (web archives' text), jats (papers as JATS, NLM or PubMed XML), "
-        "s2orc (papers as S2ORC, peS2o or GROBID JSON), latex (papers in TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json "
+        "tei (TEI XML: papers as GROBID writes them, editions), s2orc (papers as S2ORC, peS2o or s2orc-doc2json's JSON), latex (papers in "
+        "TeX, as arXiv keeps them), mediawiki (XML dumps of wikis), json "
         "(an array, or an object of records), jsonl (one JSON object a line), parquet (Parquet or Arrow), csv (CSV, TSV), huggingface (a "
         "dataset as the Hub or `save_to_disk` lays it out), code (source trees, git repositories and bundles), text (as it is), markdown "
         "and rst (without what is not text)."

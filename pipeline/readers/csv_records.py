@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
-from pipeline.readers.decode import describe_bytes
+from pipeline.readers.csv_dialect import SAMPLE, Dialect, escaped, find
+from pipeline.readers.decode import Lines, describe_bytes, text_lines
 from pipeline.readers.json_records import RecordsSource, to_record
-from pipeline.readers.record import RAW_BYTES, Record, Unreadable
-from pipeline.readers.streams import STREAM_ERRORS, Member, describe, rejoin
+from pipeline.readers.record import RAW_BYTES, PassedOver, Record, Unreadable
+from pipeline.readers.streams import STREAM_ERRORS, Member, describe
 
-_SAMPLE = 1 << 16
-_DELIMITERS = (",", "\t", ";", "|")
 # A stray quote makes all up to the next one a field. Its row is unreadable, and what followed its first line is read again;
 # so often, at most, since each time may cost `max_record_bytes`.
 _READ_AGAIN = 64
@@ -28,30 +27,51 @@ class CsvSource(RecordsSource):
     """Comma-separated values, or values separated by something else (CSV, TSV)."""
 
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="What separates fields. Default: tab in .tsv files, else found."
+        None,
+        min_length=1,
+        max_length=1,
+        description="What separates fields. Default: what a first line `sep=;` says, tab in .tsv files, else found.",
     )
     quotes: bool = Field(True, description='Whether fields may be quoted with `"`; false where a quote is a quote.')
+    escape: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="What takes its meaning from a quotation mark or a separator behind it (MySQL's, Hive's and Spark's backslash). "
+        "Default: a backslash where the first rows can be read with it alone, else none, and quotation marks are doubled.",
+    )
+    comment: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="What a line begins with that is no row. Default: `#` where the file begins with such lines, of which those that have "
+        "the fields of a row are rows.",
+    )
     columns: list[str] | None = Field(None, min_length=1, description="The columns' names, where the first line does not give them.")
 
 
-def read(member: Member, source: CsvSource) -> Iterator[Record | Unreadable]:
-    """The first line names the columns, unless `columns` does. A row is unreadable if it is too long, has more or fewer fields than
-    there are columns, is not in the charset or is not well quoted; reading goes on with the next line.
+def read(member: Member, source: CsvSource) -> Iterator[Record | Unreadable | PassedOver]:
+    """The first line names the columns, unless `columns` does. A row is unreadable if it is too long, has more fields than there are
+    columns, is not in the charset or is not well quoted; reading goes on with the next line. One with fewer fields is noted. Comments, and
+    Excel's `sep=;`, are passed over. Of columns of one name the first has it, the others `name.1` and on.
     """
-    head = member.stream.read(_SAMPLE)
-    charset = _charset(head, source)
-    stream = io.TextIOWrapper(rejoin(head, member.stream), charset, errors="surrogateescape", newline="")
-    delimiter = source.delimiter or (
-        "\t" if member.name.lower().endswith((".tsv", ".tab")) else find_delimiter(head.decode(charset, "replace"))
-    )
-    lines = _Lines(stream, source.max_record_bytes)
+    stream, sample, charset = text_lines(member.stream, (head := member.stream.read(SAMPLE)), source.encoding)
+    is_tab = member.name.lower().endswith((".tsv", ".tab"))
+    given = source.delimiter or ("\t" if is_tab and not sample[:8].lower().startswith("sep=") else None)
+    dialect = find(sample, given, source.escape, source.comment, has_columns=source.columns is not None, quotes=source.quotes)
+    del head
+    lines = _Lines(stream, source.max_record_bytes, dialect, source.quotes)
     columns = source.columns
     csv.field_size_limit(source.max_record_bytes)
     while True:
         place = f"{member.path}#{lines.number + 1}"
         try:
+            if dialect.before > lines.number:
+                lines.skip()
+                yield PassedOver("comment")
+                continue
             try:
-                row = lines.row(delimiter, source.quotes)
+                row = lines.row()
             except (csv.Error, _TooLong) as error:
                 yield Unreadable(place, f"not a row: {describe(error)}", lines.raw())
                 lines.put_back()  # which reads on, and may meet what the clauses below are for
@@ -64,16 +84,42 @@ def read(member: Member, source: CsvSource) -> Iterator[Record | Unreadable]:
             return
         if row is None:
             return
-        if not row:
-            continue
-        if not _ESCAPED.isdisjoint("".join(row)):
-            yield Unreadable(place, f"not {charset}", lines.raw())
-        elif columns is None:
-            columns = [name.strip() for name in row]
-        elif len(row) > len(columns):
-            yield Unreadable(place, f"{len(row)} fields in {len(columns)} columns", lines.raw())
-        else:
-            yield to_record(dict(zip(columns, row, strict=False)), place, source)
+        if row:
+            columns, item = _item(row, columns, place, charset, lines, source)
+            if item is not None:
+                yield item
+
+
+def _item(
+    row: list[str], columns: list[str] | None, place: str, charset: str, lines: _Lines, source: CsvSource
+) -> tuple[list[str] | None, Record | Unreadable | PassedOver | None]:
+    """The columns after a row, and what the row is; nothing where it names the columns."""
+    comment = lines.dialect.comment
+    if comment and row[0].startswith(comment) and lines.begins_with(comment):
+        if columns is None and lines.dialect.may_be_row and lines.dialect.before == lines.number - 1:
+            row = [row[0].removeprefix(comment), *row[1:]]
+        elif not lines.dialect.may_be_row or len(row) != len(columns or ()):
+            return columns, PassedOver("comment")
+    if not _ESCAPED.isdisjoint("".join(row)):
+        return columns, Unreadable(place, f"not {charset}", lines.raw())
+    if columns is None:
+        return _unlike([name.strip() for name in row]), None
+    if len(row) > len(columns):
+        return columns, Unreadable(place, f"{len(row)} fields in {len(columns)} columns", lines.raw())
+    item = to_record(dict(zip(columns, row, strict=False)), place, source)
+    if len(row) < len(columns) and isinstance(item, Record):
+        item = replace(item, notes=("row of fewer fields than columns",))
+    return columns, item
+
+
+def _unlike(names: list[str]) -> list[str]:
+    """Names of columns, each its own."""
+    seen: Counter[str] = Counter()
+    unlike = []
+    for name in names:
+        unlike.append(f"{name}.{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return unlike
 
 
 class _TooLong(ValueError):
@@ -83,8 +129,9 @@ class _TooLong(ValueError):
 class _Lines:
     """Lines for the csv module, those of the current row kept. `number`: how many were read, with the current row's."""
 
-    def __init__(self, stream: io.TextIOWrapper, limit: int) -> None:
-        self._stream, self._limit = stream, limit
+    def __init__(self, stream: Lines, limit: int, dialect: Dialect, quotes: bool) -> None:
+        self._stream, self._limit, self.dialect = stream, limit, dialect
+        self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
         self._row: list[str] = []
         self._again: list[str] = []
         self._left = _READ_AGAIN
@@ -105,11 +152,21 @@ class _Lines:
         self.number += line.endswith(("\n", "\r"))
         return line
 
-    def row(self, delimiter: str, quotes: bool) -> list[str] | None:
+    def row(self) -> list[str] | None:
         """The next row; None at the end. Raises `csv.Error` and `_TooLong`."""
         self._row, self._size = [], 0
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-        return next(csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True), None)
+        delimiter, escape = self.dialect.delimiter, self.dialect.escape
+        given = escaped(self, delimiter, escape) if escape else self
+        return next(csv.reader(given, delimiter=delimiter, escapechar=escape, quoting=self._quoting, strict=True), None)
+
+    def skip(self) -> None:
+        """Pass a line that is no row. Raises `_TooLong`."""
+        self._row, self._size = [], 0
+        next(self, None)
+
+    def begins_with(self, mark: str) -> bool:
+        """Whether the current row's first line begins so, which a quoted field does not."""
+        return bool(self._row) and self._row[0].startswith(mark)
 
     def raw(self) -> bytes:
         """The current row's first bytes, in UTF-8."""
@@ -129,31 +186,3 @@ class _Lines:
                 again.pop()
             self.number -= len(again)
             self._again.extend(reversed(again))
-
-
-def _charset(head: bytes, source: CsvSource) -> str:
-    for mark, charset in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if head.startswith(mark):
-            return charset
-    return source.encoding or "utf-8"
-
-
-def find_delimiter(sample: str) -> str:
-    """What separates the fields of a file's first lines: of comma, tab, semicolon and bar, the one that gives most of them the
-    same number of fields, at least two; of equals, the one that gives more. A comma where none does.
-    """
-    lines = sample.splitlines(keepends=True)
-    lines = lines[:-1] if len(lines) > 1 and len(sample) >= _SAMPLE // 4 else lines  # the last may be cut
-
-    def evenness(delimiter: str) -> tuple[float, int]:
-        counts = []
-        try:
-            for row in csv.reader(lines, delimiter=delimiter):
-                counts.append(len(row))
-        except csv.Error:
-            pass
-        first = counts[0] if counts else 0
-        return (sum(count == first for count in counts) / len(counts), first) if first > 1 else (0.0, 0)
-
-    best = max(_DELIMITERS, key=evenness)
-    return best if evenness(best)[1] else ","

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
-from typing import BinaryIO, cast
+import re
+from collections import deque
+from typing import BinaryIO, Protocol, cast
 
+from pipeline.readers.charsets import decode as decode_leniently
 from pipeline.readers.charsets import decode_strictly, name_of
 from pipeline.readers.streams import read_some, rejoin
 
@@ -69,3 +72,45 @@ def lines_of(stream: BinaryIO, encoding: str | None) -> tuple[BinaryIO, str | No
     if charset is None or charset == "utf-8-sig" or "\n".encode(charset)[-1:] == b"\n" == "\n".encode(charset)[:1]:
         return stream, encoding
     return cast(BinaryIO, io.BufferedReader(_AsUtf8(stream, charset), 1 << 16)), None
+
+
+class Lines(Protocol):
+    """What gives lines of text, with their ends (`\n`, `\r\n` or `\r`)."""
+
+    def readline(self, size: int = -1, /) -> str:
+        """The next line, at most `size` characters of it; empty at the end."""
+
+
+class _OwnCharset:
+    """Lines in one of the charsets of browsers. Of a line that is not valid, bytes beyond ASCII are halves of surrogates."""
+
+    def __init__(self, stream: BinaryIO, charset: str) -> None:
+        self._stream, self._charset = stream, charset
+        self._ready: deque[str] = deque()
+
+    def readline(self, size: int = -1, /) -> str:
+        if not self._ready:
+            data = self._stream.readline(size)
+            try:
+                text = decode_strictly(data, self._charset)
+            except UnicodeDecodeError:
+                text = data.decode("ascii", "surrogateescape")
+            self._ready.extend(_LINES.findall(text))
+        return self._ready.popleft() if self._ready else ""
+
+
+_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+
+
+def text_lines(stream: BinaryIO, head: bytes, encoding: str | None) -> tuple[Lines, str, str]:
+    """Lines of a stream that begins with `head`, those first characters as text, and the charset's name: by a byte order mark, else
+    `encoding` (by the tables that browsers have), else UTF-8. Bytes that are not valid are halves of surrogates, as far as the charset
+    lets lines be told."""
+    charset = next((charset for mark, charset in _MARKS if head.startswith(mark)), None)
+    if charset is None:
+        own = name_of(encoding)
+        if own is not None and not own.startswith("utf-"):
+            sample = head[: head.rfind(b"\n") + 1] or head
+            return _OwnCharset(rejoin(head, stream), own), decode_leniently(sample, own), own
+        charset = encoding or "utf-8"
+    return io.TextIOWrapper(rejoin(head, stream), charset, errors="surrogateescape", newline=""), head.decode(charset, "replace"), charset

@@ -26,7 +26,7 @@ from storage.inputs import open_input
 from storage.location import scrub
 
 _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".xz")
-_READERS: dict[str, Callable[[Member, Any], Iterator[Record | Unreadable]]] = {
+_READERS: dict[str, Callable[[Member, Any], Iterator[Record | Unreadable | PassedOver]]] = {
     ".parquet": parquet.read,
     ".arrow": parquet.read,
     ".jsonl": json_records.read_lines,

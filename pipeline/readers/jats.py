@@ -9,104 +9,42 @@ notes (they name people and repeat themselves from paper to paper), abbreviation
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from lxml import etree
-
 from pipeline.readers.config import SourceConfig
 from pipeline.readers.creative_commons import licenses_in
-from pipeline.readers.elements import name_of, split
+from pipeline.readers.elements import name_of
 from pipeline.readers.jats_text import collapse, emit, inline, labelled
 from pipeline.readers.license_expressions import combine
-from pipeline.readers.record import RAW_BYTES, Record, Unreadable
-from pipeline.readers.streams import STREAM_ERRORS, Member, TooLarge, describe, read_some
+from pipeline.readers.record import Record, Unreadable
+from pipeline.readers.streams import Member
+from pipeline.readers.xml_articles import articles
 
-_LANGUAGES = {
+# ISO 639-2's codes of languages, as ISO 639-1's.
+LANGUAGES = {
     "eng": "en", "fre": "fr", "ger": "de", "spa": "es", "por": "pt", "ita": "it", "rus": "ru", "chi": "zh", "jpn": "ja", "kor": "ko",
     "pol": "pl", "dut": "nl", "tur": "tr", "hun": "hu", "cze": "cs", "swe": "sv", "nor": "no", "dan": "da", "fin": "fi", "ukr": "uk",
 }  # fmt: skip
 _MONTHS = {
     name: number for number, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
 }
-# Linear: what is taken after a `<` ends at the next one; looked for in the first 64 kB. The declaration is only looked for at the start.
-_ROOT = re.compile(rb"<(?![?!])([A-Za-z_][\w.:-]{0,100})(?:\s[^<>]{0,20000})?>")
-_DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,200}\?>")
+# Abstracts that are not read, by their type.
+_OTHER_ABSTRACTS = frozenset({"toc", "graphical", "teaser", "short", "key-points", "precis", "editor"})
+# Parts of a paper that are counted where they are left out; of `back`, all that are no content besides.
+_COUNTED = ("fn", "fn-group", "ref-list", "supplementary-material", "glossary", "sub-article", "response", "trans-abstract", "author-notes")
 _XLINK = "{http://www.w3.org/1999/xlink}href"
-_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-
-
-def _parser() -> Any:
-    return etree.XMLParser(
-        resolve_entities="internal", no_network=True, huge_tree=False, load_dtd=False, remove_comments=True, remove_pis=True
-    )
+XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
-    """One article, one record; of a set (PubMed's files of 30,000, collections of PMC) each, streaming.
-
-    Only entities that the file itself defines are resolved, within libxml2's bounds; nothing is fetched; its limits on depth and size
-    hold. In a set, an article that is not XML or is longer than `max_record_bytes` is unreadable, and the next one is read.
-    """
-    head = b""
-    while len(head) < 1 << 16 and (chunk := read_some(member.stream, 1 << 16)):
-        head += chunk
-        if _ROOT.search(head):
-            break
-    root = _ROOT.search(head)
-    name = root.group(1).rpartition(b":")[2].decode() if root else ""
-    if root is None or name in ("article", "PubmedArticle") or head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        yield from _one(head, member, source)
-        return
-    declared = _DECLARED.match(head)
-    opening = (declared.group() if declared else b"") + root.group()
-    closing = b"</" + root.group(1) + b">"
-    number, offset, failure = 0, 0, None
-    parts = split(member.stream, ("article", "PubmedArticle"), source.max_record_bytes, head)
-    while True:
-        try:
-            offset, part = next(parts)
-        except StopIteration:
-            break
-        except STREAM_ERRORS as error:
-            failure = error
-            break
-        place = f"{member.path}#{number}"
-        number += 1
-        if isinstance(part, int):
-            yield Unreadable(f"{place} (byte {offset})", f"an article of {part} bytes, over max_record_bytes ({source.max_record_bytes})")
-            continue
-        try:
-            article = etree.fromstring(opening + part + closing, _parser())[0]
-        except etree.XMLSyntaxError as error:
-            yield Unreadable(f"{place} (byte {offset})", f"not XML: {error.msg}", part[:RAW_BYTES])
-            continue
-        yield _record(member, article, place)
-    if failure is not None:
-        yield Unreadable(f"{member.path} (after byte {offset})", f"the rest cannot be read: {describe(failure)}")
-    elif not number:
-        yield Unreadable(member.path, f"no article: the root element is <{name}>", head[:RAW_BYTES])
-
-
-def _one(head: bytes, member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
-    """A file that is one article, or begins like none."""
-    data = head + member.stream.read(max(0, source.max_record_bytes + 1 - len(head)))
-    if len(data) > source.max_record_bytes:
-        raise TooLarge(f"longer than max_record_bytes ({source.max_record_bytes})")
-    try:
-        root = etree.fromstring(data, _parser())
-    except etree.XMLSyntaxError as error:
-        yield Unreadable(member.path, f"not XML: {error.msg}", data[:RAW_BYTES])
-        return
-    articles = [root] if name_of(root) in ("article", "PubmedArticle") else list(root.iter("{*}article", "{*}PubmedArticle"))
-    if not articles:
-        yield Unreadable(member.path, f"no article: the root element is <{name_of(root)}>", data[:RAW_BYTES])
-    for number, article in enumerate(articles):
-        yield _record(member, article, f"{member.path}#{number}" if len(articles) > 1 else member.path)
+    """One article, one record; of a set (PubMed's files of 30,000, collections of PMC) each, streaming. See `xml_articles.read`."""
+    return articles(member, source, ("article", "PubmedArticle"), "article", _record)
 
 
 # Kinds of sections of a paper's end that say something of it, and not what it is about (JATS' list of suggested `sec-type`s, and PMC's).
-_STATEMENTS = frozenset({
+STATEMENTS = frozenset({
     "supplementary-material", "supplementary", "coi-statement", "conflict", "conflict-of-interest", "competing-interests",
     "author-contributions", "author-contribution", "contributions", "funding", "funding-information", "funding-statement",
     "financial-disclosure", "data-availability", "data-availability-statement", "availability", "ethics", "ethics-statement",
@@ -119,7 +57,7 @@ def _is_content(element: Any) -> bool:
     """Whether a part of `back` is read: appendices, and sections, in which many papers have their methods, figures and tables."""
     name = name_of(element)
     if name == "sec":
-        return (element.get("sec-type") or "").strip().lower().replace("_", "-") not in _STATEMENTS
+        return (element.get("sec-type") or "").strip().lower().replace("_", "-") not in STATEMENTS
     return name in ("app-group", "app", "floats-group", "fig", "fig-group", "table-wrap", "table-wrap-group", "boxed-text")
 
 
@@ -134,7 +72,7 @@ def _record(member: Member, article: Any, identity: str) -> Record:
             blocks.extend(labelled(part) for part in abstract.iterfind("{*}AbstractText"))
     else:
         for element in article.iterfind("{*}front/{*}article-meta/{*}abstract"):
-            if element.get("abstract-type") in ("toc", "graphical", "teaser", "short", "key-points", "precis", "editor"):
+            if element.get("abstract-type") in _OTHER_ABSTRACTS:
                 continue
             if not any(name_of(child) == "title" for child in element):
                 blocks.append("Abstract")
@@ -147,10 +85,10 @@ def _record(member: Member, article: Any, identity: str) -> Record:
         if len(blocks) <= 1:  # papers of no known build
             for element in article.iter("{*}abstract", "{*}body"):
                 emit(element, blocks, 0)
-    declared = (article.get(_XML_LANG) or "").split("-")[0].lower()
+    declared = (article.get(XML_LANG) or "").split("-")[0].lower()
     if pubmed:
         named = (article.findtext(".//{*}Language") or "").strip().lower()
-        declared = _LANGUAGES.get(named, named if len(named) == 2 else "")
+        declared = LANGUAGES.get(named, named if len(named) == 2 else "")
     date = _date(article, pubmed)
     meta = {name: value for name, value in _meta(article, pubmed).items() if value}
     if date:
@@ -164,7 +102,28 @@ def _record(member: Member, article: Any, identity: str) -> Record:
         path=member.name,
         date=date,
         meta=meta,
+        left_out={} if pubmed else _left_out(article),
     )
+
+
+def _left_out(article: Any) -> dict[str, int]:
+    """The parts of a paper that are not in its text, by element, the outermost alone."""
+    found: Counter[str] = Counter()
+    seen = set()
+    for element in article.iterfind("{*}back/*"):
+        if name_of(element) and not _is_content(element):
+            kind = (element.get("sec-type") or "").strip().lower()
+            found[f"<sec {kind[:40]}>" if kind and name_of(element) == "sec" else f"<{name_of(element)}>"] += 1
+            seen.add(element)
+    for element in article.iterfind("{*}front/{*}article-meta/{*}abstract"):
+        if (kind := element.get("abstract-type")) in _OTHER_ABSTRACTS:
+            found[f"<abstract {kind}>"] += 1
+    for element in article.iter(*(f"{{*}}{name}" for name in _COUNTED)):
+        above = element.getparent()
+        # a table's own notes are read with it, and what is in something that is left out was counted with that
+        if element not in seen and above not in seen and name_of(above) not in ("table-wrap-foot", *_COUNTED):
+            found[f"<{name_of(element)}>"] += 1
+    return dict(found)
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------------

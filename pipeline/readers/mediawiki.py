@@ -116,7 +116,7 @@ def _page(page: bytes, place: str, member: Member, site: _Site, source: Mediawik
         return None
     number = (root.findtext("id") or "").strip()
     stamp = (revision.findtext("timestamp") or "").strip()
-    text = wikitext.to_text(content, site.left_out)
+    text, unknown = wikitext.read_page(content, site.left_out)
     return Record(
         id=f"{site.name}:{number}" if site.name and number else f"{member.path}#{number or title}",
         text=f"{title}\n\n{text}" if text else "",
@@ -125,6 +125,7 @@ def _page(page: bytes, place: str, member: Member, site: _Site, source: Mediawik
         language=site.language,
         path=member.name,
         from_markup=True,
+        left_out=unknown,
         date=stamp[:10] if re.match(r"\d{4}-\d\d-\d\d", stamp) else None,
         meta={
             name: value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,8 @@ class Record:
     """One document as its source has it. `id` is unique within the source, and stable from run to run.
 
     `notes`: what had to be done to read it, by kind, each counted in the stage's summary. `from_markup`: entities are decoded already, so
-    that what still looks like one was meant to.
+    that what still looks like one was meant to. `left_out`: parts of the document that are not in its text, by kind (`<ref-list>`,
+    `{{Infobox}}`), and how many of each.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Record:
     meta: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     from_markup: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

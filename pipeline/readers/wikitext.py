@@ -3,8 +3,8 @@
 Why our own: mwparserfromhell builds a tree of Python objects (see docs/science.md for the speeds) and leaves tables, lists and headings to
 its caller. Here brackets are frames on a stack of bounded depth, so that time is linear and nothing recurses, whatever the page holds:
 
-- templates are left out, but for some that stand for words of the sentence (`{{lang|fr|mot}}`, `{{convert|5|km}}`; the table below);
-  so are references, categories, files with their captions, galleries, comments and magic words;
+- templates that stand for words of the sentence give these (`{{lang|fr|mot}}`, `{{convert|5|km}}`; see `wikitext_templates`), others are
+  left out; so are references, categories, files with their captions, galleries, comments and magic words;
 - links give their words, bold and italic marks go, headings stay as lines of their own (those without text under them go), lists are
   `- ` and `1. `, tables are rows with bars;
 - `<math>` is `$...$` (`$$...$$` on lines of its own where it is a block), `<syntaxhighlight>`, `<pre>` and `<code>` keep their code.
@@ -64,11 +64,17 @@ def is_redirect(text: str) -> bool:
 def to_text(text: str, left_out: frozenset[str] = FILES) -> str:
     """A page's wikitext as light text. `left_out`: small-letter names of the namespaces whose links show nothing where they stand
     (files and categories, in the wiki's own language)."""
+    return read_page(text, left_out)[0]
+
+
+def read_page(text: str, left_out: frozenset[str] = FILES) -> tuple[str, dict[str, int]]:
+    """A page's text as `to_text` gives it, and how often each template is in it that the reader does not know, by name."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\1", "")
     if not text.startswith("\n"):
         text = "\n" + text  # a table may begin the page
     page = _Brackets(text, left_out)
-    return wikitext_lines.to_text(page.read(), page.held)
+    read = wikitext_lines.to_text(page.read(), page.held)
+    return read, page.unknown
 
 
 # --- the first pass: everything that is in brackets or tags ---------------------------------------------------------------
@@ -86,7 +92,7 @@ class _Frame:
 class _Brackets:
     """The first pass over a page. The brackets that are open are frames on a stack; `held` is what comes out as it is, by number."""
 
-    __slots__ = ("_counts", "_gone", "_left_out", "_lower", "_position", "_stack", "_text", "_top", "held")
+    __slots__ = ("_counts", "_gone", "_left_out", "_lower", "_position", "_stack", "_text", "_top", "held", "unknown")
 
     def __init__(self, text: str, left_out: frozenset[str]) -> None:
         self._text, self._left_out = text, left_out
@@ -97,6 +103,7 @@ class _Brackets:
         self._lower: str | None = None  # the text in small letters, made where a tag needs it
         self._gone: set[str] = set()  # tags and comments whose end is not in the rest
         self.held: list[str] = []
+        self.unknown: dict[str, int] = {}  # templates, by name
 
     def read(self) -> str:
         """The page without its brackets and tags."""
@@ -184,9 +191,18 @@ class _Brackets:
                 self._position += 1
         elif self._is_open("template", "table"):
             parts = self._unwind("template")
-            self._top.current.append(to_words(parts))
+            inside = self._is_in_sentence()
+            self._top.current.append(to_words(parts, inside, self.unknown))
         else:
             self._top.current.append(token)
+
+    def _is_in_sentence(self) -> bool:
+        """Whether words stand on the line of the template that ends here: before it, or right behind it."""
+        before = self._top.current[-1] if self._top.current else "\n"
+        if self._top.kind != "page" or (before != "\n" and before.strip(" *#:;")):
+            return True
+        after = self._text[self._position : self._position + 3]
+        return bool(after) and after[0] != "\n" and not after.startswith(("{{", "<!--", "<re")) and bool(after.strip())
 
     def _close_link(self, token: str) -> None:
         if self._is_open("link", "template"):

@@ -6,7 +6,13 @@ import html
 import re
 
 _MAGIC = re.compile(r"__[A-Z]{3,30}__")
-_VARIANT = re.compile(r"-\{(?:[a-zA-Z-]{2,12}:)?([^{};|]{0,200})(?:;[^{}]{0,400})?\}-")
+# Rules of a wiki in several variants of its language, `-{zh-hans:a; zh-hant:b}-`, with flags before a bar. Linear: no `{` within.
+_VARIANT = re.compile(r"-\{([^{}]{0,2000})\}-")
+_CODE = r"[a-z]{2,3}(?:-[a-z]{2,8}){0,2}"
+_RULE_END = re.compile(rf"[;|]\s{{0,9}}(?=(?:[^;:|]{{0,60}}=>)?\s{{0,9}}{_CODE}\s{{0,9}}:|\Z)")
+_RULE = re.compile(rf"\s{{0,9}}(?:[^;:|]{{0,60}}=>)?\s{{0,9}}{_CODE}\s{{0,9}}:(?!//)")
+_FLAGS = re.compile(rf"\s{{0,9}}(?:[ATRDNHS+-]|{_CODE})?(?:\s{{0,9}};\s{{0,9}}(?:[ATRDNHS+-]|{_CODE})){{0,9}}\s{{0,9}}\Z")
+_HIDDEN = frozenset("TH-")
 QUOTES = re.compile(r"'{2,5}")  # of bold and italic words
 _PLACEHOLDER = re.compile("\0(\\d+)\0")
 # What a left-out template leaves in parentheses: `( ; born 1900)`, `()`. Bounded, since it is tried at each bracket.
@@ -19,7 +25,8 @@ def to_text(text: str, held: list[str]) -> str:
     """A page without brackets and tags as light text. `held`: what stands in it as a mark, by number, and comes out as it is."""
     text = _MAGIC.sub("", text)
     if "-{" in text:
-        text = _VARIANT.sub(r"\1", text)
+        for _ in range(2):  # a rule within a rule
+            text = _VARIANT.sub(_variant, text)
     page = _Page()
     for line in text.split("\n"):
         page.read(line.strip())
@@ -30,6 +37,18 @@ def to_text(text: str, held: list[str]) -> str:
             break
         joined = _PLACEHOLDER.sub(lambda match: held[int(match.group(1))], joined)
     return joined.replace("\0", "").strip()
+
+
+def _variant(match: re.Match[str]) -> str:
+    """What one rule of variants shows: its first variant; nothing of rules that hold for the title, or that only take effect elsewhere."""
+    flags, bar, rules = match[1].partition("|")
+    if not bar or not _FLAGS.match(flags):
+        flags, rules = "", match[1]
+    if not _HIDDEN.isdisjoint(flag.strip() for flag in flags.split(";")):
+        return ""
+    first = _RULE_END.split(rules, maxsplit=1)[0]
+    begin = _RULE.match(first)
+    return (first[begin.end() :] if begin else rules).strip()
 
 
 class _Page:

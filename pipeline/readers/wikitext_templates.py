@@ -1,79 +1,127 @@
-"""Templates that stand for words of the sentence, as `{{lang|fr|mot}}` and `{{convert|5|km}}`; all others are left out."""
+"""Templates that stand for words of the sentence, as `{{lang|fr|mot}}` and `{{convert|5|km}}`.
+
+Which do, and how, is a table (`data/wikitext-templates.tsv`), by their names in the wikis' languages. Of a template that is not in it
+nothing is known: within a sentence its arguments that are words are shown, apart from each other; elsewhere it is left out (an infobox, a
+bar of links). Its name is counted in both cases.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-# Which of a template's arguments to show: a number (negative: from the last), a way of `_WAYS`, or the text that it stands for.
-_WORDS: dict[str, int | str] = {
-    "birth date": "day", "birth date and age": "day", "death date": "day", "death date and age": "day", "start date": "day",
-    "end date": "day", "lang": 2, "langx": 2, "transl": -1, "transliteration": -1, "nowrap": 1, "nobr": 1, "nobreak": 1, "small": 1,
-    "big": 1, "nihongo": 1, "math": 1, "mvar": 1, "var": 1, "em": 1, "strong": 1, "code": 1, "tt": 1, "kbd": 1, "samp": 1, "mono": 1,
-    "quote": 1, "blockquote": 1, "quotation": 1, "cquote": 1, "abbr": 1, "tooltip": 1, "val": 1, "formatnum": 1, "smallcaps": 1, "sc": 1,
-    "sup": 1, "sub": 1, "convert": "convert", "cvt": "convert", "ill": 1, "interlanguage link": 1, "as of": "as of", "circa": "circa",
-    "c.": "circa", "frac": "frac", "sfrac": "frac", "angbr": 1, "IPA": -1, "script": 2, "unicode": 1, "vanchor": 1, "visible anchor": 1,
-    "linktext": "all", "green": 1, "red": 1, "color": 2, "font color": 2, "u": 1, "underline": 1, "gap": "space", "spaces": "space",
-    "snd": "dash", "spnd": "dash", "ndash": "dash", "mdash": "—", "spaced ndash": "dash", "endash": "–", "emdash": "—", "nbsp": "space",
-    "!": "bar", "=": "=", "'": "'", "'s": "'s", "\"": '"', "dash": "dash", "·": "·", "dot": "·", "bull": "•", "ordinal": 1,
-    "plainlist": 1, "unbulleted list": "all", "ubl": "all", "hlist": "all", "flatlist": 1, "center": 1, "date": 1, "en": 1,
-    "ship": "all", "uss": "all", "hms": "all", "sc2": 1, "e": "e", "chem": "join", "chem2": 1,
+from pipeline.readers.data import rows
+from pipeline.readers.wikitext_ways import WAYS, Arguments, money, prefixed
+
+Way = Callable[[Arguments], str]
+
+
+def _argument(number: int) -> Way:
+    """The way that shows one argument: that by its number (negative: from the last), or the last."""
+
+    def show(given: Arguments) -> str:
+        values = given.values
+        if not values:
+            return given.get("text", "texte", "content", "quote")
+        index = number - 1 if number > 0 else len(values) + number
+        return values[index] if 0 <= index < len(values) else values[-1]
+
+    return show
+
+
+def _way(written: str) -> Way:
+    """The way that the table names."""
+    kind, colon, rest = written.partition(":")
+    if written.lstrip("-").isdecimal():
+        return _argument(int(written))
+    if written[0] == "=":
+        return lambda given, text=written[1:]: text  # type: ignore[misc]
+    if colon and kind in ("prefix", "suffix"):
+        return prefixed(rest) if kind == "prefix" else prefixed("", rest)
+    return money(rest) if kind == "money" else WAYS[written]
+
+
+_KNOWN: dict[str, Way] = {name: way for written, *names in rows("wikitext-templates.tsv") for way in [_way(written)] for name in names}
+
+# Functions of the parser, and variables, whose words are after a colon.
+_FUNCTIONS: dict[str, Callable[[str], str]] = {
+    "formatnum": str, "lc": str.lower, "uc": str.upper, "lcfirst": lambda text: text[:1].lower() + text[1:],
+    "ucfirst": lambda text: text[:1].upper() + text[1:], "nowrap": str,
 }  # fmt: skip
-_WORDS = {name.lower(): what for name, what in _WORDS.items()}
+_NO_WORDS = frozenset(
+    {"defaultsort", "displaytitle", "sortierung", "clé de tri", "ordenar", "int", "#tag", "#invoke", "anchorencode", "ns"}
+)
+# Names that are their words: `{{1/2}}`, `{{XIXe siècle}}`, `{{Ier siècle av. J.-C.}}`, `{{1er}}`, `{{IVe}}`.
+_SAYS_ITSELF = re.compile(
+    r"[0-9]{1,4}/[0-9]{1,4}|[0-9]{1,4}(?:er|re|e|nd|nde|d)|[ivxlc]{1,8}(?:er|re|e)(?: (?:siècle|millénaire)(?: av\. j\.-c\.)?)?",
+    re.IGNORECASE,
+)
+_LANGUAGE_OF = re.compile(r"lang-[a-z]|ipa[-c]|[a-z]{2,3}s\Z")  # `{{lang-fr|mot}}`, `{{IPA-de|..}}`, German's `{{enS|word}}`
+_NO_WORD = re.compile(r"\s*(?:https?:|.{0,200}\.(?:jpe?g|png|svg|gif|ogg|webm|tiff?)\s*\Z)", re.IGNORECASE | re.DOTALL)
+_LONGEST_NAME = 60  # that is counted by itself
 
 
-def to_words(parts: list[str]) -> str:
-    """What a template shows: its name and arguments, as they stand between its bars."""
-    name = " ".join(parts[0].replace("_", " ").split()).lower()
+def to_words(parts: list[str], inside: bool, unknown: dict[str, int]) -> str:
+    """What a template shows: its name and arguments, as they stand between its bars. `inside`: words stand beside it on its line.
+
+    Those that are not known are counted in `unknown`, by name.
+    """
+    written = " ".join(parts[0].replace("_", " ").split())
+    name = written.lower()
     head, colon, _rest = name.partition(":")
-    if colon and head in ("formatnum", "lc", "uc", "lcfirst", "ucfirst"):
-        return parts[0].partition(":")[2].strip()
-    what = _WORDS.get(name)
-    if what is None:
-        if len(parts) == 1 or not name.startswith(("lang-", "ipa")):
-            return ""
-        what = 1
-    values = _values(parts[1:])
-    if isinstance(what, int):
-        index = what - 1 if what > 0 else len(values) + what
-        return values[index] if 0 <= index < len(values) else values[-1] if values else ""
-    way = _WAYS.get(what)
-    return way(values) if way is not None else what
+    if colon and (function := _FUNCTIONS.get(head)) is not None:
+        return function(parts[0].partition(":")[2].strip())
+    if colon and head == "#if":
+        chosen = parts[1:2] if parts[0].partition(":")[2].strip() else parts[2:3]
+        return "".join(chosen).strip()
+    way = _KNOWN.get(name)
+    if way is not None:
+        given = _arguments(written, parts[1:])
+        return _with_meaning(way(given), given)
+    if _SAYS_ITSELF.fullmatch(name):
+        return written
+    if len(parts) > 1 and _LANGUAGE_OF.match(name):
+        given = _arguments(written, parts[1:])
+        return _with_meaning(_argument(1)(given), given)
+    if colon and head in _NO_WORDS:
+        return ""
+    counted = f"{{{{{(head + ':' if colon else written)[:_LONGEST_NAME]}}}}}" if written.isprintable() else "{{?}}"
+    unknown[counted] = unknown.get(counted, 0) + 1
+    if colon or not inside or any("\n" in part for part in parts):
+        return ""
+    return " ".join(value for value in _arguments(written, parts[1:]).values if _is_words(value))
 
 
-def _values(parts: list[str]) -> list[str]:
-    """The arguments in their order; of those with a name the numbered ones and texts, at the end."""
+def _is_words(value: str) -> bool:
+    return any(letter.isalnum() or letter == "\0" for letter in value) and not _NO_WORD.match(value)
+
+
+def _with_meaning(text: str, given: Arguments) -> str:
+    """A foreign word with what its template says that it means."""
+    meaning = given.named.get("lit", "") if text and "lang" in given.name.lower() else ""
+    return f"{text}, lit. '{meaning}'" if meaning else text
+
+
+def _arguments(name: str, parts: list[str]) -> Arguments:
+    """The arguments in their order, with those that are numbered by name in their places."""
     named: dict[str, str] = {}
     values: list[str] = []
     for part in parts:
         key, equals, value = part.partition("=")
-        if equals and len(key) < 30 and "<" not in key and "\0" not in key and key.strip().replace(" ", "").isalnum():
-            named[key.strip()] = value.strip()
+        key = key.strip()
+        if (
+            equals
+            and len(key) < 30
+            and "<" not in key
+            and "\0" not in key
+            and key.replace(" ", "").replace("-", "").replace("_", "").isalnum()
+        ):
+            named[key] = value.strip()
         else:
             values.append(part.strip())
-    return values + [named[key] for key in ("1", "2", "3", "text", "quote") if key in named]
-
-
-def _converted(values: list[str]) -> str:
-    is_range = len(values) >= 4 and values[1] in ("to", "-", "–", "and", "x", "by")
-    return " ".join(values[: 4 if is_range else 2])
-
-
-def _fraction(values: list[str]) -> str:
-    if len(values) == 2:
-        return f"{values[0]}/{values[1]}"
-    return f"{values[0]} {values[1]}/{values[2]}" if len(values) == 3 else "1/" + "".join(values)
-
-
-_WAYS: dict[str, Callable[[list[str]], str]] = {
-    "convert": _converted,
-    "frac": _fraction,
-    "as of": lambda values: "As of " + "-".join(values[:3]) if values else "",
-    "day": lambda values: "-".join(value.zfill(2) for value in values[:3] if value.isdecimal()),
-    "circa": lambda values: "c. " + "–".join(values[:2]),
-    "all": lambda values: ", ".join(value for value in values if value),
-    "join": "".join,
-    "e": lambda values: "×10^" + "".join(values[:1]),
-    "space": lambda values: " ",
-    "dash": lambda values: " – ",
-    "bar": lambda values: "|",
-}
+    for number in range(1, 10):
+        if str(number) in named:
+            values[number - 1 : number] = [named[str(number)]]
+    while values and not values[-1]:
+        values.pop()
+    return Arguments(name, values, named)

@@ -114,6 +114,11 @@ SEEDS = {
         b"<mediawiki><siteinfo><base>http://a/b/c</base></siteinfo><page><title>T</title><ns>0</ns><id>1</id><revision><text>'''a''' {{lang|fr|b}} [[c|d]]e "
         b"&lt;ref&gt;x&lt;/ref&gt; {{{1|2}}}\n== h ==\n* l\n{| class=x\n! a !! b\n|-\n| c || d\n|}\n[[File:x|y]] [http://x z] &lt;math&gt;x&lt;/math&gt;</text></revision></page></mediawiki>",
     ],
+    "tei": [
+        b"<TEI><teiHeader><fileDesc><titleStmt><title>T</title></titleStmt></fileDesc></teiHeader><text xml:lang='de'><body><div><head>H</head><p>a-<lb/>b "
+        b"<choice><sic>x</sic><corr>y</corr></choice><note>n</note></p><figure><head>F</head><table><row><cell rows='2'>c</cell></row></table></figure>"
+        b"<list><label>l</label><item>i</item></list></div></body><back><div type='references'/></back></text></TEI>",
+    ],
     "jats": [
         b"<article><front><article-meta><title-group><article-title>T</article-title></title-group><abstract><p>a</p></abstract></article-meta></front><body><sec>"
         b"<title>S</title><p>x<sup>2</sup><xref ref-type='bibr'>1</xref><list><list-item><p>i</p></list-item></list></p><table-wrap><label>1</label><table><tr><td colspan='2'>"

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from pipeline.ingest.stage import IngestConfig, ingest_stage
 from pipeline.readers import FORMATS, InputFile, PassedOver, Record, SourceConfig, Unreadable, list_files, read_file, source_config
 from pipeline.readers import parquet as parquet_reader
-from pipeline.readers.csv_records import find_delimiter
+from pipeline.readers.csv_dialect import find_delimiter
 from pipeline.readers.remote import glob_pattern
 from pipeline.workdir.dataset import Workdir
 from pipeline.workdir.errors import UserError

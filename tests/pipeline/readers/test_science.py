@@ -21,6 +21,7 @@ from lxml import etree
 from pydantic import ValidationError
 
 from pipeline.readers import InputFile, Record, SourceConfig, Unreadable, list_files, read_file, source_config, wikitext
+from pipeline.readers.data import rows
 from pipeline.readers.elements import split
 from pipeline.workdir.errors import UserError
 from tests.profiles import share
@@ -502,7 +503,7 @@ __NOTOC__
 def test_wikitext_reads_as_its_page_does() -> None:
     assert (
         wikitext.to_text(WIKI)
-        == """Gödel (ˈɡøːdl̩; born 1906-04-28) is a city in the Republic of Austria with 5 km2 and trees, 5 km away. It has a site.
+        == """Gödel (ˈɡøːdl̩; born April 28, 1906) is a city in the Republic of Austria with 5 km2 and trees, 5 km away. It has a site.
 
 History
 
@@ -556,6 +557,45 @@ B | 2"""
 )
 def test_wikitexts_hard_constructs(markup: str, text: str) -> None:
     assert wikitext.to_text(markup) == text
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [  # what the templates' documentation says that the page shows, but for conversions
+        ("{{convert|5|to|10|km|mi}}, {{cvt|6|ft|2|in|m}}, {{convert|100|km|mi|0}}", "5 to 10 km, 6 ft 2 in, 100 km"),
+        ("{{val|5.2|0.1|u=km}}, {{val|1.5e3}}, {{val|2|e=6|ul=m|up=s}}", "5.2 ± 0.1 km, 1.5×10^3, 2×10^6 m/s"),
+        ("{{unité|2000|m}}, {{unité|25|km||h|-1}}, {{nombre|7|rois}}, {{M|5|u=km}}", "2000 m, 25 km⋅h^{-1}, 7 rois, 5 km"),
+        (
+            "{{start date|2001|1|15}}, {{birth date|df=y|2001|1|15}}, {{as of|2020|5|lc=y}}",
+            "January 15, 2001, 15 January 2001, as of May 2020",
+        ),
+        ("{{fecha|3|5|1900}}; {{data nascita|3|5|1900}}; {{дата|3|5|1900}}", "3 de mayo de 1900; 3 maggio 1900; 3 мая 1900"),
+        (
+            "{{date de naissance|3|mai|1900}}, {{s-|XIX|e}}, {{-s|II|e}}, {{XIXe siècle}}",
+            "3 mai 1900, XIXe siècle, IIe siècle av. J.-C., XIXe siècle",
+        ),
+        ("{{生年月日と年齢|1900|5|3}} {{読み仮名|漢字|かんじ}} {{仮リンク|甲|en|A}}", "1900年5月3日 漢字(かんじ) 甲"),
+        ("{{US$|5 million}}, {{£|20}}, {{INRConvert|5|c}}, {{currency|10|EUR}}", "US$5 million, £20, ₹5 crore, €10"),
+        ("{{lang-de|Wort|lit=word}}, {{enS|word}}, {{lang|en|2=word}}, {{iw|Имя|Слово|en|Name}}", "Wort, lit. 'word', word, word, Слово"),
+        ("a {{frobnicate|one|two|x=3}} b {{Infobox q|z}}\n{{Infobox q|z}}\n\nc", "a one two b z\n\nc"),
+        ("x {{plainlist|\n* a\n* b\n}}\ny", "x\n\n- a\n- b\n\ny"),
+        ("-{zh-cn:a; zh-tw:b}--{A|zh-cn:c;zh-tw:d}--{T|zh:e}--{H|zh-cn:f;}--{g|h}--{sr-ec:и|sr-el:i}-", "acg|hи"),
+        ("-{R|raw}- -{zh;zh-hans|x}- -{甲=>zh-cn:乙;}-", "raw x 乙"),
+    ],
+)
+def test_templates_show_the_words_that_their_page_shows(markup: str, text: str) -> None:
+    assert wikitext.to_text(markup) == text
+
+
+def test_templates_that_are_not_known_are_counted_by_name() -> None:
+    _, unknown = wikitext.read_page("{{Frobnicate|a}} {{frobnicate}} {{lang|en|b}} {{#expr: 1}} {{sfn|c}}")
+    assert unknown == {"{{Frobnicate}}": 1, "{{frobnicate}}": 1, "{{#expr:}}": 1}
+
+
+def test_each_name_of_a_template_stands_once_in_the_table_and_has_a_way() -> None:
+    names = [name for _, *names in rows("wikitext-templates.tsv") for name in names]
+    assert len(names) == len(set(names))
+    assert all(name == name.lower() for name in names)
 
 
 WIKI_PIECES = st.sampled_from(["{{", "}}", "{{{", "}}}", "[[", "]]", "|", "\n{|", "|}", "|-", "||", "!", "<ref>", "</ref>", "<ref/>", "<math>", "</math>", "<!--", "-->",
