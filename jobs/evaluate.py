@@ -92,6 +92,7 @@ def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
     from evaluation.retrieval import evaluate_bm25
     from evaluation.sets.making import make
     from jobs.recipe import resolve_workdir
+    from pipeline.mix.split import TEST, VALIDATION
     from pipeline.pack.sample import SAMPLE, held_out_tokens
     from pipeline.workdir.dataset import Workdir
     from pipeline.workdir.documents import DOCUMENTS, TOKENS
@@ -102,7 +103,7 @@ def _make_items(place: Path, recipe: Path | None, workdir: str | None) -> None:
     tokens = opened.require(TOKENS)
     seed = int(opened.require(SAMPLE).configuration["seed"])
     with _engine(opened) as engine:
-        split = "test" if held_out_tokens(tokens, "test") else "validation"
+        split = TEST if held_out_tokens(tokens, TEST) else VALIDATION
         made = make(engine, seed, split, opened.require(DOCUMENTS), opened.require("split"), tokens)
     judged = {}
     if find_spec("bm25s") is not None:
@@ -146,6 +147,7 @@ def _sample(workdir: Workdir) -> HeldOut:
     """What is evaluated on: a sample of the test split where there is one, else the one that runs are evaluated on as they train."""
     from jobs.run import shards_place
     from pipeline.held_out import read_held_out
+    from pipeline.mix.split import TEST
     from pipeline.pack.sample import SAMPLE, draw_sample, held_out_tokens
     from pipeline.workdir.documents import DOCUMENTS, TOKENS
     from trainer.config import TrainingConfig
@@ -154,11 +156,11 @@ def _sample(workdir: Workdir) -> HeldOut:
     made = workdir.require(SAMPLE)
     dataset = SAMPLE
     known = read_held_out(place_of(shards_place(workdir, dataset), TrainingConfig()))
-    if held_out_tokens(workdir.require(TOKENS), "test"):
+    if held_out_tokens(workdir.require(TOKENS), TEST):
         budget = int(made.configuration["budget"])
         parts = [workdir.require(name) for name in (DOCUMENTS, "split", TOKENS)]
         with _engine(workdir) as engine:
-            draw_sample(engine, "test", budget, known.seed, known.info, parts[0], parts[1], parts[2], "evaluation")
+            draw_sample(engine, TEST, budget, known.seed, known.info, parts[0], parts[1], parts[2], "evaluation")
         known = read_held_out(place_of(shards_place(workdir, "evaluation/sample"), TrainingConfig()))
     return known
 

@@ -226,6 +226,7 @@ def _longest(recipe: TaskRecipe, result: Result) -> int:
 
 def _add_tokenizer(tokenizer: Path, target: Path, recipe: TaskRecipe, result: Result) -> None:
     """The tokenizer's files, that cut a text to what was learnt; and of vectors the prompts."""
+    from tokenizer import write_words
     from tokenizer.folder import dump
 
     for name in ("tokenizer.json", "special_tokens_map.json"):
@@ -235,6 +236,7 @@ def _add_tokenizer(tokenizer: Path, target: Path, recipe: TaskRecipe, result: Re
     if (tokenizer / "tokenizer_config.json").is_file():
         settings = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
     dump(target / "tokenizer_config.json", {**settings, "model_max_length": _longest(recipe, result)})
+    write_words(target)
     if isinstance(recipe.task, RetrievalConfig):
         dump(target / "sentence_bert_config.json", {"max_seq_length": _longest(recipe, result), "do_lower_case": False})
         prompts = {"query": recipe.task.query_prompt, "document": recipe.task.text_prompt}

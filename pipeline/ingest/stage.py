@@ -27,7 +27,7 @@ from pipeline.workdir.dataset import Manifest, Workdir, fingerprint, to_parquet
 from pipeline.workdir.documents import CODE, DOCUMENT_SCHEMA, DOCUMENTS, QUARANTINE, QUARANTINE_SCHEMA
 from pipeline.workdir.tasks import File, Stage, Task, chunks_by_size
 
-VERSION = 9  # of what this stage does; raised when its output changes for the same input
+VERSION = 10  # of what this stage does; raised when its output changes for the same input
 _ROW_BYTES = 1 << 10  # that a row of quarantine counts for, beside its raw bytes
 _KINDS = 100  # kinds of passed-over records, and of parts that are left out, that one task counts by name
 

@@ -3,7 +3,8 @@
 What is kept, in the paper's order: abstracts with their labels, sections, paragraphs, lists as `- ` and `1. `, quotations, tables as rows
 with bars, captions of figures and tables after the paragraph that holds them, formulas as TeX (that of the publisher, else of its MathML),
 citations as they stand in the sentence, appendices. Left out: references, acknowledgements, funding, conflicts of interest and other
-notes (they name people and repeat themselves from paper to paper), abbreviations' lists, translated and graphical abstracts.
+notes (they name people and repeat themselves from paper to paper), abbreviations' lists, abstracts that are
+translated, graphical, or made for a table of contents, by editors, or for readers in a hurry.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read(member: Member, source: SourceConfig) -> Iterator[Record | Unreadable]:
-    """One article, one record; of a set (PubMed's files of 30,000, collections of PMC) each, streaming. See `xml_articles.read`."""
+    """One article, one record; of a set (PubMed's files of 30,000, collections of PMC) each, streaming. See `xml_articles.articles`."""
     return articles(member, source, ("article", "PubmedArticle"), "article", _record)
 
 
