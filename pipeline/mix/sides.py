@@ -114,7 +114,7 @@ def shared_keys(workdir: Workdir, bucket: Bucket[None]) -> Generator[File, None,
     order = np.lexsort((sides, keys))
     keys, sides = keys[order], sides[order]
     first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.int64)
-    last = np.append(first[1:], len(keys)) - 1
+    last = np.append(first[1:], len(keys))[: len(first)] - 1  # none where there are no documents
     several = sides[first] != sides[last]
     found = pa.table({"key": keys[first[several]], "side": sides[first[several]]})
     yield File(SHARED, f"{bucket.name}.parquet", to_parquet(found), found.num_rows)

@@ -1,6 +1,6 @@
 """Curation under faults, drawn at random and aimed, until it is done: `python -m tests.chaos.pipeline`.
 
-    python -m tests.chaos.pipeline [--runs 200] [--seed 0] [--folder DIR] [--store s3://... ]
+    python -m tests.chaos.pipeline [--runs 200] [--seed 0] [--folder DIR]
 
 Every run is a small recipe, from raw files to packed shards, in a workdir of its own. One to three faults are drawn for it: signals and
 full disks at a chosen change of a file (also in the middle of one), errors of reading, bits flipped in what is stored, edits of the recipe
@@ -9,7 +9,7 @@ one line what the user must do, that is done. In the end every file of the workd
 table goes to tests/chaos/pipeline.json and, in words, to docs/reliability.md.
 
 Most runs do their tasks in a process that this one forks, with all modules loaded: that makes a fault at the n-th change of a file
-exact, and a start cheap. Faults of Ray's processes are of runs by the command line.
+exact, and a start cheap. Faults of Ray's processes are of runs by the command line. `tests.chaos.store` does the same on an object store.
 """
 
 from __future__ import annotations
@@ -111,11 +111,11 @@ def texts(count: int, seed: int) -> list[str]:
     return found
 
 
-def write_corpus(folder: Path) -> None:
-    """Two sources, an evaluation set, and the recipe over them."""
+def write_corpus(folder: Path, parts: int = 3, partition_bytes: int = 4096) -> None:
+    """Two sources of some files each, an evaluation set, and the recipe over them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, field, seed in (("web", "text", 1), ("papers", "body", 2)):
-        for part in range(3):
+        for part in range(parts):
             rows = [json.dumps({"id": f"{part}-{number}", field: text}) for number, text in enumerate(texts(40, 10 * seed + part))]
             (folder / f"{name}-{part}.jsonl").write_text("\n".join(rows) + "\n{ damaged\n")
     items = [json.dumps({"text": text}) for text in texts(40, 10)[:3]]
@@ -128,7 +128,7 @@ def write_corpus(folder: Path) -> None:
             {"name": "web", "domain": "web", "format": "jsonl", "path": str(folder / "web-*.jsonl")},
             {"name": "papers", "domain": "science", "format": "jsonl", "path": str(folder / "papers-*.jsonl"), "fields": {"text": "body"}},
         ],
-        "ingest": {"partition_bytes": 4096, "chunk_bytes": 16384},
+        "ingest": {"partition_bytes": partition_bytes, "chunk_bytes": 16384},
         "filter": {"web": {"gopher_quality": {"min_words": 20, "min_stop_words": 0}}, "science": {}},
         "lines": {},
         "substrings": {"domains": ["web"]},
@@ -202,8 +202,10 @@ def broken_reading(kind: str, at: int) -> None:
 class Start:
     """A start of the command in a forked process: its exit code, and what it printed to the user as an error."""
 
-    def __init__(self, recipe: Path, workdir: Path, fault: tuple[str, int] | None, back: float = 0.0) -> None:
-        out, err = workdir.with_suffix(".out"), workdir.with_suffix(".err")
+    changes: type[Changes] = Changes
+
+    def __init__(self, recipe: Path, workdir: str, aside: Path, fault: tuple[str, int] | None, back: float = 0.0) -> None:
+        out, err = aside.with_suffix(".out"), aside.with_suffix(".err")
         pid = os.fork()
         if pid == 0:
             os.setsid()
@@ -215,7 +217,7 @@ class Start:
                 time.time = lambda: now() - back
             code = 70
             try:
-                code = self._child(recipe, workdir, fault)
+                code = self._child(recipe, workdir, aside, fault)
             finally:
                 sys.stderr.flush()
                 os._exit(code)
@@ -224,12 +226,12 @@ class Start:
         self.errors = err.read_text(errors="replace")
 
     @staticmethod
-    def _child(recipe: Path, workdir: Path, fault: tuple[str, int] | None) -> int:
-        changes = Changes(*fault) if fault is not None and fault[0] in AT else Changes()
+    def _child(recipe: Path, workdir: str, aside: Path, fault: tuple[str, int] | None) -> int:
+        changes = Start.changes(*fault) if fault is not None and fault[0] in AT else Start.changes()
         if fault is not None and fault[0] in READING:
             broken_reading(*fault)
         setattr(stages, "Engine", partial(Engine, executor=in_process))  # noqa: B010 - for what is no class of it
-        sys.argv = ["foundry", "pack", str(recipe), "--workdir", str(workdir)]
+        sys.argv = ["foundry", "pack", str(recipe), "--workdir", workdir]
         code = 0
         try:
             command_line()
@@ -238,7 +240,7 @@ class Start:
         except BaseException:
             traceback.print_exc()
             code = 1
-        workdir.with_suffix(".count").write_text(str(changes.count))
+        aside.with_suffix(".count").write_text(str(changes.count))
         return code
 
 
@@ -288,10 +290,15 @@ class Run:
             write_corpus(self.corpus)
         self.back = 0.0
 
+    @property
+    def address(self) -> str:
+        """The workdir, as the command line has it."""
+        return str(self.workdir)
+
     def start(self, fault: tuple[str, int] | None = None) -> str | None:
         """Give the command; returns what is wrong with how it ended, or None."""
         self.starts += 1
-        start = Start(self.recipe, self.workdir, fault, self.back)
+        start = Start(self.recipe, self.address, self.workdir, fault, self.back)
         return self.judge(start.code, start.errors)
 
     def judge(self, code: int, errors: str) -> str | None:
