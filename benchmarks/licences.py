@@ -45,25 +45,70 @@ _PUBLIC = re.compile(r"LicenseRef-scancode-(?:public-domain|other-permissive)[\w
 
 # What ScanCode says of a line such as `License-File: LICENSE` or "see LICENSE": it names a file, and no licence.
 _REFERENCE = re.compile(r"LicenseRef-scancode-(?:unknown-license-reference|free-unknown|unknown)\b|LicenseRef-scancode-generic-cla\b")
-REFERENCE = "ScanCode counts the line that names the licence's file as a licence that it does not know; that file is read here"
-# Why else an answer of ours permits more than ScanCode's and is right, by the beginning of the file's or package's name.
+REFERENCE = "ScanCode counts the metadata's line that names the licence's file as a licence that it does not know; that file is read here"
+# Why else an answer of ours permits more than ScanCode's and is right, by the beginning of the file's or package's name: each was read.
 REASONS = {
+    "deb-libevent_2.1.12-stable/sample/openssl_hostname_validation.c": (
+        "the head has the MIT licence's words; `License: See LICENSE` behind them is of the project that the file is from"
+    ),
     "deb-pcre2": "the exception, for binaries, only adds to BSD-3-Clause",
+    "npm-deep-is-0.1.4/README.markdown": (
+        "says that it is released under the MIT licence; LICENSE, which it names for details, has that licence's words"
+    ),
+    "pypi-ast_serialize": (
+        "metadata says MIT; ScanCode counts its lines that name files. LICENSE has the MIT licence's words, and so has "
+        "crates/LICENSE, of Ruff's crates and what they are derived from"
+    ),
+    "pypi-awkward_cpp": (
+        "metadata says `BSD-3-Clause AND MIT`; ScanCode counts its lines that name files. RapidJSON's file names the JSON "
+        "licence for a folder that the wheel lacks"
+    ),
+    "pypi-fonttools-4.68.0/fontTools/misc/filesystem/__init__.py": (
+        "says that what it is derived from is used under the MIT licence; LICENSE.external has that licence's words, and LICENSE, too"
+    ),
+    "pypi-gevent-26.9.0/gevent/resolver/_addresses.py": (
+        "names the ISC licence for what is from dnspython and has the words of its kin; LICENSE, for the rest, is the MIT's"
+    ),
     "pypi-htmldate": "the GPL was the licence of earlier versions, as its description says",
+    "pypi-librt": (
+        "metadata says MIT; the licence file's other texts, Python's and BSD-2-Clause, are of parts that it names, and permissive"
+    ),
+    "pypi-ninja": "CC-BY-4.0 is the logo's, as its description says; metadata and licence file say Apache-2.0",
+    "pypi-packaging-26.4/packaging/licenses/__init__.py": (
+        "the head has the MIT licence's words; ScanCode takes code that handles `licenseref-` for a proprietary licence "
+        "(Apache-2.0, in both answers, is of an example)"
+    ),
+    "pypi-pandas": (
+        "metadata says BSD-3-Clause; the licence file's other texts are of what is bundled, and permissive. Python's tells that "
+        "it is compatible with the GPL, musl's exception only adds"
+    ),
+    "pypi-pyarrow-26.0.1/pyarrow/include/arrow/io/mman.h": (
+        "the head says MIT; ScanCode takes that sentence, for its `You may obtain a copy of the License at`, for the MPL's"
+    ),
+    "pypi-pyparsing": "metadata and licence file say MIT; ScanCode takes mentions of Python in its description for Python's licence",
+    "pypi-roman_numerals": (
+        "metadata says `0BSD OR CC0-1.0`, and the licence file, which has both texts, `either`; ScanCode joins them by AND, and "
+        "counts the lines that name the file"
+    ),
+    "pypi-scikit_learn": (
+        "metadata and the first text of the licence file say BSD-3-Clause; the second is the GPL's exception for the compiler's "
+        "run-time library, a binary that it says is bundled. ScanCode counts `is distributed under` as a licence that it does not know"
+    ),
+    "pypi-scipy-1.17.1/scipy/interpolate/_rbf.py": (
+        "the head has the words of BSD-3-Clause and names SciPy's licence, which is that, too; a disclaimer of warranty is no licence"
+    ),
+    "pypi-scipy-1.17.1/scipy/io/_fast_matrix_market": (
+        "tag and words of the head say BSD-2-Clause; ScanCode takes `governed by ... found in the LICENSE.txt file` for a "
+        "proprietary licence"
+    ),
+    "pypi-scons-4.11.1/SCons/Tool/ninja_tool/NinjaState.py": (
+        "the head has the MIT licence's name and words, one line of them twice, which ScanCode takes for a proprietary licence"
+    ),
+    "pypi-smart_open-9.0.2/smart_open/": "the head says MIT; ScanCode takes `distributed under the terms and conditions` for the EUPL's",
     "pypi-trafilatura": "the GPL was the licence of earlier versions, as its description says",
-    "pypi-ninja": "CC-BY-4.0 is a badge or a document's in its description; metadata and licence file say Apache-2.0",
-    "pypi-pandas": "what it bundles has its own licence files; metadata says BSD-3-Clause, and all of the others are permissive",
-    "pypi-roman_numerals": "metadata says `0BSD OR CC0-1.0`; ScanCode joins the two files by AND",
-    "pypi-pyparsing": "metadata and licence file say MIT",
-    "deb-dbus_1.14.10/aclocal.m4": "the GPL with its exception for Autoconf's output stands behind the head; the file is generated",
-    "pypi-matplotlib-3.11.2/matplotlib/_color_data.py": "names the address of CC0 as the licence of its table",
-    "pypi-packaging-26.4/packaging/licenses/__init__.py": "ScanCode takes the code's own table of names for a notice",
-    "pypi-pyarrow-26.0.1/pyarrow/include/arrow/io/mman.h": "the head says MIT; ScanCode takes the address of the project for the MPL",
-    "pypi-scipy-1.17.1/scipy/interpolate/_rbf.py": "a disclaimer of warranty is no licence; the head says BSD",
-    "pypi-scipy-1.17.1/scipy/io/_fast_matrix_market": "the head says BSD-2-Clause; ScanCode takes a word behind it for a proprietary one",
-    "pypi-scons-4.11.1/SCons/Tool/ninja_tool/NinjaState.py": "the head has the MIT licence's words",
-    "pypi-smart_open-9.0.2/smart_open/": "the head says MIT; ScanCode reads EUPL out of its abbreviation",
-    "pypi-twisted": "MS-PL is of a bundled file that its licence file lists; metadata says MIT",
+    "pypi-twisted": (
+        "metadata, description and licence file say MIT; ScanCode takes the description's disclaimer of warranty for the MS-PL's"
+    ),
 }
 
 
@@ -153,10 +198,11 @@ def compare(name: str, ours: str | None, scancode: str | None) -> Compared:
 
 
 def _reason(name: str, scancode: str | None) -> str | None:
-    """Why ours may permit more: by hand, or since what remains of ScanCode's without references to files is permissive or nothing."""
+    """Why ours may permit more: by hand; else of a package, whose licence files are read, since what remains of ScanCode's without
+    references to files is permissive or nothing."""
     if told := next((reason for begin, reason in REASONS.items() if name.startswith(begin)), None):
         return told
-    if not scancode or not _REFERENCE.search(scancode):
+    if "/" in name or not scancode or not _REFERENCE.search(scancode):
         return None
     rest = _REFERENCE.sub("MIT", scancode)
     return REFERENCE if permits(rest) else None

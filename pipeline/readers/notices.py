@@ -8,11 +8,14 @@ name, and whether later ones may be chosen.
 Several licences all apply, unless the head says that one may be chosen. Restrictions apply whatever else is said, as names that no list of
 permissive licences has (`LicenseRef-proprietary`, `LicenseRef-noncommercial`, `LicenseRef-Commons-Clause`). Words that only licences have,
 of which nothing is known, are `LicenseRef-unknown`; a head that says that its licence stands in another file says nothing by itself.
-`All rights reserved` alone is a formula, which most permissive licences' notices begin with, and says nothing either.
+`All rights reserved` alone is a formula, which most permissive licences' notices begin with, and says nothing either. Nor does what is
+dedicated to the public domain behind code: that is a table or a function there, and the rest is the folder's. What aclocal writes is made
+of many files with a notice each, and is looked at whole.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,6 +26,7 @@ from pipeline.readers.data import rows
 from pipeline.readers.license_expressions import UNKNOWN, combine, normalise
 
 HEAD = 1 << 12  # characters of a file in which a notice begins
+_GATHERED, _WHOLE = "generated automatically by aclocal", 1 << 18  # what is looked at beyond its head, and how many characters of it
 _GAP = 1200  # characters between two parts of a phrase
 _NEAR = 400  # characters at most between licences of which one may be chosen
 _MOST = 20  # places of one phrase that are looked at
@@ -56,6 +60,11 @@ _SPELLED = {"GPL": "gpl", "CeCILL": "CECILL"}
 _BEFORE_VERSION = frozenset(("version", "versions", "v", "ver", "license", "licence", "licenses", "gpl", "lgpl", "agpl"))
 _LATER = ("any later", "or later", "or newer", "or above", "or greater", "and later", "or higher", "or a later", "later version")
 _CHOICE = ("dual licen", "dually licen", "alternatively", " either of ", "your choice", " or ", "alternative licen", "tri licen", "choose")
+_DEDICATED = frozenset(("CC0-1.0", "CC-PDM-1.0", "LicenseRef-public-domain"))
+# Linear: literals; and lines of nothing but closing braces (lists and brackets close in what Python's modules import and say of themselves,
+# too), whose runs cannot begin one another.
+_DEDICATION = re.compile(r"public ?domain|\bcc[ -]?0\b|creative commons zero")
+_BLOCK_ENDS = re.compile(r"^[ \t]*\}+[;,]?[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -229,18 +238,22 @@ def _with_exceptions(names: list[str], found: list[_Found]) -> list[str]:
 def notice_of(text: str) -> str | None:
     """The licence that a file's head declares in words, as an SPDX expression; None where it says none of its own."""
     head = text[:HEAD].lower()
+    if _GATHERED in head:
+        head = text[:_WHOLE].lower()
     cues = {cue: at for cue in _CUES if (at := head.find(cue)) >= 0}
     if not cues and "creativecommons.org" not in head and " cc by" not in head:
         return None
-    last = max((head.rfind(cue) for cue in cues), default=HEAD)
+    last = max((head.rfind(cue) for cue in cues), default=len(head))
     begin, end = max(0, min(cues.values(), default=0) - _BEFORE), last + _AFTER
-    words = text[begin:end].lower() if end > HEAD else head[begin:end]
+    words = text[begin:end].lower() if end > len(head) else head[begin:end]
     normal = normal_form(words)
     found = _search(normal)
     kinds = {place.phrase.kind for place in found}
     names = _with_exceptions(_declared(normal, found), found)
     if "creative" in head or "cc by" in head or "cc-by" in head:
         names += licenses_in(words)
+    if names and _of_a_part(head, names):
+        names, kinds = [], kinds - {"grant"}
     restrictions = [place.phrase.name for place in found if place.phrase.kind == "restriction"]
     if any("NC" in name.split("-") for name in names):
         restrictions = [name for name in restrictions if name != "LicenseRef-noncommercial"]
@@ -250,6 +263,12 @@ def notice_of(text: str) -> str | None:
         names = [normalise(match.id) or UNKNOWN for match in identify_license(text[begin:end], 1.0)] or [UNKNOWN]
     several = combine(names, "OR" if len(names) > 1 and _may_choose(normal, found) else "AND")
     return combine([*([several] if several else []), *dict.fromkeys(restrictions)], "AND")
+
+
+def _of_a_part(head: str, names: list[str]) -> bool:
+    """Whether a head only names dedications to the public domain, and those behind a block of code that has ended."""
+    at = _DEDICATION.search(head) if _DEDICATED.issuperset(names) else None
+    return at is not None and _BLOCK_ENDS.search(head, 0, at.start()) is not None
 
 
 def _may_choose(text: str, found: list[_Found]) -> bool:

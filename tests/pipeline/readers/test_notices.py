@@ -42,6 +42,7 @@ NOTICES = {
     "Licensed under the MIT License. For non-commercial use only.": "MIT AND LicenseRef-noncommercial",
     'Licensed under the Apache License 2.0 with the "Commons Clause" condition': "Apache-2.0 AND LicenseRef-Commons-Clause",
     "Licensed under the Terms of the Moon, which nobody has read.": "LicenseRef-unknown",
+    APACHE_NOTICE + " Some changes licensed under the license of the Moon project (see LICENSE file).": "Apache-2.0 AND LicenseRef-unknown",
     "Copyright 2020 The Authors. All rights reserved. See the LICENSE file for details.": None,
     "Copyright 2020 The Authors. All rights reserved.": None,
     "A parser of licences: tells the MIT from the GPL.": None,
@@ -66,6 +67,29 @@ def test_published_notices_in_any_comment_and_any_width(notice: str, expected: s
 
 def test_a_notice_past_the_head_is_not_looked_for() -> None:
     assert notice_of("x\n" * HEAD + ONLY) is None
+
+
+def test_what_aclocal_gathers_is_looked_at_whole() -> None:
+    notice = "This file is free software; the Free Software Foundation gives unlimited permission to copy and/or distribute it."
+    gathered = f"# generated automatically by aclocal 1.16.5 -*- Autoconf -*-\n# {notice}\n" + "m4_define\n" * HEAD
+    found = notice_of(gathered + GNU.format("", "", 2).replace("\n", "\ndnl ") + "\n")
+    assert found is not None
+    assert "GPL-2.0-or-later" in found
+    assert not is_allowed(found)
+
+
+@pytest.mark.parametrize(
+    "dedicated", ["License: https://creativecommons.org/publicdomain/zero/1.0/", "This table is in the public domain.", "License: CC0"]
+)
+def test_a_dedication_behind_code_is_not_the_whole_files(dedicated: str) -> None:
+    at_the_head, behind = f"# {dedicated}\nCOLORS = {{\n    'b': 1,\n}}\n", f"COLORS = {{\n    'b': 1,\n}}\n# {dedicated}\nMORE = {{\n}}\n"
+    assert is_allowed(notice_of(at_the_head))
+    assert is_allowed(notice_of(f"from . import (\n    db,\n)\n__authors__ = [\n    'A',\n]\n# {dedicated}\n"))
+    assert notice_of(behind) is None
+    whole = licenses.license_of("p/a.py", behind, {"p": licenses.Found("GPL-2.0-only", "p/LICENSE")}, None)
+    assert whole is not None
+    assert whole.expression == "GPL-2.0-only"
+    assert not is_allowed(notice_of(f"{behind}# {ONLY}\n"))
 
 
 def test_a_tag_counts_before_words_but_not_without_what_restricts() -> None:
@@ -143,6 +167,6 @@ def test_the_normal_form_is_words_of_ascii_whatever_marks_and_letters_are_writte
     assert normal_form(plain.upper()) == normal_form(plain) == normal_form(plain.replace(" ", " * ").replace("\n", "\n// "))
 
 
-@pytest.mark.parametrize("hostile", ["license " * 1000, "redistribution and use " * 400, "gpl version 2 or " * 500, "permission is hereby granted free of charge to any person obtaining a copy " * 100, "cc by " * 1500, "copyright license apache 2.0 mit bsd gpl " * 200])  # fmt: skip
+@pytest.mark.parametrize("hostile", ["license " * 1000, "redistribution and use " * 400, "gpl version 2 or " * 500, "permission is hereby granted free of charge to any person obtaining a copy " * 100, "cc by " * 1500, "copyright license apache 2.0 mit bsd gpl " * 200, "generated automatically by aclocal " + "gpl version 2 or " * 500, "}\n" * 1000 + "public domain " * 100])  # fmt: skip
 def test_hostile_heads_take_steps_in_proportion(hostile: str) -> None:
     in_proportion(lambda text: notice_of(text), hostile)
