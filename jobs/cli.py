@@ -130,7 +130,7 @@ def _run_all(path: Path, workdir: str | None, address: str | None, workers: int 
     recipe = _trainable(path, workdir)
     from jobs import run as stages
     from jobs.in_job import publish
-    from jobs.summary import examples, local_run, other_runs, show
+    from jobs.summary import local_run, other_runs, print_examples, show
     from pipeline.report.page import write_report
 
     with stages.opened(recipe, address=address, workers=workers) as engine:
@@ -145,8 +145,7 @@ def _run_all(path: Path, workdir: str | None, address: str | None, workers: int 
     summary = local_run(engine.workdir, recipe.name) / "summary.json"
     publish("summary.json", summary.read_bytes() if summary.is_file() else None)
     console.print(f"report: {shown(report)}", soft_wrap=True)
-    for fate, identifier in examples(engine.workdir).items():
-        console.print(f"{fate + ':':<8}foundry explain {shown(engine.workdir.shown)} '{identifier}'", markup=False, soft_wrap=True)
+    print_examples(engine.workdir)
 
 
 @app.command()
@@ -275,7 +274,7 @@ def extend(
     folder: Annotated[Path, typer.Argument(help="A tokenizer folder.")],
     target: Annotated[Path, typer.Argument(help="Where the extended one goes.")],
     words: Annotated[list[str], typer.Argument(help="New entries.")],
-    in_unused: Annotated[bool, typer.Option(help="Take the places of [unusedN], so that the vocabulary does not grow.")] = False,
+    in_unused: Annotated[bool, typer.Option(help=r"Take the places of \[unusedN], so that the vocabulary does not grow.")] = False,
     whole_word: Annotated[bool, typer.Option(help="Match the entries as whole words alone: not within other words.")] = False,
 ) -> None:
     """Add entries to a tokenizer; every id that it has stays what it is."""
@@ -543,7 +542,7 @@ def what_if(
         typer.Option("--set", metavar="KEY=VALUE", help="Another value of a key, by its place: filter.web.length.min_words=30."),
     ] = None,
     sweep: Annotated[
-        str | None, typer.Option(metavar="KEY=VALUES", help="One limit at many values: BEGIN:END:STEP, or a list such as 10,20,50.")
+        str | None, typer.Option(metavar="KEY=VALUES", help="A limit at many values: begin, end and step, 10:50:5, or a list, 10,20,50.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Your own labels, JSON Lines with `keep` and `id`, `url` or `text`: how far the filter agrees.")

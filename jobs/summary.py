@@ -10,7 +10,7 @@ import pyarrow as pa
 from rich import box
 from rich.table import Table
 
-from jobs.console import console, number, printable, size, warn
+from jobs.console import console, number, printable, shown, size, warn
 from kernel.cache import cache_folder
 from pipeline.report.funnel import Funnel, Sampled, funnel
 from pipeline.report.samples import Sample
@@ -258,6 +258,14 @@ def examples(workdir: Workdir) -> dict[str, str]:
             ids = workdir.read_table(DOCUMENTS, partition, ["id"])["id"]
             found.update({name: ids[rows[name]].as_py() for name in wanted})
     return {name: found[name] for name in ("kept", *ORDER) if name in found}
+
+
+def print_examples(workdir: Workdir) -> None:
+    """Print, for one document of each fate, the command that explains it, one under the other."""
+    fates = examples(workdir)
+    width = max(map(len, fates), default=0) + 2  # of the longest name, its colon and a space
+    for fate, identifier in fates.items():
+        console.print(f"{fate + ':':<{width}}foundry explain {shown(workdir.shown)} '{identifier}'", markup=False, soft_wrap=True)
 
 
 def fill(folder: Path) -> list[tuple[str, list[str]]]:
