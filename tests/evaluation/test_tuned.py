@@ -23,6 +23,7 @@ from evaluation.tuned import LEAST, Tunable, choose, of_subject, random_of, tune
 from model import ClassicBertConfig, ModelError, bridge, masked_lm
 from pipeline.workdir.dataset import Manifest, Partition, Workdir, to_parquet
 from pipeline.workdir.errors import UserError
+from tests.integration.small import called
 from tests.trainer.tuning.small import WORDS, quick, sentences, write_model
 from tokenizer import Encoder
 
@@ -110,14 +111,15 @@ def test_a_tuned_model_finds_what_is_planted_and_all_answer_the_same_items(place
 
 def test_a_set_is_tuned_once_and_again_only_where_something_changed(place: Path, tmp_path: Path) -> None:
     """Killed after some trials, it ends with the same bytes."""
-    chosen, told = choose(Workdir(str(place)), "topic"), []
+    chosen = choose(Workdir(str(place)), "topic")
+    told: list[str] = []
     once = quick(learning_rates=[1e-2], epochs=1)
     files = {}
     for name in ("whole", "killed"):
         model = contestant(place, tmp_path / name)
         if name == "killed":
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(tuned.results, "write", _killed)
+                patch.setattr("evaluation.results.write", _killed)
                 with pytest.raises(KeyboardInterrupt):
                     tune_on(chosen, model, 1, grid=once)
             assert list((tmp_path / name / "tuning" / "topic").rglob("result.json"))
@@ -174,3 +176,23 @@ def test_names_of_sets_and_models_that_cannot_be_tuned(place: Path, tmp_path: Pa
         of_subject(Subject("m", tmp_path / "bert", "t"), tmp_path, tmp_path)
     with pytest.raises(ModelError, match="config.json"):
         of_subject(Subject("m", tmp_path / "nowhere", "t"), tmp_path, tmp_path)
+
+
+def test_the_command_shows_contestants_beside_one_another(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the making of items, which has tests of its own."""
+    pytest.importorskip("bm25s")
+    monkeypatch.setattr("jobs.evaluate._items", lambda _: (None, 1))
+    monkeypatch.setattr(tuned, "tune_on", partial(tune_on, grid=quick(learning_rates=[1e-2], epochs=1)))
+    arguments = ("evaluate", place / "model", "--workdir", place, "--tune", "--sets", "title,section")
+    result = called(*arguments)
+    assert result.returncode == 0, result.stderr
+    for told in ("title: 24 test items", "nDCG@10", "MRR", "R@1", "R@10", "95 % interval", "model ", "random ", "bm25 "):
+        assert told in result.stdout
+    assert "section          skipped, since it has 0 train items of 32" in result.stdout
+    assert "skipped: 1 of 2 sets" in result.stdout
+    again = called(*arguments)
+    assert again.stdout.count("up to date") == 2
+    assert "tuning," not in again.stdout
+    twin = called(*arguments, "--against", place / "model")
+    assert twin.returncode == 2
+    assert "--against: two contestants are named model; give one of the folders another name" in twin.stderr
