@@ -42,8 +42,7 @@ from trainer.tuning.tune import Tried, tune
 VERSION = 1
 LENGTH = 128  # tokens of a text, or all that a model takes where that is less
 LEAST = {"train": 32, "validation": 8, "test": 20}  # items, below which a set says nothing
-MOST = {"train": 400, "validation": 100}  # so that the demo takes minutes on two cores
-MOST_LABELS = 300  # of a set with labels, to tune on
+MOST = {"train": 300, "validation": 100}  # so that the demo takes minutes on two cores
 GRID = TuningConfig(learning_rates=[3e-4, 1e-3], seeds=[0, 1], epochs=2, micro_batch_tokens=8192, patience=None)
 ACCURACY = (Metric("accuracy", "right", less_is_better=False),)
 
@@ -122,8 +121,7 @@ def choose(workdir: Workdir, name: str) -> Chosen:
     """The items of a set that models are tuned on and judged by. Raises `UserError` where they have not been made."""
     found = {split: items_of(workdir, name, split).to_pylist() for split in LEAST}
     passed = Counter[str]()
-    for split in MOST:
-        most = MOST_LABELS if split == "train" and name not in SEARCHED else MOST[split]
+    for split, most in MOST.items():
         passed[f"{split} items over {most:,}"] = max(0, len(found[split]) - most)
         found[split] = found[split][:most]
     if name not in SEARCHED:  # a label that was never seen cannot be told
