@@ -78,12 +78,18 @@ def read_contestant(text: str) -> Contestant:
             raise UserError(
                 f"{folder}: no such folder; give a run's folder, WORKDIR/runs/NAME, or NAME=RUN,RUN for one under several seeds"
             )
-        if not (folder / FOLDER).is_dir():
+        if not _results_place(folder).is_dir():
             raise UserError(f"{folder}: has no results; make them with `foundry evaluate {folder}`")
     if not folders:
         raise UserError(f"{text}: names no run; give a run's folder, WORKDIR/runs/NAME")
-    found = tuple({result.name: result for result in read_all(folder / FOLDER)} for folder in folders)
+    found = tuple({result.name: result for result in read_all(_results_place(folder))} for folder in folders)
     return Contestant(name or folders[0].resolve().name, tuple(read_run(folder) for folder in folders), found)
+
+
+def _results_place(folder: Path) -> Path:
+    """Where the results of a run are; or the folder itself, that of a contestant which is no run and has nothing but results."""
+    own = not (folder / "run.json").is_file() and any(folder.glob("*.parquet"))
+    return folder if own else folder / FOLDER
 
 
 def check_comparable(contestants: Sequence[Contestant], *, any_budget: bool = False) -> list[str]:
@@ -111,11 +117,18 @@ def check_comparable(contestants: Sequence[Contestant], *, any_budget: bool = Fa
 
 
 def _check_result(name: str, one: str, first: Result, other: str, second: Result) -> None:
-    words = {"sample": "different items (their held-out samples differ; evaluate both in one workdir)", "lengths": "different lengths"}
-    for key in sorted({*first.settings, *second.settings}):
+    words = {
+        "sample": "different items (their held-out samples differ; evaluate both in one workdir)",
+        "items": "different items (they were made of other documents; evaluate both in one workdir)",
+        "lengths": "different lengths",
+        "tuning": "different budgets of tuning",
+    }
+    # who is not tuned at all, as BM25, has neither a budget nor a length
+    free = {"tuning", "lengths"} if ("tuning" in first.settings) != ("tuning" in second.settings) else set()
+    for key in sorted({*first.settings, *second.settings} - free):
         mine, theirs = first.settings.get(key), second.settings.get(key)
         if mine != theirs:
-            shown = "" if key == "sample" else f" ({mine} and {theirs})"
+            shown = "" if key in ("sample", "items", "tuning") else f" ({mine} and {theirs})"
             raise UserError(f"set {name}: {one} and {other} have {words.get(key, f'another {key}')}{shown}; they cannot be compared")
     if first.rows["item"] != second.rows["item"] or first.rows["weight"] != second.rows["weight"]:
         raise UserError(f"set {name}: {one} and {other} have different items; evaluate both again")

@@ -1,7 +1,7 @@
 """How a search is judged, and BM25 as the contestant that has learnt nothing.
 
-Of an item set with queries, each test item's query is put to the texts of all test items of the set, of which its own alone is right. A
-contestant gives a score for each query and text; how it comes to them is no concern of this module.
+Of an item set with queries, each test item's query is put to the texts of all test items of the set, of which its own alone is right; texts
+that are equal are one. A contestant gives a score for each query and text; how it comes to them is no concern of this module.
 
     rank     the place of the right text, 1 the best; texts of an equal score come before it, so that who cannot tell gains nothing
     nDCG@10  1 / log2(1 + rank), 0 beyond 10 (Järvelin and Kekäläinen 2002, with one right text); MRR: 1 / rank; R@1, R@10
@@ -26,7 +26,7 @@ from kernel.random import derive
 from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.errors import UserError
 
-VERSION = 1
+VERSION = 2
 AT = 10
 SEARCHED = ("code", "code-unnamed", "title", "section", "abstract")  # the sets of queries and texts
 METRICS = (
@@ -38,12 +38,18 @@ METRICS = (
 Scores = npt.NDArray[np.float64]
 
 
-def ranks(scores: Scores) -> npt.NDArray[np.int64]:
+def comparable(checksum: str) -> dict[str, Any]:
+    """The settings of a result that all contestants of a set share. `checksum`: of the set's items."""
+    return {"version": VERSION, "items": checksum, "candidates": "all test items"}
+
+
+def ranks(scores: Scores, right: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
     """The rank of the right text for each query: int64 (queries,).
 
-    `scores`: float64 (queries, texts), as many texts as queries; text `q` is the right one for query `q`.
+    `scores`: float64 (queries, texts); `right`: int64 (queries,), the right text of each; None: text `q` is that of query `q`.
     """
-    own = np.diagonal(scores)[:, None]
+    places = np.arange(len(scores))
+    own = scores[places, places if right is None else right][:, None]
     found: npt.NDArray[np.int64] = (scores >= own).sum(axis=1)
     return found
 
@@ -86,7 +92,7 @@ def evaluate_bm25(workdir: Workdir, folder: Path, seed: int) -> Iterator[Result]
     made = workdir.require(ITEMS)
     for name in SEARCHED:
         partition = made.by_name[f"{name}.parquet"]
-        settings = {"version": VERSION, "items": partition.checksum, "candidates": "all test items"}
+        settings = comparable(partition.checksum)
         key = fingerprint(settings, "bm25", 1.5, 0.75)
         known = results.read(folder, name)
         if known is not None and known.key == key:
@@ -95,8 +101,10 @@ def evaluate_bm25(workdir: Workdir, folder: Path, seed: int) -> Iterator[Result]
         items = items_of(workdir, name, "test").to_pylist()
         if not items:
             continue
-        rows = judged(items, ranks(bm25([item["query"] for item in items], [item["text"] for item in items])))
+        texts = {text: place for place, text in enumerate(dict.fromkeys(item["text"] for item in items))}
+        found_scores = bm25([item["query"] for item in items], list(texts))
+        rows = judged(items, ranks(found_scores, np.array([texts[item["text"]] for item in items])))
         scores = results.scores_of(rows, METRICS, (), derive(seed, name))
-        found = Result(name, key, settings, {}, METRICS, rows, scores, {"candidates": float(len(items))}, True)
+        found = Result(name, key, settings, {}, METRICS, rows, scores, {"candidates": float(len(texts))}, True)
         results.write(folder, found)
         yield found
