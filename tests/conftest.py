@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def _no_launch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """A test that is not marked `launch` starts neither Ray nor another Python, or fails saying so."""
     if request.node.get_closest_marker("launch") is None:
         refuse_launches(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """What computes on a CPU flushes denormals in its process, which here is that of all other tests."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

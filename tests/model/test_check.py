@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,6 @@ SMALL: dict[str, Any] = {
 }
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    """The command flushes denormals in its process, which is that of all other tests here."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @settings(max_examples=share(0.25))
