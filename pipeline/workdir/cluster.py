@@ -133,7 +133,7 @@ def check(address: str) -> None:
 def connect(address: str | None, workers: int | None, *, log_to_driver: bool = True) -> Any:
     """Ray, connected to the cluster at an address, or, without one, started on this machine with so many CPUs (default: all allowed).
 
-    Raises `UserError` where the cluster cannot be reached.
+    Raises `UserError` where the cluster cannot be reached, or Ray does not start.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -144,14 +144,21 @@ def connect(address: str | None, workers: int | None, *, log_to_driver: bool = T
     if ray.is_initialized():
         return ray
     if not address:
-        ray.init(
-            address="local",  # a cluster that runs on this machine is used where it is asked for
-            num_cpus=workers or len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            object_store_memory=96 << 20,  # enough, since no bulk data passes through it
-            logging_level="ERROR",
-            log_to_driver=log_to_driver,
-        )
+        try:
+            ray.init(
+                address="local",  # a cluster that runs on this machine is used where it is asked for
+                num_cpus=workers or len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                object_store_memory=96 << 20,  # enough, since no bulk data passes through it
+                logging_level="ERROR",
+                log_to_driver=log_to_driver,
+            )
+        except Exception as error:  # Ray's own class for one of its processes that did not come up is no other
+            why = " ".join(str(error).split())
+            raise UserError(
+                f"Ray could not be started on this machine ({why}); run the same command again, and where that does not help, make room in "
+                "memory and on the disk of /tmp, where Ray has its logs"
+            ) from error
         _have_a_witness()
         return ray
     try:
