@@ -51,6 +51,8 @@ def show(workdir: Workdir, run: str) -> None:
         warn(alarm.text)
         for sample in alarm.samples:
             console.print(in_a_line(sample), markup=False, soft_wrap=True)
+    if numbers.split:
+        console.print(_split_table(numbers))
     if numbers.mix:
         console.print(_mix_table(numbers))
     if numbers.packed:
@@ -166,6 +168,16 @@ def _contamination_table(numbers: Funnel) -> Table:
     for found in numbers.contamination:
         cells = (found.items, found.too_short, found.unreadable, found.ngrams, found.instructions, found.documents)
         table.add_row(found.name, *(f"{cell:,}" for cell in cells))
+    return table
+
+
+def _split_table(numbers: Funnel) -> Table:
+    """Of each domain the documents of each split, and their share of the domain's text."""
+    table = titled("Split: documents, and their share of the text", "domain", *numbers.splits)
+    for domain, counts in numbers.split.items():
+        whole = max(1, sum(count.bytes for count in counts.values()))
+        found = [counts.get(name) for name in numbers.splits]
+        table.add_row(domain, *(f"{count.documents:,} ({count.bytes / whole:.1%})" if count else "0" for count in found))
     return table
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.contamination.index import NGRAMS
 from pipeline.mix.plan import PLAN
+from pipeline.mix.sides import NAMES
 from pipeline.mix.split import SPLIT
 from pipeline.mix.tokens import TOKENIZER
 from pipeline.pack.sample import SAMPLE
@@ -93,11 +94,17 @@ class Funnel:
     cuts: tuple[tuple[str, dict[str, Count]], ...]  # stage, and by domain the documents and bytes that it cut
     contamination: tuple[Contaminated, ...]
     warnings: tuple[Alarm, ...]
-    split: dict[str, dict[str, Count]]  # domain -> train, validation, test
+    split: dict[str, dict[str, Count]]  # domain -> the documents of each split
     mix: dict[str, dict[str, Mixed]]  # phase -> group
     tokenizer: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)  # domain -> documents, tokens, bytes
     packed: tuple[Packed, ...] = ()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have documents, in their order: train, validation, test."""
+        return tuple(name for name in NAMES if any(name in counts for counts in self.split.values()))
+
     sampled: Sampled | None = None
 
 
