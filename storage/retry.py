@@ -19,6 +19,7 @@ SECONDS = 120.0  # in which one request is tried again, where the variable says 
 FIRST_SECONDS = 10.0  # for what a command asks first of a place that may be misspelt
 FORBIDDEN_SECONDS = 10.0  # for 403, which servers give for some seconds after a change of permissions, or under load
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds, each times 0.5 to 1.5, so that many workers do not come back at once
+LEAST_WAIT = 0.01  # seconds; who has less left has none
 
 
 def stated() -> float:
@@ -55,9 +56,11 @@ class Patience:
                 now = self.clock()
                 begin = now if begin is None else begin
                 reason = kind(error, local=local)
-                pause = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.5)
-                if now - begin + pause > self._time(reason):
+                left = self._time(reason) - (now - begin)
+                if left < LEAST_WAIT:
                     raise _failed(reason, what, why(error, location), now - begin, local=local) from error
+                # The last wait ends with the time, so that all of it is used, whatever was drawn.
+                pause = min(left, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.5))
             self.wait(pause)
             attempt += 1
 
