@@ -36,7 +36,7 @@ from tokenizer import Encoder, special_ids
 from tokenizer.folder import ROLES, dump
 from trainer.tuning.config import DenseConfig, TuningConfig
 from trainer.tuning.encode import encode
-from trainer.tuning.texts import Tokens
+from trainer.tuning.texts import TextTokens
 from trainer.tuning.tune import tune
 
 THREADS, LENGTH, RATE, BATCH = 2, 512, 2e-4, 32
@@ -66,7 +66,7 @@ def _pairs(most: int) -> Iterator[tuple[str, str]]:
             return
 
 
-def write_start(folder: Path, texts: list[str]) -> Tokens:
+def write_start(folder: Path, texts: list[str]) -> TextTokens:
     """A small model of random weights, and a tokenizer of these texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -92,7 +92,7 @@ def write_start(folder: Path, texts: list[str]) -> Tokens:
     specials: dict[str, Any] = {"cls_token_id": ids.cls, "sep_token_id": ids.sep, "pad_token_id": ids.pad}
     torch.manual_seed(0)
     bridge.save(Embedding(ModernBertConfig(vocab_size=-(-ids.vocab_size // 64) * 64, **sizes, **specials)), folder)
-    return Tokens(Encoder(folder, compare=False), ids)
+    return TextTokens(Encoder(folder, compare=False), ids)
 
 
 def held_out_loss(queries: Any, texts: Any) -> float:
@@ -101,7 +101,7 @@ def held_out_loss(queries: Any, texts: Any) -> float:
     return float(F.cross_entropy(one @ other.T / 0.05, torch.arange(len(one))))
 
 
-def ours(folder: Path, tokens: Tokens, train: list[tuple[str, str]], held: list[tuple[str, str]]) -> tuple[float, float]:
+def ours(folder: Path, tokens: TextTokens, train: list[tuple[str, str]], held: list[tuple[str, str]]) -> tuple[float, float]:
     """Seconds, and the loss on held-out pairs."""
     rows = [(query, text, "train") for query, text in train] + [(query, text, "validation") for query, text in held[:2]]
     columns = {name: [row[place] for row in rows] for place, name in enumerate(("query", "text", "split"))}
@@ -147,7 +147,7 @@ def theirs(folder: Path, train: list[tuple[str, str]], held: list[tuple[str, str
     return seconds, held_out_loss(*sides)
 
 
-def tuning(folder: Path, tokens: Tokens, found: list[tuple[str, str]], repeats: int) -> Row:
+def tuning(folder: Path, tokens: TextTokens, found: list[tuple[str, str]], repeats: int) -> Row:
     """The row of contrastive tuning."""
     train, held = found[128:], found[:128]
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -166,7 +166,7 @@ def tuning(folder: Path, tokens: Tokens, found: list[tuple[str, str]], repeats: 
     return Row(name, "pairs/s", statistics.median(times["ours"]), peer, GOALS["tuning"])
 
 
-def encoding(folder: Path, tokens: Tokens, texts: list[str], repeats: int) -> Row:
+def encoding(folder: Path, tokens: TextTokens, texts: list[str], repeats: int) -> Row:
     """The row of encoding."""
     from sentence_transformers import SentenceTransformer
 

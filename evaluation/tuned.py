@@ -36,7 +36,7 @@ from pipeline.workdir.dataset import Workdir, fingerprint
 from pipeline.workdir.errors import UserError
 from tokenizer import Encoder, special_ids
 from trainer.tuning.config import ClassifyConfig, DenseConfig, TaskConfig, TuningConfig
-from trainer.tuning.texts import Tokens
+from trainer.tuning.texts import TextTokens
 from trainer.tuning.tune import Tried, tune
 
 VERSION = 1
@@ -157,7 +157,7 @@ def tune_on(
         return known
     said(f"{name}, {model.name}: tuning, {len(grid.learning_rates)} learning rates times {len(grid.seeds)} seeds")
     table = pa.Table.from_pylist(list(chosen.items)).select([*task.columns, "split"])
-    tokens = Tokens(Encoder(model.tokenizer), special_ids(model.tokenizer))
+    tokens = TextTokens(Encoder(model.tokenizer), special_ids(model.tokenizer))
     trials = model.folder / "tuning" / name
     found = tune(model.start, tokens, task, table, grid, folder=trials)
     rows = _rows(chosen.items, found.seeds, searched=searched)

@@ -21,8 +21,8 @@ from trainer.tuning.config import AnyTask, LateInteractionConfig, RetrievalConfi
 from trainer.tuning.examples import DataConfig, Examples, read_examples
 
 if TYPE_CHECKING:
-    from trainer.tuning.texts import Tokens
-    from trainer.tuning.tune import Result
+    from trainer.tuning.texts import TextTokens
+    from trainer.tuning.tune import Tuned
 
 VERSION = 1
 _PROVED = 8  # texts that the libraries are asked for, too
@@ -124,10 +124,10 @@ def _fingerprint(recipe: TaskRecipe, folder: Path, tokenizer: Path, examples: Ex
 
 def _make(recipe: TaskRecipe, folder: Path, tokenizer: Path, examples: Examples, run: Path, wanted: str) -> None:
     from tokenizer import Encoder, special_ids
-    from trainer.tuning.texts import Tokens
+    from trainer.tuning.texts import TextTokens
     from trainer.tuning.tune import tune
 
-    tokens = Tokens(Encoder(tokenizer), special_ids(tokenizer))
+    tokens = TextTokens(Encoder(tokenizer), special_ids(tokenizer))
     metrics = run / "metrics.jsonl"
     metrics.unlink(missing_ok=True)  # lines of trials that are done are told again
     lines = Lines(metrics)
@@ -158,7 +158,7 @@ def _make(recipe: TaskRecipe, folder: Path, tokenizer: Path, examples: Examples,
     )
 
 
-def _summary(recipe: TaskRecipe, result: Result, wanted: str) -> dict[str, Any]:
+def _summary(recipe: TaskRecipe, result: Tuned, wanted: str) -> dict[str, Any]:
     """What a run came to, without times, so that the same run gives the same bytes."""
     grid = [{name: value for name, value in vars(one).items() if name != "outputs"} for one in result.tried]
     means = {
@@ -192,7 +192,7 @@ def _show(summary: dict[str, Any]) -> None:
 # --- export ----------------------------------------------------------------------------------------------------------------
 
 
-def write_export(result: Result, tokens: Tokens, tokenizer: Path, run: Path, recipe: TaskRecipe) -> dict[str, float]:
+def write_export(result: Tuned, tokens: TextTokens, tokenizer: Path, run: Path, recipe: TaskRecipe) -> dict[str, float]:
     """`model/` and `export/` with the tokenizer; returns the largest differences that its proofs found.
 
     transformers' model and, for vectors, sentence-transformers' are loaded from the folder and asked for some texts by their own tokenizer.
@@ -219,12 +219,12 @@ def write_export(result: Result, tokens: Tokens, tokenizer: Path, run: Path, rec
     return proofs
 
 
-def _longest(recipe: TaskRecipe, result: Result) -> int:
+def _longest(recipe: TaskRecipe, result: Tuned) -> int:
     most: int = result.model.config.max_length  # type: ignore[union-attr, assignment]
     return min(most, recipe.task.max_length or most)
 
 
-def _add_tokenizer(tokenizer: Path, target: Path, recipe: TaskRecipe, result: Result) -> None:
+def _add_tokenizer(tokenizer: Path, target: Path, recipe: TaskRecipe, result: Tuned) -> None:
     """The tokenizer's files, that cut a text to what was learnt; and of vectors the prompts."""
     from tokenizer import write_words
     from tokenizer.folder import dump
@@ -243,7 +243,7 @@ def _add_tokenizer(tokenizer: Path, target: Path, recipe: TaskRecipe, result: Re
         dump(target / "config_sentence_transformers.json", {"prompts": prompts, "default_prompt_name": None})
 
 
-def _proved_on_texts(result: Result, tokens: Tokens, folder: Path, recipe: TaskRecipe) -> dict[str, float]:
+def _proved_on_texts(result: Tuned, tokens: TextTokens, folder: Path, recipe: TaskRecipe) -> dict[str, float]:
     """Our answers for some texts beside those of who loads the folder; the largest difference of each."""
     task = recipe.task
     if isinstance(task, RetrievalConfig):
@@ -279,7 +279,7 @@ def _answers(model: Any, segments: Any) -> Any:
     return getattr(output, "logits", output)
 
 
-def _proved_vectors(result: Result, tokens: Tokens, folder: Path, recipe: TaskRecipe) -> dict[str, float]:
+def _proved_vectors(result: Tuned, tokens: TextTokens, folder: Path, recipe: TaskRecipe) -> dict[str, float]:
     """Vectors of queries and texts, by sentence-transformers where it is installed."""
     import torch
 

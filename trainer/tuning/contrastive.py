@@ -24,7 +24,7 @@ from trainer.tuning import metrics
 from trainer.tuning.config import DenseConfig, LateInteractionConfig, RetrievalConfig
 from trainer.tuning.passes import Passes, accumulated
 from trainer.tuning.tasks import Data, Start, Task, columns, encoder_of, rows_of_split, texts_of
-from trainer.tuning.texts import Cutting, Ints, Ragged, Tokens
+from trainer.tuning.texts import Cutting, Ints, Ragged, TextTokens
 
 R = TypeVar("R", bound=RetrievalConfig)
 _SIDES = 1 << 10  # segments that a sample may have: its query, its text, negatives
@@ -54,7 +54,7 @@ class Retrieval(Task[R], Generic[R]):
         if "negatives" in examples.column_names:
             columns(examples, ["negatives"])
 
-    def data(self, examples: pa.Table, split: str, tokens: Tokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
+    def data(self, examples: pa.Table, split: str, tokens: TextTokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
         config, rows = self.config, rows_of_split(examples, split)
         queries, texts = texts_of(examples, "query", rows), texts_of(examples, "text", rows)
         learnt = split == "train"

@@ -12,12 +12,12 @@ from model import Embedding, ModernBert
 from model.config import ModernBertConfig
 from model.heads import pooled
 from trainer.tuning.passes import Passes
-from trainer.tuning.texts import Cutting, Ints, Tokens
+from trainer.tuning.texts import Cutting, Ints, TextTokens
 
 
 def encode(
     model: Embedding | ModernBert,
-    tokenizer: Tokens,
+    tokenizer: TextTokens,
     texts: Sequence[str],
     *,
     pooling: str = "mean",
@@ -35,7 +35,7 @@ def encode(
     Args:
         model: an `Embedding`, which pools and normalises as it says; or a bare encoder, whose last hidden states are pooled by `pooling`
             ("cls" or "mean") and not normalised.
-        tokenizer: `Tokens(tokenizer.Encoder(folder), tokenizer.special_ids(folder))`.
+        tokenizer: `TextTokens(tokenizer.Encoder(folder), tokenizer.special_ids(folder))`.
         prompt: what stands before each text, as part of it.
         max_length: most tokens of a segment, `[CLS]` and `[SEP]` included; None: the model's own.
         cut: cut longer texts; otherwise they are an error.

@@ -20,7 +20,7 @@ from trainer.tuning import metrics
 from trainer.tuning.config import ClassifyConfig, PairConfig, RegressConfig
 from trainer.tuning.passes import Passes
 from trainer.tuning.tasks import C, Data, Start, Task, columns, known_labels, rows_of_split, texts_of, with_head
-from trainer.tuning.texts import Cutting, Ints, Tokens
+from trainer.tuning.texts import Cutting, Ints, TextTokens
 
 
 class ByItem(Task[C], Generic[C]):
@@ -65,7 +65,7 @@ class Labelled(ByItem[C], Generic[C]):
     def module(self, start: Start) -> nn.Module:
         return with_head(start, SequenceClassification, self.head)
 
-    def data(self, examples: pa.Table, split: str, tokens: Tokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
+    def data(self, examples: pa.Table, split: str, tokens: TextTokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
         rows = rows_of_split(examples, split)
         texts = texts_of(examples, "text", rows)
         cutting.what = "pairs" if self.paired else "texts"

@@ -18,7 +18,7 @@ from model.config import ModernBertConfig
 from trainer.errors import TrainerError
 from trainer.tuning.config import TaskConfig
 from trainer.tuning.passes import Passes
-from trainer.tuning.texts import Cutting, Ints, Ragged, Tokens
+from trainer.tuning.texts import Cutting, Ints, Ragged, TextTokens
 
 C = TypeVar("C", bound=TaskConfig)
 SPLITS = ("train", "validation", "test")
@@ -60,7 +60,7 @@ class Task(ABC, Generic[C]):
         """The model to tune; new layers are drawn from torch's global generator."""
 
     @abstractmethod
-    def data(self, examples: pa.Table, split: str, tokens: Tokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
+    def data(self, examples: pa.Table, split: str, tokens: TextTokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
         """The examples of a split. `candidates`: further texts, of retrieval."""
 
     @abstractmethod

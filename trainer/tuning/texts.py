@@ -111,7 +111,7 @@ class Cutting:
             )
 
 
-class Tokens:
+class TextTokens:
     """A tokenizer as tuning uses it: texts to segments `[CLS] text [SEP]`, or `[CLS] one [SEP] other [SEP]`.
 
     `encoder`: a `tokenizer.Encoder`; `specials`: the folder's `tokenizer.special_ids`. No text brings in a special token.

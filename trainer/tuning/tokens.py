@@ -18,7 +18,7 @@ from trainer.tuning.config import AnswerConfig, TagConfig
 from trainer.tuning.labelled import ByItem
 from trainer.tuning.passes import Passes
 from trainer.tuning.tasks import Data, Start, known_labels, rows_of_split, texts_of, with_head
-from trainer.tuning.texts import Cutting, Ints, Ragged, Tokens, joined
+from trainer.tuning.texts import Cutting, Ints, Ragged, TextTokens, joined
 
 IGNORED = -100
 
@@ -49,7 +49,7 @@ class Tag(ByItem[TagConfig]):
         trained = [label for row in rows_of_split(examples, "train") for label in named[row]]
         self.labels = known_labels(self.config.labels, trained, [label for labels in named for label in labels])
 
-    def data(self, examples: pa.Table, split: str, tokens: Tokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
+    def data(self, examples: pa.Table, split: str, tokens: TextTokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
         rows = rows_of_split(examples, split)
         words = [examples["words"][int(row)].as_py() for row in rows]
         named = _lists(examples.select(["labels"]).take(pa.array(rows)), "labels")
@@ -119,7 +119,7 @@ class Answer(ByItem[AnswerConfig]):
             if answer and text[int(start) : int(start) + len(answer)] != answer:
                 raise TrainerError(f"examples: row {row}: the answer {answer[:40]!r} does not stand at character {start} of its text")
 
-    def data(self, examples: pa.Table, split: str, tokens: Tokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
+    def data(self, examples: pa.Table, split: str, tokens: TextTokens, cutting: Cutting, candidates: Sequence[str]) -> Data:
         rows = rows_of_split(examples, split)
         texts, answers = texts_of(examples, "text", rows), texts_of(examples, "answer", rows)
         starts = examples["start"].take(pa.array(rows)).to_pylist()

@@ -21,7 +21,7 @@ from trainer.errors import TrainerError
 from trainer.tuning.config import TaskConfig, TuningConfig
 from trainer.tuning.passes import Passes
 from trainer.tuning.tasks import SPLITS, Data, Start, Task, make
-from trainer.tuning.texts import Cutting, Tokens
+from trainer.tuning.texts import Cutting, TextTokens
 from trainer.tuning.trial import CHECKPOINT, Trial, write
 
 Tell = Callable[[dict[str, Any]], None]
@@ -41,7 +41,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Result:
+class Tuned:
     """What came of a grid. `best` is the place in `tried` of the model; the rate is the best in the mean over its seeds."""
 
     tried: tuple[Tried, ...]
@@ -64,7 +64,7 @@ class Result:
 
 def tune(
     start: Start,
-    tokens: Tokens,
+    tokens: TextTokens,
     task: TaskConfig,
     examples: pa.Table,
     settings: TuningConfig | None = None,
@@ -73,7 +73,7 @@ def tune(
     folder: Path | None = None,
     tell: Tell | None = None,
     device: torch.device | None = None,
-) -> Result:
+) -> Tuned:
     """Tune a model for a task with every learning rate and seed of a grid; choose on validation; report every test item.
 
     The result is a function of the arguments alone (on one machine, with one number of threads): order, dropout and new layers are keyed
@@ -83,7 +83,7 @@ def tune(
     Args:
         start: a folder of a ModernBERT (transformers', sentence-transformers' or ours, of any head); a `ModernBert`, whose weights are
             copied; or a `ModernBertConfig`, for random weights by each seed.
-        tokens: the tokenizer of that model, `Tokens(tokenizer.Encoder(folder), tokenizer.special_ids(folder))`.
+        tokens: the tokenizer of that model, `TextTokens(tokenizer.Encoder(folder), tokenizer.special_ids(folder))`.
         task: what is learnt; `trainer.tuning.config.TASKS` has the configurations by their keys.
         examples: a table with a column `split` (train, validation, and test or none) and the task's own: `text` and `label` (classify,
             regress); `query`, `text`, `label` (pair, regress); `words`, `labels` (tag); `query`, `text`, `answer`, `start` (answer);
@@ -131,7 +131,7 @@ def tune(
         raise TrainerError("tuning.learning_rates: the loss was not finite with any of them; lower them")
     model = made.module(start)
     model.load_state_dict(winner[2])
-    return Result(tuple(tried), winner[1], task.chosen_metric, model.eval(), made, counts)
+    return Tuned(tuple(tried), winner[1], task.chosen_metric, model.eval(), made, counts)
 
 
 def _silent(line: dict[str, Any]) -> None:

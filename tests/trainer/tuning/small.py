@@ -14,7 +14,7 @@ from model import ModernBert, ModernBertConfig, ModernBertForMaskedLM, bridge
 from tokenizer import Encoder, special_ids
 from tokenizer.folder import ROLES, dump
 from trainer.tuning.config import TuningConfig
-from trainer.tuning.texts import Tokens
+from trainer.tuning.texts import TextTokens
 
 WORDS = [
     "red",
@@ -42,7 +42,7 @@ WORDS = [
 ]
 
 
-def write_tokenizer(folder: Path) -> Tokens:
+def write_tokenizer(folder: Path) -> TextTokens:
     """A byte-level tokenizer with our special entries."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -63,9 +63,9 @@ def write_tokenizer(folder: Path) -> Tokens:
     return tokens_of(folder)
 
 
-def tokens_of(folder: Path) -> Tokens:
+def tokens_of(folder: Path) -> TextTokens:
     """The tokenizer of a folder, without a proof of its engines, which takes seconds."""
-    return Tokens(Encoder(folder, compare=False), special_ids(folder))
+    return TextTokens(Encoder(folder, compare=False), special_ids(folder))
 
 
 def config(folder: Path, **changes: Any) -> ModernBertConfig:
@@ -83,7 +83,7 @@ def config(folder: Path, **changes: Any) -> ModernBertConfig:
     return ModernBertConfig(**{**numbers, "cls_token_id": ids.cls, "sep_token_id": ids.sep, "pad_token_id": ids.pad, **changes})
 
 
-def write_model(folder: Path, **changes: Any) -> Tokens:
+def write_model(folder: Path, **changes: Any) -> TextTokens:
     """A folder with a model of random weights and its tokenizer."""
     tokens = write_tokenizer(folder)
     torch.manual_seed(0)

@@ -32,7 +32,7 @@ from trainer.tuning.encode import encode
 from trainer.tuning.passes import Passes
 from trainer.tuning.tasks import make
 from trainer.tuning.texts import Cutting, Ragged
-from trainer.tuning.tune import Result, tune
+from trainer.tuning.tune import Tuned, tune
 
 CPU = torch.device("cpu")
 
@@ -149,7 +149,7 @@ def test_late_interactions_similarity_is_the_models_own() -> None:
     torch.testing.assert_close(found, wanted)
 
 
-def same(one: Result, other: Result) -> None:
+def same(one: Tuned, other: Tuned) -> None:
     assert len(one.tried) == len(other.tried)
     assert one.best == other.best
     for a, b in zip(one.tried, other.tried, strict=True):
