@@ -174,10 +174,8 @@ def _contamination_table(numbers: Funnel) -> Table:
 def _split_table(numbers: Funnel) -> Table:
     """Of each domain the documents of each split, and their share of the domain's text."""
     table = titled("Split: documents, and their share of the text", "domain", *numbers.splits)
-    for domain, counts in numbers.split.items():
-        whole = max(1, sum(count.bytes for count in counts.values()))
-        found = [counts.get(name) for name in numbers.splits]
-        table.add_row(domain, *(f"{count.documents:,} ({count.bytes / whole:.1%})" if count else "0" for count in found))
+    for domain, cells in numbers.split_rows:
+        table.add_row(domain, *cells)
     return table
 
 

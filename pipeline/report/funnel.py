@@ -105,6 +105,16 @@ class Funnel:
         """The splits that have documents, in their order: train, validation, test."""
         return tuple(name for name in NAMES if any(name in counts for counts in self.split.values()))
 
+    @property
+    def split_rows(self) -> list[tuple[str, list[str]]]:
+        """Of each domain the documents of each of `splits`, and their share of the domain's text, as words."""
+        rows = []
+        for domain, counts in self.split.items():
+            whole = max(1, sum(count.bytes for count in counts.values()))
+            found = [counts.get(name) for name in self.splits]
+            rows.append((domain, [f"{count.documents:,} ({count.bytes / whole:.1%})" if count else "0" for count in found]))
+        return rows
+
     sampled: Sampled | None = None
 
 

@@ -73,7 +73,7 @@ def write_report(workdir: Workdir, run: Path, others: Sequence[Path] = ()) -> st
         samples=_samples(samples(workdir)),
         lengths=_lengths(workdir, numbers.domains, colours),
         splits=numbers.splits,
-        split=_split(numbers),
+        split=numbers.split_rows,
         mix=_mix(numbers),
         packed=[
             {
@@ -222,15 +222,6 @@ def _sources(numbers: Funnel) -> list[dict[str, str]]:
         }
         for name, (domain, came, left) in sorted(numbers.sources.items(), key=lambda item: (item[1][0], -item[1][2].bytes))
     ]
-
-
-def _split(numbers: Funnel) -> list[tuple[str, list[str]]]:
-    rows = []
-    for domain, counts in numbers.split.items():
-        whole = max(1, sum(count.bytes for count in counts.values()))
-        found = [counts.get(name) for name in numbers.splits]
-        rows.append((domain, [f"{count.documents:,} ({count.bytes / whole:.1%})" if count else "0" for count in found]))
-    return rows
 
 
 def _mix(numbers: Funnel) -> list[dict[str, Any]]:

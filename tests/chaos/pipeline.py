@@ -295,6 +295,10 @@ class Run:
         """The workdir, as the command line has it."""
         return str(self.workdir)
 
+    def content(self) -> dict[str, bytes]:
+        """Every file of every dataset."""
+        return content(self.workdir)
+
     def start(self, fault: tuple[str, int] | None = None) -> str | None:
         """Give the command; returns what is wrong with how it ended, or None."""
         self.starts += 1
@@ -409,16 +413,19 @@ class Run:
         return None
 
 
-def one_run(number: int, seed: int, folder: Path, peace: dict[str, bytes], changes: int, ray: bool) -> dict[str, Any]:
-    """A run under faults, from its beginning to its end."""
-    random_ = random.Random(f"{seed} {number}")
-    run = Run(folder, number, random_)
+def drawn_for(random_: random.Random, kinds: list[str]) -> list[str]:
+    """The faults of a run, in their order; "" stands for a start that is left in peace."""
     drawn: list[str] = []
     for _ in range(random_.choice((1, 1, 2, 3))):
-        kind = random_.choice([*AT, *STORED, *READING, *EDITS, *(RAY if ray else ())])
+        kind = random_.choice(kinds)
         if (kind in STORED or kind in EDITS) and not drawn and random_.random() < 0.7:
             drawn.append("")  # what is finished has more to lose
         drawn.append(kind)
+    return drawn
+
+
+def lived_through(run: Run, drawn: list[str], peace: dict[str, bytes], changes: int) -> str | None:
+    """Let the faults happen to a run, and go on until it is done; returns what is wrong in the end, or None."""
     wrong: str | None = None
     for kind in drawn:
         if wrong is None:
@@ -428,9 +435,17 @@ def one_run(number: int, seed: int, folder: Path, peace: dict[str, bytes], chang
     if wrong is None:
         wrong = run.verified()
     if wrong is None:
-        found = content(run.workdir)
+        found = run.content()
         different = sorted(name for name in found.keys() | peace.keys() if found.get(name) != peace.get(name))
         wrong = f"other files than in peace: {', '.join(different[:8])}" if different else None
+    return wrong
+
+
+def one_run(number: int, seed: int, folder: Path, peace: dict[str, bytes], changes: int, ray: bool) -> dict[str, Any]:
+    """A run under faults, from its beginning to its end."""
+    run = Run(folder, number, random.Random(f"{seed} {number}"))
+    drawn = drawn_for(run.random, [*AT, *STORED, *READING, *EDITS, *(RAY if ray else ())])
+    wrong = lived_through(run, drawn, peace, changes)
     if wrong is None:
         shutil.rmtree(run.workdir)
     faults = [NAMES[kind] for kind in drawn if kind]

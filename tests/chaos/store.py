@@ -35,7 +35,7 @@ from pipeline.workdir.errors import CorruptData
 from storage.folder import Folder
 from storage.location import Location
 from tests.chaos import pipeline
-from tests.chaos.pipeline import AT, EDITS, READING, STORED, Changes, Run, Start, content, write_corpus
+from tests.chaos.pipeline import AT, EDITS, READING, STORED, Changes, Run, Start, content, drawn_for, lived_through, write_corpus
 from tests.chaos.table import table_of
 from tests.storage import swift
 from tests.storage.conftest import BUCKET, uri
@@ -245,23 +245,9 @@ class StoreRun(Run):
 
 def one_run(run: StoreRun, number: int, peace: dict[str, bytes], changes: int) -> dict[str, Any]:
     """A run under faults, from its beginning to its end."""
-    random_ = run.random
     kinds = [kind for kind in (*AT, *STORED, *READING, *EDITS, *REQUESTS, *AWAY) if kind not in LOCAL and kind != "stray"]
-    drawn: list[str] = []
-    for _ in range(random_.choice((1, 1, 2, 3))):
-        kind = random_.choice(kinds)
-        if (kind in STORED or kind in EDITS) and not drawn and random_.random() < 0.7:
-            drawn.append("")  # what is finished has more to lose
-        drawn.append(kind)
-    wrong: str | None = None
-    for kind in drawn:
-        if wrong is None:
-            wrong = run.happen(kind, changes) if kind else run.until_done()
-    wrong = wrong or run.until_done() or run.verified()
-    if wrong is None:
-        found = run.content()
-        different = sorted(name for name in found.keys() | peace.keys() if found.get(name) != peace.get(name))
-        wrong = f"other files than in peace: {', '.join(different[:8])}" if different else None
+    drawn = drawn_for(run.random, kinds)
+    wrong = lived_through(run, drawn, peace, changes)
     if swift.SECRET in "".join(run.lines):
         wrong = "a secret is in what was said"
     return {"run": number, "faults": [NAMES[kind] for kind in drawn if kind], "starts": run.starts, "lines": run.lines, "wrong": wrong}
